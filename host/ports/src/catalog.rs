@@ -1,0 +1,114 @@
+//! What the installed plugins offer.
+
+use crate::{Formats, OpenRequest, Opened, PipelineError};
+use serde_json::{Map, Value};
+
+/// One `pipeline` name that an accepted plugin answers to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    pub id: ClaimRef,
+    /// Values of `model_id` it is for; none means any.
+    pub models: Option<Vec<String>>,
+    pub description: String,
+    /// JSON Schema 2020-12 of `params`, with `x-apply`.
+    pub params_schema: Value,
+}
+
+/// Names a claim: the plugin's id and the `pipeline` it answers to. One plugin may hold several claims of one name, told
+/// apart by `index` in its manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimRef {
+    pub plugin: String,
+    pub pipeline: String,
+    pub index: usize,
+}
+
+/// A library file, accepted or refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginReport {
+    /// The file's name in its folder.
+    pub file: String,
+    /// None when the manifest could not be read.
+    pub id: Option<String>,
+    pub vendor: Option<String>,
+    pub version: Option<String>,
+    pub license: Option<String>,
+    pub description: Option<String>,
+    pub features: Vec<String>,
+    /// `pipeline` names.
+    pub pipelines: Vec<String>,
+    /// SHA-256 of the file, hexadecimal.
+    pub hash: String,
+    pub state: PluginState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginState {
+    Accepted,
+    Refused { reason: String },
+}
+
+/// What a plugin says about params before anything is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub formats: Formats,
+    pub errors: Vec<FieldError>,
+    pub unsupported: Vec<Unsupported>,
+    /// Changed fields that need a reload although their `x-apply` does not say so.
+    pub reload: Vec<String>,
+    pub warnings: Vec<String>,
+    pub memory_bytes: u64,
+    /// Frames between an input and its output in the stream batch.
+    pub latency_frames: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// JSON pointer into `params`.
+    pub pointer: String,
+    pub message: String,
+}
+
+/// A field that is accepted and has no effect now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    pub field: String,
+    pub reason: String,
+}
+
+/// The plugins that can be named by a stream. Its content changes while the host runs.
+pub trait PipelineCatalog: Send + Sync {
+    /// Every library found, accepted or not.
+    fn plugins(&self) -> Vec<PluginReport>;
+    /// Claims of accepted plugins.
+    fn claims(&self) -> Vec<Claim>;
+    /// The claim for a stream's `pipeline` and `model_id`.
+    fn resolve(&self, pipeline: &str, model_id: Option<&str>) -> Result<Claim, ResolveError>;
+    /// Asks the plugin, in its control process. Blocks, for a few milliseconds as a rule and a few seconds at most.
+    fn plan(
+        &self,
+        claim: &ClaimRef,
+        previous: Option<&Map<String, Value>>,
+        params: &Map<String, Value>,
+    ) -> Result<Plan, PlanError>;
+    /// Prepares a pipeline without loading it: quick, starts no process.
+    fn open(&self, request: OpenRequest) -> Result<Opened, PipelineError>;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    #[error("no plugin offers the pipeline `{pipeline}`; on offer: {}", on_offer.join(", "))]
+    UnknownPipeline { pipeline: String, on_offer: Vec<String> },
+    #[error("pipeline `{pipeline}` has no model `{model_id}`; on offer: {}", on_offer.join(", "))]
+    UnknownModel { pipeline: String, model_id: String, on_offer: Vec<String> },
+    #[error("pipeline `{pipeline}` needs `model_id`; on offer: {}", on_offer.join(", "))]
+    MissingModel { pipeline: String, on_offer: Vec<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error("plugin {plugin} is gone; `GET /v1/plugins` says why")]
+    Gone { plugin: String },
+    #[error("plugin {plugin} could not plan: {message}")]
+    Failed { plugin: String, message: String },
+}

@@ -1,0 +1,24 @@
+//! The traits at which the runtime meets the edges: media, plugins and storage.
+//!
+//! Each edge implements its traits without knowing the others; `host-daemon` joins them. Nothing here does I/O, and no
+//! type of a web, media or plugin library shows.
+
+mod catalog;
+mod frame;
+mod mailbox;
+mod media;
+mod pipeline;
+mod store;
+
+pub use catalog::{
+    Claim, ClaimRef, FieldError, PipelineCatalog, Plan, PlanError, PluginReport, PluginState,
+    ResolveError, Unsupported,
+};
+pub use frame::{Frame, FramePool, FrameSize, FrameSlot, FrameStamp};
+pub use mailbox::Mailbox;
+pub use media::{
+    Answer, EgressStats, Fit, IngressEvent, IngressSink, IngressStats, MediaPath, MediaServer,
+    OfferError, SessionId,
+};
+pub use pipeline::{Formats, OpenRequest, Opened, Pipeline, PipelineError, Progress};
+pub use store::{StateStore, StoreError, StoredStream};

@@ -1,0 +1,107 @@
+//! The media server as the runtime sees it: one path per stream, a publisher's frames in, shown frames out.
+
+use crate::{Frame, FrameSlot};
+use std::sync::Arc;
+
+/// A WHIP or WHEP session of a path. URL-safe and not guessable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(pub String);
+
+/// What a WHIP or WHEP POST is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub session: SessionId,
+    pub sdp: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    #[error("the body is no usable SDP offer: {reason}")]
+    Invalid { reason: String },
+    #[error(
+        "the offer has no codec that this server can {doing}; it can {doing} {supported}, the offer has {offered}"
+    )]
+    NoCommonCodec { doing: &'static str, supported: String, offered: String },
+    /// Nothing was published to the stream yet.
+    #[error("nothing is published to this stream yet; try again once a publisher is connected")]
+    NotReady,
+    #[error("the path has {limit} readers already, which is its limit")]
+    TooManyReaders { limit: usize },
+    #[error("the media server cannot serve this now: {reason}")]
+    Unavailable { reason: String },
+}
+
+/// Where a publisher's decoded frames go. Called on the media server's threads: must not block.
+pub trait IngressSink: Send + Sync {
+    /// Memory to convert the next frame into, of the size that the picture must be scaled and cropped to; none while
+    /// all memory is in use or the stream is being deleted, and then the frame is dropped and counted by the sink.
+    fn lease(&self) -> Option<Box<dyn FrameSlot>>;
+    /// How a picture of another shape is brought to the slot's size.
+    fn fit(&self) -> Fit;
+    fn put(&self, frame: Frame);
+    fn on(&self, event: IngressEvent);
+}
+
+/// How a picture is brought to another shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fit {
+    /// Keeps the shape, fills the frame, cuts what stands over.
+    #[default]
+    Crop,
+    /// Keeps the shape, shows all of it between black bars.
+    Letterbox,
+    /// Fills the frame, bends the shape.
+    Stretch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IngressEvent {
+    PublisherConnected,
+    PublisherGone,
+}
+
+/// The embedded media server. `MediaPath`s stay until dropped, whatever happens to the pipeline.
+pub trait MediaServer: Send + Sync {
+    fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath>;
+}
+
+/// One stream's media. Cheap to call from async code: nothing here waits for the network or a codec.
+pub trait MediaPath: Send + Sync {
+    /// Answers a WHIP offer; the new publisher replaces an older one once it is connected.
+    fn publish(&self, offer: &str) -> Result<Answer, OfferError>;
+    /// Answers a WHEP offer; `NotReady` until `show` was called once.
+    fn play(&self, offer: &str) -> Result<Answer, OfferError>;
+    /// Ends a session. False if there is none of that id on this path.
+    fn hang_up(&self, session: &SessionId) -> bool;
+    /// Shows a frame to all readers, newest wins. From the first call on the output never stops: the last frame is
+    /// repeated while no newer one comes.
+    fn show(&self, frame: Frame);
+    fn ingress_stats(&self) -> IngressStats;
+    fn egress_stats(&self) -> EgressStats;
+    /// Ends all sessions. The path takes no more.
+    fn close(&self);
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IngressStats {
+    pub is_publishing: bool,
+    pub codec: Option<&'static str>,
+    pub frames_decoded: u64,
+    /// Thrown away before the input mailbox: no memory free, or the decoder refused them.
+    pub frames_dropped: u64,
+    pub bytes_received: u64,
+    pub packets_received: u64,
+    pub packets_lost: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EgressStats {
+    pub readers: usize,
+    /// Codecs that are being encoded now.
+    pub codecs: Vec<&'static str>,
+    pub frames_encoded: u64,
+    /// Displaced by a newer frame before they were encoded.
+    pub frames_dropped: u64,
+    pub bytes_sent: u64,
+    pub key_frames: u64,
+}
