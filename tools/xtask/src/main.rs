@@ -1,1 +1,49 @@
-fn main() {}
+//! The project's chores: `cargo xtask ci` is everything that is checked, `cargo xtask tidy` the checks of the house
+//! itself. `./dev` sets the machine up and calls this.
+
+mod tidy;
+
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+use std::time::Instant;
+
+fn main() -> Result<()> {
+    match std::env::args().nth(1).as_deref() {
+        Some("ci") => ci(),
+        Some("tidy") => tidy::run(),
+        _ => bail!("usage: cargo xtask ci | tidy"),
+    }
+}
+
+/// The steps of CI in order of their cost: what is cheap to find is found first.
+fn ci() -> Result<()> {
+    step("tidy", || tidy::run())?;
+    cargo("formatting", &["fmt", "--all", "--check"])?;
+    cargo("lints", &["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    // Plugins are libraries that the tests load from disk, and the server is a program that they start.
+    cargo("build", &["build", "-q", "--workspace"])?;
+    cargo("tests", &["test", "-q", "--workspace"])?;
+    cargo("docs", &["doc", "-q", "--workspace", "--no-deps"])
+}
+
+fn cargo(name: &str, arguments: &[&str]) -> Result<()> {
+    step(name, || {
+        let status = Command::new(env!("CARGO"))
+            .args(arguments)
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .status()
+            .context("cannot start cargo")?;
+        if !status.success() {
+            bail!("{name} failed: cargo {}", arguments.join(" "));
+        }
+        Ok(())
+    })
+}
+
+fn step(name: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    eprintln!("==> {name}");
+    let started = Instant::now();
+    run()?;
+    eprintln!("    {name}: {:.0} s", started.elapsed().as_secs_f32());
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! A tensor in host memory: what goes into a network and what comes out of it.
+//!
+//! Everything is `f32` here, whatever the weights are stored in; token ids are exact in `f32` far beyond any
+//! vocabulary. Arithmetic on tensors lives with its users (`stream`, `image`) or in the back ends.
+
+/// Row-major `f32` values with a shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: Vec<f32>,
+}
+
+impl Tensor {
+    /// Wraps values; their number must be the product of `shape`.
+    ///
+    /// # Panics
+    /// When it is not: shapes are computed by this crate, never taken from outside unchecked.
+    pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Self {
+        let shape = shape.into();
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not fit the data");
+        Self { shape, data }
+    }
+
+    pub fn zeros(shape: impl Into<Vec<usize>>) -> Self {
+        let shape = shape.into();
+        let data = vec![0.0; shape.iter().product()];
+        Self { shape, data }
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    pub fn into_data(self) -> Vec<f32> {
+        self.data
+    }
+
+    /// The values of one row, an entry of the first axis.
+    pub fn row(&self, index: usize) -> &[f32] {
+        let width = self.row_len();
+        &self.data[index * width..(index + 1) * width]
+    }
+
+    /// Number of values in one row.
+    pub fn row_len(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+
+    /// The same row `count` times, along the first axis.
+    pub fn repeat_rows(&self, count: usize) -> Self {
+        let mut shape = self.shape.clone();
+        shape[0] *= count;
+        Self { shape, data: self.data.repeat(count) }
+    }
+}

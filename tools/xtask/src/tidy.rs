@@ -1,0 +1,91 @@
+//! Rules of the house that no compiler checks: which crate may use which, how long a file may be, what may not stand in it.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// Who may use whom among our crates, tests included. `docs/architecture.md` draws it.
+const MAY_USE: &[(&str, &[&str])] = &[
+    (
+        "host-daemon",
+        &["host-api", "host-runtime", "host-media", "host-plugins", "host-store", "host-ports"],
+    ),
+    ("host-api", &["host-runtime", "host-stream", "host-ports"]),
+    ("host-runtime", &["host-stream", "host-ports"]),
+    ("host-media", &["host-ports"]),
+    ("host-store", &["host-ports"]),
+    ("host-plugins", &["host-ports", "plugin-api"]),
+    ("host-ports", &[]),
+    ("host-stream", &[]),
+    ("plugin-api", &[]),
+    ("plugin-testkit", &["plugin-api"]),
+    ("plugins-diffusion", &[]),
+    ("plugin-passthrough", &["plugin-api", "plugin-testkit"]),
+    ("plugin-sd15", &["plugin-api", "plugin-testkit", "plugins-diffusion"]),
+    ("plugin-faulty", &["plugin-api", "plugin-testkit"]),
+    ("tests", &["plugin-testkit"]),
+    ("xtask", &[]),
+];
+
+const LONGEST_FILE: usize = 500;
+
+/// Words that mark unfinished work, written apart so that this file does not find itself.
+const UNFINISHED: &[&str] = &[concat!("todo", "!("), concat!("unimplemented", "!("), concat!("#[", "ignore"), concat!("FIX", "ME")];
+
+/// Runs all rules and reports every breach at once.
+pub fn run() -> Result<()> {
+    let mut breaches = edges()?;
+    breaches.extend(files()?);
+    if !breaches.is_empty() {
+        bail!("{} breaches of the house rules:\n  {}", breaches.len(), breaches.join("\n  "));
+    }
+    Ok(())
+}
+
+fn edges() -> Result<Vec<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .output()
+        .context("cannot start cargo")?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let allowed: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+    let mut breaches = vec![];
+    for package in metadata["packages"].as_array().context("no packages")? {
+        let name = package["name"].as_str().context("a package without a name")?;
+        let Some(may_use) = allowed.get(name) else {
+            breaches.push(format!("crate {name} is not in MAY_USE of tools/xtask/src/tidy.rs"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().context("no dependencies")? {
+            let used = dependency["name"].as_str().unwrap_or_default();
+            if allowed.contains_key(used) && !may_use.contains(&used) {
+                breaches.push(format!("{name} must not use {used}; it may use {may_use:?}"));
+            }
+        }
+    }
+    Ok(breaches)
+}
+
+fn files() -> Result<Vec<String>> {
+    let output = Command::new("git").args(["ls-files", "*.rs"]).output().context("git ls-files")?;
+    let mut breaches = vec![];
+    for path in String::from_utf8(output.stdout)?.lines().filter(|path| Path::new(path).exists()) {
+        let text = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
+        let lines = text.lines().count();
+        if lines > LONGEST_FILE {
+            breaches.push(format!("{path} has {lines} lines; {LONGEST_FILE} is the limit: find the second idea"));
+        }
+        let is_crate_code = !path.contains("/build.rs");
+        if is_crate_code && !text.starts_with("//!") && !text.starts_with("#!") {
+            breaches.push(format!("{path} does not open with what it is for (//!)"));
+        }
+        for (index, line) in text.lines().enumerate() {
+            if let Some(word) = UNFINISHED.iter().find(|word| line.contains(**word)) {
+                breaches.push(format!("{path}:{}: `{word}` marks unfinished work", index + 1));
+            }
+        }
+    }
+    Ok(breaches)
+}
