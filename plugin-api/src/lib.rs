@@ -1,0 +1,27 @@
+//! The contract between `streamdiffusion-host` and its pipeline plugins.
+//!
+//! A plugin is one dynamic library behind a small C ABI ([`abi`], `include/plugin.h`). Authors who write Rust implement
+//! [`Plugin`], [`Pipeline`] and [`Stream`] and call [`export_plugin`]; the SDK deals with the C side, catches panics at
+//! every entry and checks what comes in. `docs/plugin-authors.md` leads from an empty folder to a running plugin.
+//!
+//! The host uses the same crate for [`Manifest`] and [`abi`]; how libraries are found, loaded and kept apart is its own
+//! affair.
+
+pub mod abi;
+mod error;
+#[allow(unsafe_code)]
+pub mod ffi;
+mod frame;
+mod host;
+#[cfg(feature = "layout")]
+pub mod layout;
+mod manifest;
+mod plan;
+mod sdk;
+
+pub use error::{Error, ErrorCode};
+pub use frame::{Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, PIXEL_BYTES};
+pub use host::{Host, LogLevel};
+pub use manifest::{ABI_VERSION, Claim, MANIFEST_SECTION, Manifest, ManifestError};
+pub use plan::{FieldError, Plan, Unsupported};
+pub use sdk::{Environment, Outcome, Params, Pipeline, PlanRequest, Plugin, Stream};

@@ -1,0 +1,412 @@
+//! The plugin's side: C functions around a Rust [`Plugin`], and the macro that exports them.
+
+use super::host_calls::{read_host, write_text};
+use super::read::{bytes_of, read_text, read_versioned};
+use crate::abi::*;
+use crate::frame::PIXEL_BYTES;
+use crate::{
+    Error, ErrorCode, FrameFormat, MAX_SIDE, Outcome, Params, Pipeline, PlanRequest, Plugin, Stream,
+};
+use serde_json::{Map, Value};
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Makes the library that this crate is built into a plugin.
+///
+/// The manifest is a constant text, usually `include_str!("../manifest.json")`. One library exports one plugin.
+#[macro_export]
+macro_rules! export_plugin {
+    ($plugin:ty, manifest = $manifest:expr $(,)?) => {
+        const _: () = {
+            use $crate::ffi;
+            const MANIFEST: &str = $manifest;
+
+            #[used]
+            #[unsafe(link_section = ".sdh_manifest")]
+            static SECTION: [u8; MANIFEST.len()] = ffi::copy_manifest(MANIFEST);
+            static PIPELINE: ffi::abi::SdhPipelineTable = ffi::pipeline_table::<$plugin>();
+            static PLUGIN: ffi::SharedTable = ffi::plugin_table(&SECTION, get_feature);
+
+            unsafe extern "C" fn get_feature(id: ffi::abi::SdhBytes) -> *const ::std::ffi::c_void {
+                // SAFETY: the host gives a text that is valid during the call.
+                unsafe { ffi::find_feature(id, &PIPELINE) }
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn sdh_plugin_entry_0() -> *const ffi::abi::SdhPlugin {
+                PLUGIN.get()
+            }
+        };
+    };
+}
+
+/// A plugin table in a static.
+pub struct SharedTable(SdhPlugin);
+
+// SAFETY: the table is never written, and what it points to are functions and static bytes.
+unsafe impl Sync for SharedTable {}
+
+impl SharedTable {
+    /// The table.
+    pub const fn get(&'static self) -> *const SdhPlugin {
+        &self.0
+    }
+}
+
+/// The bytes of a text as an array, which a section needs.
+pub const fn copy_manifest<const N: usize>(manifest: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(manifest.as_bytes());
+    bytes
+}
+
+/// The table behind the entry symbol.
+pub const fn plugin_table(
+    manifest: &'static [u8],
+    get_feature: unsafe extern "C" fn(SdhBytes) -> *const std::ffi::c_void,
+) -> SharedTable {
+    SharedTable(SdhPlugin {
+        size: size_of::<SdhPlugin>() as u32,
+        abi_major: SDH_ABI_MAJOR,
+        abi_minor: SDH_ABI_MINOR,
+        reserved: 0,
+        manifest: bytes_of(manifest),
+        last_error: Some(last_error),
+        get_feature: Some(get_feature),
+    })
+}
+
+/// The table of `pipeline/0` for a plugin.
+pub const fn pipeline_table<P: Plugin>() -> SdhPipelineTable {
+    SdhPipelineTable {
+        size: size_of::<SdhPipelineTable>() as u32,
+        abi_minor: SDH_ABI_MINOR,
+        plan: Some(plan::<P>),
+        open: Some(open::<P>),
+        close: Some(close::<P>),
+        open_stream: Some(open_stream::<P>),
+        close_stream: Some(close_stream::<P>),
+        formats: Some(formats::<P>),
+        update: Some(update::<P>),
+        process: Some(process::<P>),
+    }
+}
+
+/// Looks a feature up.
+///
+/// # Safety
+/// `id` is a text that is valid during the call.
+pub unsafe fn find_feature(
+    id: SdhBytes,
+    pipeline: &'static SdhPipelineTable,
+) -> *const std::ffi::c_void {
+    // SAFETY: the caller's promise.
+    match unsafe { read_text(id) } {
+        Ok("pipeline/0") => std::ptr::from_ref(pipeline).cast(),
+        #[cfg(feature = "layout")]
+        Ok(crate::layout::FEATURE) => crate::layout::table().cast(),
+        _ => std::ptr::null(),
+    }
+}
+
+thread_local! {
+    static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Why the last call on this thread failed.
+pub extern "C" fn last_error() -> SdhBytes {
+    let text = LAST_ERROR.try_with(|last| bytes_of(last.borrow().as_bytes()));
+    text.unwrap_or(bytes_of(b""))
+}
+
+/// Runs the body of a C function: keeps panics in, turns errors into a status and remembers their text.
+fn guard(body: impl FnOnce() -> Result<i32, Error>) -> i32 {
+    let result =
+        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panic_error(panic)));
+    match result {
+        Ok(status) => status,
+        Err(error) => {
+            // A thread that is being torn down has no last error any more; the status still tells the kind.
+            let _ = LAST_ERROR.try_with(|last| *last.borrow_mut() = error.message);
+            error.code.status()
+        }
+    }
+}
+
+fn panic_error(panic: Box<dyn Any + Send>) -> Error {
+    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (None, Some(text)) => text.clone(),
+        (None, None) => "no message".to_owned(),
+    };
+    // Dropping a payload of the plugin's own type could panic again.
+    std::mem::forget(panic);
+    Error { code: ErrorCode::Panicked, message: format!("panicked: {text}") }
+}
+
+fn parse_values(text: &str) -> Result<Map<String, Value>, Error> {
+    serde_json::from_str(text).map_err(|error| Error::invalid(format!("params: {error}")))
+}
+
+/// Reads params and lends them to `body`.
+///
+/// # Safety
+/// `params` is null or points to valid params.
+unsafe fn with_params<T>(
+    params: *const SdhParams,
+    body: impl FnOnce(&Params<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    // SAFETY: the caller's promise.
+    let params = unsafe { read_versioned(params, size_of::<SdhParams>()) }?;
+    // SAFETY: the caller's promise.
+    let pipeline = unsafe { read_text(params.pipeline) }?;
+    // SAFETY: the caller's promise.
+    let values = parse_values(unsafe { read_text(params.values) }?)?;
+    body(&Params { pipeline, values: &values })
+}
+
+/// Gives an object to the caller, who gives it back to a close function.
+///
+/// # Safety
+/// `out` is valid for writing.
+unsafe fn hand_out<T, Handle>(object: T, out: *mut *mut Handle) {
+    // SAFETY: the caller's promise.
+    unsafe { out.write(Box::into_raw(Box::new(object)).cast()) }
+}
+
+fn not_null<T>(pointer: *mut T, name: &str) -> Result<*mut T, Error> {
+    if pointer.is_null() { Err(Error::invalid(format!("{name} is null"))) } else { Ok(pointer) }
+}
+
+unsafe extern "C" fn plan<P: Plugin>(
+    host: *const SdhHost,
+    request: *const SdhPlanRequest,
+    answer: *mut SdhText,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the host's promise (abi.rs).
+        let environment = unsafe { read_host(host) }?.environment().clone();
+        // SAFETY: the host's promise.
+        let request = unsafe { read_versioned(request, size_of::<SdhPlanRequest>()) }?;
+        // SAFETY: the host's promise.
+        let pipeline = unsafe { read_text(request.pipeline) }?;
+        // SAFETY: the host's promise.
+        let values = parse_values(unsafe { read_text(request.values) }?)?;
+        // SAFETY: the host's promise.
+        let previous = match unsafe { read_text(request.previous) }? {
+            "" => None,
+            text => Some(parse_values(text)?),
+        };
+        let plan = P::plan(&PlanRequest {
+            params: Params { pipeline, values: &values },
+            previous: previous.as_ref(),
+            environment: &environment,
+        })?;
+        // SAFETY: both belong to this call.
+        unsafe { write_text(host, answer, &serde_json::to_string(&plan)?) }?;
+        Ok(SDH_OK)
+    })
+}
+
+unsafe extern "C" fn open<P: Plugin>(
+    host: *const SdhHost,
+    params: *const SdhParams,
+    pipeline: *mut *mut SdhPipeline,
+) -> i32 {
+    guard(|| {
+        let out = not_null(pipeline, "pipeline")?;
+        // SAFETY: the host's promise (abi.rs).
+        let host = unsafe { read_host(host) }?;
+        // SAFETY: the host's promise.
+        let pipeline = unsafe { with_params(params, |params| P::open(&host, params)) }?;
+        // SAFETY: not null, and the host's promise.
+        unsafe { hand_out(pipeline, out) };
+        Ok(SDH_OK)
+    })
+}
+
+unsafe extern "C" fn close<P: Plugin>(pipeline: *mut SdhPipeline) {
+    guard(|| {
+        let pipeline = not_null(pipeline, "pipeline")?.cast::<P::Pipeline>();
+        // SAFETY: made by `hand_out` in `open`, and closed once.
+        drop(unsafe { Box::from_raw(pipeline) });
+        Ok(SDH_OK)
+    });
+}
+
+unsafe extern "C" fn open_stream<P: Plugin>(
+    pipeline: *mut SdhPipeline,
+    host: *const SdhHost,
+    params: *const SdhParams,
+    stream: *mut *mut SdhStream,
+) -> i32 {
+    guard(|| {
+        let out = not_null(stream, "stream")?;
+        let pipeline = not_null(pipeline, "pipeline")?.cast::<P::Pipeline>();
+        // SAFETY: made by `hand_out` in `open` and not closed; pipelines are `Sync`, so many may be lent at once.
+        let pipeline = unsafe { &*pipeline };
+        // SAFETY: the host's promise (abi.rs).
+        let host = unsafe { read_host(host) }?;
+        // SAFETY: the host's promise.
+        let stream = unsafe { with_params(params, |params| pipeline.open_stream(&host, params)) }?;
+        // SAFETY: not null, and the host's promise.
+        unsafe { hand_out(stream, out) };
+        Ok(SDH_OK)
+    })
+}
+
+unsafe extern "C" fn close_stream<P: Plugin>(stream: *mut SdhStream) {
+    guard(|| {
+        let stream = not_null(stream, "stream")?.cast::<StreamOf<P>>();
+        // SAFETY: made by `hand_out` in `open_stream`, and closed once.
+        drop(unsafe { Box::from_raw(stream) });
+        Ok(SDH_OK)
+    });
+}
+
+type StreamOf<P> = <<P as Plugin>::Pipeline as Pipeline>::Stream;
+
+/// Borrows a stream.
+///
+/// # Safety
+/// `stream` is null or was made by `open_stream::<P>`, is not closed, and nobody else uses it during the call.
+unsafe fn borrow_stream<'a, P: Plugin>(
+    stream: *mut SdhStream,
+) -> Result<&'a mut StreamOf<P>, Error> {
+    let stream = not_null(stream, "stream")?.cast::<StreamOf<P>>();
+    // SAFETY: the caller's promise.
+    Ok(unsafe { &mut *stream })
+}
+
+unsafe extern "C" fn formats<P: Plugin>(stream: *mut SdhStream, formats: *mut SdhFormats) -> i32 {
+    guard(|| {
+        // SAFETY: the host's promise (abi.rs).
+        let stream = unsafe { borrow_stream::<P>(stream) }?;
+        // SAFETY: the host's promise.
+        unsafe { read_versioned(formats.cast_const(), size_of::<SdhFormats>()) }?;
+        let told = stream.formats();
+        let to_c =
+            |format: FrameFormat| SdhFrameFormat { width: format.width, height: format.height };
+        let written = SdhFormats {
+            size: size_of::<SdhFormats>() as u32,
+            reserved: 0,
+            input: to_c(told.input),
+            output: to_c(told.output),
+        };
+        // SAFETY: not null and long enough, as just read.
+        unsafe { formats.write(written) };
+        Ok(SDH_OK)
+    })
+}
+
+unsafe extern "C" fn update<P: Plugin>(stream: *mut SdhStream, params: *const SdhParams) -> i32 {
+    guard(|| {
+        // SAFETY: the host's promise (abi.rs).
+        let stream = unsafe { borrow_stream::<P>(stream) }?;
+        // SAFETY: the host's promise.
+        unsafe { with_params(params, |params| stream.update(params)) }?;
+        Ok(SDH_OK)
+    })
+}
+
+unsafe extern "C" fn process<P: Plugin>(
+    stream: *mut SdhStream,
+    input: *const SdhFrame,
+    output: *mut SdhFrameMut,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the host's promise (abi.rs).
+        let stream = unsafe { borrow_stream::<P>(stream) }?;
+        let formats = stream.formats();
+        // SAFETY: the host's promise.
+        let input = unsafe { read_frame(input, formats.input) }?;
+        // SAFETY: the host's promise.
+        let mut picture = unsafe { read_frame_mut(output, formats.output) }?;
+        let outcome = stream.process(&input, &mut picture)?;
+        let (id, captured_ns) = (picture.id, picture.captured_ns);
+        // SAFETY: `read_frame_mut` found it long enough; the host's promise.
+        let output = unsafe { &mut *output };
+        (output.id, output.captured_ns) = (id, captured_ns);
+        Ok(match outcome {
+            Outcome::Produced => SDH_OK,
+            Outcome::Skipped => SDH_SKIPPED,
+        })
+    })
+}
+
+/// Borrows an input frame.
+///
+/// # Safety
+/// `frame` is null or points to a frame whose pixels nobody writes during the call.
+unsafe fn read_frame<'a>(
+    frame: *const SdhFrame,
+    expected: FrameFormat,
+) -> Result<crate::Frame<'a>, Error> {
+    // SAFETY: the caller's promise.
+    let frame = unsafe { read_versioned(frame, size_of::<SdhFrame>()) }?;
+    let SdhFrame { format, width, height, stride, length, .. } = frame;
+    let (stride, length) = check_frame(expected, format, (width, height), stride, length)?;
+    if frame.pixels.is_null() {
+        return Err(Error::invalid("input.pixels is null"));
+    }
+    // SAFETY: the caller's promise; `check_frame` found the length possible.
+    let pixels = unsafe { std::slice::from_raw_parts(frame.pixels, length) };
+    let (id, captured_ns) = (frame.id, frame.captured_ns);
+    Ok(crate::Frame { id, captured_ns, width, height, stride, pixels })
+}
+
+/// Borrows an output frame.
+///
+/// # Safety
+/// `frame` is null or points to a frame whose pixels nobody else touches during the call.
+unsafe fn read_frame_mut<'a>(
+    frame: *const SdhFrameMut,
+    expected: FrameFormat,
+) -> Result<crate::FrameMut<'a>, Error> {
+    // SAFETY: the caller's promise.
+    let frame = unsafe { read_versioned(frame, size_of::<SdhFrameMut>()) }?;
+    let SdhFrameMut { format, width, height, stride, length, .. } = frame;
+    let (stride, length) = check_frame(expected, format, (width, height), stride, length)?;
+    if frame.pixels.is_null() {
+        return Err(Error::invalid("output.pixels is null"));
+    }
+    // SAFETY: the caller's promise; `check_frame` found the length possible.
+    let pixels = unsafe { std::slice::from_raw_parts_mut(frame.pixels, length) };
+    let (id, captured_ns) = (frame.id, frame.captured_ns);
+    Ok(crate::FrameMut { id, captured_ns, width, height, stride, pixels })
+}
+
+/// Checks a frame's numbers against the stream's format and each other; returns stride and length.
+fn check_frame(
+    expected: FrameFormat,
+    format: u32,
+    (width, height): (u32, u32),
+    stride: u64,
+    length: u64,
+) -> Result<(usize, usize), Error> {
+    if format != SDH_RGB8 {
+        return Err(Error::invalid(format!(
+            "pixel format {format} is unknown; SDH_RGB8 is {SDH_RGB8}"
+        )));
+    }
+    if (width, height) != (expected.width, expected.height) {
+        let got = FrameFormat::new(width, height);
+        return Err(Error::invalid(format!(
+            "the frame is {got}, this stream works with {expected}"
+        )));
+    }
+    if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
+        return Err(Error::invalid(format!("the frame is {expected}; sides are 1 to {MAX_SIDE}")));
+    }
+    let row = u64::from(width) * PIXEL_BYTES as u64;
+    let least = stride.checked_mul(u64::from(height) - 1).and_then(|rows| rows.checked_add(row));
+    match least {
+        Some(least) if stride >= row && length >= least && length <= isize::MAX as u64 => {
+            Ok((stride as usize, length as usize))
+        }
+        _ => Err(Error::invalid(format!(
+            "a frame of {expected} with a stride of {stride} does not fit {length} bytes"
+        ))),
+    }
+}

@@ -1,0 +1,92 @@
+//! The plugin's end of the host's callbacks.
+
+use super::read::{bytes_of, read_text, read_versioned};
+use crate::abi::{
+    SDH_LOG_DEBUG, SDH_LOG_ERROR, SDH_LOG_INFO, SDH_LOG_WARN, SDH_OK, SdhHost, SdhText,
+};
+use crate::{Environment, Error, Host, LogLevel};
+use std::path::PathBuf;
+
+/// Bytes of the host table of ABI 0.1.
+const HOST_SIZE: usize = size_of::<SdhHost>();
+
+/// A copy of the host's functions, usable until the process ends.
+#[derive(Clone, Debug)]
+pub(crate) struct HostCalls {
+    table: SdhHost,
+}
+
+impl HostCalls {
+    pub(crate) fn log(&self, level: LogLevel, text: &str) {
+        let level = match level {
+            LogLevel::Error => SDH_LOG_ERROR,
+            LogLevel::Warn => SDH_LOG_WARN,
+            LogLevel::Info => SDH_LOG_INFO,
+            LogLevel::Debug => SDH_LOG_DEBUG,
+        };
+        if let Some(log) = self.table.log {
+            // SAFETY: the ABI lets host functions be called with their context from any thread at any time.
+            unsafe { log(self.table.context, level, bytes_of(text.as_bytes())) }
+        }
+    }
+
+    pub(crate) fn progress(&self, fraction: f32, what: &str) {
+        if let Some(progress) = self.table.progress {
+            let fraction = f64::from(fraction.clamp(0.0, 1.0));
+            // SAFETY: as in `log`.
+            unsafe { progress(self.table.context, fraction, bytes_of(what.as_bytes())) }
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        // SAFETY: as in `log`.
+        self.table
+            .is_cancelled
+            .is_some_and(|is_cancelled| unsafe { is_cancelled(self.table.context) } != 0)
+    }
+
+    pub(crate) fn metric(&self, name: &str, value: f64) {
+        if let Some(metric) = self.table.metric {
+            // SAFETY: as in `log`.
+            unsafe { metric(self.table.context, bytes_of(name.as_bytes()), value) }
+        }
+    }
+}
+
+/// Reads the host table given to a call.
+///
+/// # Safety
+/// `host` is null or points to a host table with valid texts.
+pub(super) unsafe fn read_host(host: *const SdhHost) -> Result<Host, Error> {
+    // SAFETY: the caller's promise.
+    let table = unsafe { read_versioned(host, HOST_SIZE) }?;
+    let environment = Environment {
+        // SAFETY: the caller's promise.
+        models_dir: PathBuf::from(unsafe { read_text(table.models_dir) }?),
+        // SAFETY: the caller's promise.
+        engines_dir: PathBuf::from(unsafe { read_text(table.engines_dir) }?),
+        // SAFETY: the caller's promise.
+        cache_dir: PathBuf::from(unsafe { read_text(table.cache_dir) }?),
+        threads: table.threads.max(1),
+    };
+    Ok(Host::new(HostCalls { table }, environment))
+}
+
+/// Hands a text to the host.
+///
+/// # Safety
+/// `host` is null or points to a host table, `text` came with the same call.
+pub(super) unsafe fn write_text(
+    host: *const SdhHost,
+    text: *mut SdhText,
+    content: &str,
+) -> Result<(), Error> {
+    // SAFETY: the caller's promise.
+    let table = unsafe { read_versioned(host, HOST_SIZE) }?;
+    let write = table.write_text.ok_or_else(|| Error::invalid("the host has no `write_text`"))?;
+    // SAFETY: `text` belongs to this call, by the caller's promise.
+    match unsafe { write(text, bytes_of(content.as_bytes())) } {
+        SDH_OK => Ok(()),
+        status => Err(Error::new(format!("the host did not take the text: status {status}"))),
+    }
+}

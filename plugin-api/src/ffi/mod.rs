@@ -1,0 +1,15 @@
+//! Where Rust meets C: reading what crosses the boundary, and the two sides built on it.
+//!
+//! Everything here is for the macro [`crate::export_plugin`] and for the host; a plugin's author needs none of it.
+
+mod export;
+mod host_calls;
+mod read;
+
+pub use export::{
+    SharedTable, copy_manifest, find_feature, last_error, pipeline_table, plugin_table,
+};
+pub(crate) use host_calls::HostCalls;
+pub use read::{bytes_of, read_bytes, read_text, read_versioned};
+
+pub use crate::abi;

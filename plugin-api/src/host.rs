@@ -1,0 +1,87 @@
+//! The host as a plugin sees it.
+
+use crate::Environment;
+use crate::ffi::HostCalls;
+use std::sync::Arc;
+
+/// How important a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Someone must act.
+    Error,
+    /// Degraded, still working.
+    Warn,
+    /// A few lines in a stream's whole life.
+    Info,
+    /// Decisions.
+    Debug,
+}
+
+/// A handle on the host, cheap to clone and usable from any thread of the plugin, for as long as it likes. Once the
+/// pipeline or stream that it was given for is closed, its calls do nothing and [`Host::is_cancelled`] is true.
+///
+/// ```
+/// use plugin_api::{Error, Host};
+///
+/// fn load(host: &Host, files: &[std::path::PathBuf]) -> Result<Vec<Vec<u8>>, Error> {
+///     let mut loaded = Vec::new();
+///     for (done, file) in files.iter().enumerate() {
+///         if host.is_cancelled() {
+///             return Err(Error::cancelled());
+///         }
+///         host.progress(done as f32 / files.len() as f32, &format!("reading {}", file.display()));
+///         loaded.push(std::fs::read(host.environment().models_dir.join(file))?);
+///     }
+///     host.metric("loaded_files", loaded.len() as f64);
+///     Ok(loaded)
+/// }
+/// # assert!(load(&Host::detached(Default::default()), &[]).is_ok());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Host {
+    calls: Option<HostCalls>,
+    environment: Arc<Environment>,
+}
+
+impl Host {
+    /// A host that hears nothing and never cancels: for a plugin's own unit tests.
+    pub fn detached(environment: Environment) -> Self {
+        Self { calls: None, environment: Arc::new(environment) }
+    }
+
+    pub(crate) fn new(calls: HostCalls, environment: Environment) -> Self {
+        Self { calls: Some(calls), environment: Arc::new(environment) }
+    }
+
+    /// Writes a line to the host's log. No prompts and no other content of a user's.
+    pub fn log(&self, level: LogLevel, text: &str) {
+        if let Some(calls) = &self.calls {
+            calls.log(level, text);
+        }
+    }
+
+    /// Tells how far loading is (0 to 1) and what is being done. It is also the sign of life: loading is ended by the
+    /// host when no call comes for a minute (configurable).
+    pub fn progress(&self, fraction: f32, what: &str) {
+        if let Some(calls) = &self.calls {
+            calls.progress(fraction, what);
+        }
+    }
+
+    /// Whether the current work is to be given up; then return [`crate::Error::cancelled`] soon.
+    pub fn is_cancelled(&self) -> bool {
+        self.calls.as_ref().is_some_and(HostCalls::is_cancelled)
+    }
+
+    /// Reports a measured value. The name carries its unit, as in `unet_ms`.
+    pub fn metric(&self, name: &str, value: f64) {
+        if let Some(calls) = &self.calls {
+            calls.metric(name, value);
+        }
+    }
+
+    /// Folders and thread budget.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+}
