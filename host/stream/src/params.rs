@@ -1,0 +1,153 @@
+//! A stream's params: completed from the schema of its pipeline, checked, merged with changes, compared.
+//!
+//! The schema is JSON Schema 2020-12 with three words of our own on properties: `x-apply` (`hot`, or `reload`, the
+//! default) says what a change costs; `x-merge: keys` makes a change of an object touch only the keys it names; and
+//! `x-null: clear` lets a change set a property that may be null to null, where null otherwise means "unchanged".
+
+mod changes;
+mod host;
+mod merge;
+mod message;
+mod shape;
+
+pub use changes::Changes;
+pub use host::with_host_params;
+
+use crate::Fallback;
+use jsonschema::{PatternOptions, Validator};
+use serde_json::{Map, Value};
+use shape::Shape;
+
+/// A refused value: where, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamError {
+    /// JSON pointer into params.
+    pub pointer: String,
+    pub message: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    #[error("the params schema is no JSON object with `properties`")]
+    NoProperties,
+    #[error("the params schema is not valid: {reason}")]
+    Invalid { reason: String },
+}
+
+/// Params that were found right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// Complete: defaults stand where nothing was said.
+    pub params: Map<String, Value>,
+    /// What was left out, and why.
+    pub warnings: Vec<String>,
+}
+
+/// The params of one pipeline, those of the host among them.
+pub struct ParamsSchema {
+    root: Value,
+    validator: Validator,
+    /// Properties that the host added and the plugin never sees.
+    host_params: Vec<&'static str>,
+}
+
+/// A request with more mistakes than this is told the first ones.
+const MOST_ERRORS: usize = 16;
+
+impl ParamsSchema {
+    /// Reads a plugin's schema and adds the host's own params to it.
+    pub fn compile(plugin_schema: &Value, default_fallback: Fallback) -> Result<Self, SchemaError> {
+        if !plugin_schema.get("properties").is_some_and(Value::is_object) {
+            return Err(SchemaError::NoProperties);
+        }
+        let (root, host_params) = host::extend(plugin_schema, default_fallback);
+        let validator = jsonschema::draft202012::options()
+            // Runs in linear time whatever the plugin's patterns and the client's texts are.
+            .with_pattern_options(PatternOptions::regex())
+            .offline()
+            .build(&root)
+            .map_err(|error| SchemaError::Invalid { reason: error.to_string() })?;
+        Ok(Self { root, validator, host_params })
+    }
+
+    /// Params for a new stream: `wish` over the defaults.
+    pub fn create(&self, wish: &Map<String, Value>) -> Result<Checked, Vec<ParamError>> {
+        let mut warnings = Vec::new();
+        let mut params = self.known(wish, &mut warnings);
+        Shape::new(&self.root).complete(&self.root, &mut params);
+        self.check(params, warnings)
+    }
+
+    /// Params for a stream that has `effective` ones, perhaps of another schema, after `patch`.
+    pub fn patch(
+        &self,
+        effective: &Map<String, Value>,
+        patch: &Map<String, Value>,
+    ) -> Result<Checked, Vec<ParamError>> {
+        let mut warnings = Vec::new();
+        let mut params = self.known(effective, &mut Vec::new());
+        let patch = self.known(patch, &mut warnings);
+        let shape = Shape::new(&self.root);
+        merge::merge(shape, &self.root, &mut params, patch);
+        shape.complete(&self.root, &mut params);
+        self.check(params, warnings)
+    }
+
+    /// What differs between two complete sets of params, by value.
+    pub fn changes(&self, old: &Map<String, Value>, new: &Map<String, Value>) -> Changes {
+        changes::between(self, old, new)
+    }
+
+    /// Without the host's own params.
+    pub fn for_plugin(&self, params: &Map<String, Value>) -> Map<String, Value> {
+        let is_host = |key: &str| self.host_params.iter().any(|each| *each == key);
+        let kept = params.iter().filter(|(key, _)| !is_host(key));
+        kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// The value of a host's param that is a text; none where the plugin declares that name for itself.
+    pub fn host_param<'p>(&self, params: &'p Map<String, Value>, name: &str) -> Option<&'p str> {
+        self.host_params.iter().find(|each| **each == name)?;
+        params.get(name)?.as_str()
+    }
+
+    fn check(
+        &self,
+        params: Map<String, Value>,
+        warnings: Vec<String>,
+    ) -> Result<Checked, Vec<ParamError>> {
+        let params = Value::Object(params);
+        let errors: Vec<_> = self
+            .validator
+            .iter_errors(&params)
+            .take(MOST_ERRORS)
+            .map(|error| message::explain(&error, &self.root))
+            .collect();
+        match params {
+            Value::Object(params) if errors.is_empty() => Ok(Checked { params, warnings }),
+            _ => Err(errors),
+        }
+    }
+
+    fn known(&self, params: &Map<String, Value>, warnings: &mut Vec<String>) -> Map<String, Value> {
+        let mut known = Map::new();
+        let mut unknown = Vec::new();
+        for (key, value) in params {
+            match self.property(key) {
+                Some(_) => drop(known.insert(key.clone(), value.clone())),
+                None => unknown.push(key),
+            }
+        }
+        warnings.extend(unknown.into_iter().take(MOST_ERRORS).map(|key| {
+            format!("`{}` is not a parameter of this pipeline and was ignored", message::brief(key))
+        }));
+        known
+    }
+
+    fn property(&self, name: &str) -> Option<&Value> {
+        self.root.get("properties")?.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! What a change of params costs.
+
+use super::ParamsSchema;
+use serde_json::{Map, Value};
+
+/// Fields whose value differs, by what it takes to apply them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// For the host itself.
+    pub host: Vec<String>,
+    /// Applied by the pipeline between two frames.
+    pub hot: Vec<String>,
+    /// The pipeline must be loaded again.
+    pub reload: Vec<String>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.host.is_empty() && self.hot.is_empty() && self.reload.is_empty()
+    }
+
+    /// Takes a plugin's word that these fields need a reload too.
+    pub fn escalate(&mut self, fields: &[String]) {
+        self.hot.retain(|field| !fields.contains(field));
+        for field in fields {
+            if !self.reload.contains(field) {
+                self.reload.push(field.clone());
+            }
+        }
+    }
+}
+
+pub fn between(
+    schema: &ParamsSchema,
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+) -> Changes {
+    let mut changes = Changes::default();
+    let removed = old.keys().filter(|name| !new.contains_key(*name));
+    for name in new.keys().chain(removed) {
+        if is_same(old.get(name), new.get(name)) {
+            continue;
+        }
+        let apply = schema.property(name).and_then(|property| property.get("x-apply"));
+        let fields = match apply.and_then(Value::as_str) {
+            _ if schema.host_params.iter().any(|each| each == name) => &mut changes.host,
+            Some("hot") => &mut changes.hot,
+            _ => &mut changes.reload,
+        };
+        fields.push(name.clone());
+    }
+    changes
+}
+
+fn is_same(old: Option<&Value>, new: Option<&Value>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => is_equal(old, new),
+        (old, new) => old.is_none() && new.is_none(),
+    }
+}
+
+/// Equality as JSON Schema has it: 1 and 1.0 are the same number.
+fn is_equal(old: &Value, new: &Value) -> bool {
+    match (old, new) {
+        (Value::Number(old), Value::Number(new)) => {
+            old == new || (old.is_f64() != new.is_f64() && old.as_f64() == new.as_f64())
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            old.len() == new.len() && old.iter().zip(new).all(|(old, new)| is_equal(old, new))
+        }
+        (Value::Object(old), Value::Object(new)) => {
+            old.len() == new.len()
+                && old.iter().all(|(name, old)| new.get(name).is_some_and(|new| is_equal(old, new)))
+        }
+        _ => old == new,
+    }
+}
