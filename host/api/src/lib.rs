@@ -1,0 +1,66 @@
+//! The HTTP side of the host: Daydream's REST calls, WHIP and WHEP, the OpenAPI document and the page.
+//!
+//! Handlers only translate: what happens to a stream is the runtime's matter, what a params field means is the plugin's.
+//! [`router`] is the whole of it; who listens where is left to the daemon.
+
+mod access;
+mod answer;
+mod body;
+mod cors;
+mod docs;
+mod errors;
+mod health;
+mod media;
+mod openapi;
+mod page;
+mod params_schemas;
+mod path;
+mod plugins;
+mod requests;
+mod routes;
+mod status;
+mod streams;
+mod timestamp;
+mod urls;
+mod wire;
+
+use host_runtime::Runtime;
+use std::sync::Arc;
+
+pub use routes::router;
+
+/// What an operator decides about the HTTP side. Already checked.
+#[derive(Clone, Default)]
+pub struct ApiConfig {
+    /// Leads every URL in answers, without a slash at the end. None: taken from each request.
+    pub public_url: Option<String>,
+    /// `host:port` for URLs when the request names no usable host.
+    pub local_authority: String,
+    /// What `/v1/*` asks for as `Authorization: Bearer …`. None: open.
+    pub token: Option<String>,
+    /// `Access-Control-Allow-Origin`; none means any.
+    pub cors_origin: Option<String>,
+    /// How a list is answered when `Accept` does not name `application/json`.
+    pub list_shape: ListShape,
+    /// `/{id}/whip` takes any publisher, not only those that show the stream key.
+    pub is_whip_by_id_open: bool,
+}
+
+/// The two shapes a list of streams can have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListShape {
+    /// `{"success": true, "data": […]}`
+    #[default]
+    Envelope,
+    /// `[…]`
+    Array,
+}
+
+/// What every handler works with.
+struct Shared {
+    config: ApiConfig,
+    runtime: Runtime,
+    gpu: health::Gpu,
+}
+
+type App = Arc<Shared>;

@@ -1,0 +1,113 @@
+// One form control per JSON Schema: what it shows, and how its text becomes a value.
+
+/** Follows `$ref` within `root`, and looks through a "this or null". */
+export function resolve(schema, root) {
+  let found = schema ?? {};
+  for (let hops = 0; found.$ref?.startsWith("#") && hops < 8; hops++) {
+    const path = found.$ref.slice(1).split("/").slice(1);
+    const target = path.reduce((at, key) => at?.[key.replaceAll("~1", "/").replaceAll("~0", "~")], root);
+    const { $ref, ...beside } = found;
+    found = { ...target, ...beside };
+  }
+  const choices = (found.anyOf ?? found.oneOf ?? []).filter((choice) => choice.type !== "null");
+  if (choices.length === 1) {
+    const { anyOf, oneOf, ...beside } = found;
+    return { ...resolve(choices[0], root), ...beside };
+  }
+  return found;
+}
+
+export function typeOf(schema) {
+  if (schema.enum || schema.const !== undefined) return "enum";
+  const types = [schema.type ?? []].flat().filter((type) => type !== "null");
+  return types.length === 1 ? types[0] : "json";
+}
+
+/** A control: `{ element, read(), write(value), event }`. `read` throws with a sentence when the text is no value. */
+export function control(schema, id) {
+  switch (typeOf(schema)) {
+    case "boolean": return checkbox(id);
+    case "enum": return choice(schema, id);
+    case "integer":
+    case "number": return number(schema, id);
+    case "string": return text(schema, id);
+    default: return json(id);
+  }
+}
+
+function make(tag, attributes) {
+  return Object.assign(document.createElement(tag), attributes);
+}
+
+function checkbox(id) {
+  const element = make("input", { id, type: "checkbox" });
+  return { element, event: "change", read: () => element.checked, write: (value) => { element.checked = Boolean(value); } };
+}
+
+function choice(schema, id) {
+  const values = schema.enum ?? [schema.const];
+  const element = make("select", { id });
+  for (const [index, value] of values.entries()) element.add(new Option(String(value ?? "none"), index));
+  return {
+    element,
+    event: "change",
+    read: () => values[element.value],
+    write: (value) => { element.value = values.indexOf(value); },
+  };
+}
+
+function number(schema, id) {
+  const isWhole = typeOf(schema) === "integer";
+  const low = schema.minimum ?? schema.exclusiveMinimum;
+  const high = schema.maximum ?? schema.exclusiveMaximum;
+  const hasRange = low !== undefined && high !== undefined && (!isWhole || high - low <= 4096);
+  const element = make("input", { id, type: hasRange ? "range" : "number" });
+  if (low !== undefined) element.min = low;
+  if (high !== undefined) element.max = high;
+  element.step = schema.multipleOf ?? (isWhole ? 1 : hasRange ? Math.max((high - low) / 200, 0.001) : "any");
+  return {
+    element,
+    event: "input",
+    hasRange,
+    read: () => {
+      if (element.value === "" || Number.isNaN(element.valueAsNumber)) throw new Error("must be a number");
+      return element.valueAsNumber;
+    },
+    write: (value) => { element.value = value ?? ""; },
+  };
+}
+
+function text(schema, id) {
+  const isLong = schema["x-ui"]?.widget === "textarea" || schema["x-ui"] === "textarea";
+  const element = isLong ? make("textarea", { id, rows: 2 }) : make("input", { id, type: "text", autocomplete: "off" });
+  let wasNull = false;
+  return {
+    element,
+    event: "input",
+    read: () => (wasNull && element.value === "" ? null : element.value),
+    write: (value) => {
+      wasNull = value === null || value === undefined;
+      element.value = typeof value === "string" || wasNull ? value ?? "" : JSON.stringify(value);
+    },
+  };
+}
+
+function json(id) {
+  const element = make("textarea", { id, rows: 2, className: "code", spellcheck: false });
+  return {
+    element,
+    event: "change",
+    isWide: true,
+    read: () => {
+      try {
+        return JSON.parse(element.value || "null");
+      } catch (error) {
+        throw new Error(`must be JSON: ${error.message}`);
+      }
+    },
+    write: (value) => {
+      element.value = JSON.stringify(value ?? null);
+      element.rows = element.value.length > 90 ? 4 : 2;
+    },
+  };
+}

@@ -1,0 +1,131 @@
+// The parameter panel: one control for every property of a pipeline's schema, and the values they hold.
+
+import { control, resolve, typeOf } from "./fields.js";
+
+/** Chosen elsewhere on the page. */
+const ELSEWHERE = new Set(["model_id", "prompt"]);
+
+export class Form {
+  /** `onChange(name, value)` is called for every edit that makes a value. */
+  constructor(element, onChange) {
+    this.element = element;
+    this.onChange = onChange;
+    this.params = new Map();
+  }
+
+  /** Builds the controls of a schema, and fills them with its defaults. */
+  show(schema) {
+    this.params.clear();
+    this.element.replaceChildren();
+    const groups = new Map([["", this.element]]);
+    for (const [name, raw] of Object.entries(schema.properties ?? {})) {
+      if (ELSEWHERE.has(name)) continue;
+      const property = resolve(raw, schema);
+      if (property["x-ui"]?.hidden) continue;
+      const group = property["x-ui"]?.group ?? "";
+      if (!groups.has(group)) groups.set(group, this.#addGroup(group));
+      groups.get(group).append(this.#addParam(name, property, schema));
+    }
+    return this.params.size;
+  }
+
+  /** Shows what the server says, without touching what is being typed in. */
+  write(values) {
+    for (const [name, param] of this.params) {
+      if (!(name in values) || document.activeElement === param.control.element) continue;
+      param.control.write(values[name]);
+      param.refresh();
+    }
+  }
+
+  /** What was changed from the schema's defaults, for a new stream. */
+  changed() {
+    const values = {};
+    for (const [name, param] of this.params) if (param.isChanged) values[name] = param.control.read();
+    return values;
+  }
+
+  /** Marks the fields that the server refused; answers what belongs to none of them. */
+  mark(fields) {
+    for (const param of this.params.values()) param.complain("");
+    return fields.filter(({ pointer, message }) => {
+      const param = this.params.get(pointer.split("/")[1]);
+      param?.complain(message);
+      return !param;
+    });
+  }
+
+  #addGroup(title) {
+    const group = document.createElement("fieldset");
+    group.append(Object.assign(document.createElement("legend"), { textContent: title }));
+    this.element.append(group);
+    return group;
+  }
+
+  #addParam(name, property, schema) {
+    const id = `param-${name}`;
+    const made = control(withItems(property, schema), id);
+    const block = Object.assign(document.createElement("div"), { className: "param" });
+    const head = Object.assign(document.createElement("div"), { className: "head" });
+    const label = Object.assign(document.createElement("label"), { htmlFor: id, textContent: title(name, property) });
+    const output = Object.assign(document.createElement("output"), { htmlFor: id });
+    const problem = Object.assign(document.createElement("p"), { id: `${id}-problem`, className: "problem", hidden: true });
+    made.element.setAttribute("aria-describedby", problem.id);
+    const isCheck = typeOf(property) === "boolean";
+    if (isCheck) { block.classList.add("check"); head.append(made.element); }
+    head.append(label);
+    if (property["x-apply"] === "reload") head.append(tag("reload"));
+    if (made.hasRange) head.append(output);
+    block.append(head);
+    if (!isCheck) block.append(made.element);
+    if (property.description) block.append(help(property.description));
+    block.append(problem);
+    block.classList.toggle("wide", Boolean(made.isWide));
+
+    const param = {
+      control: made,
+      isChanged: false,
+      refresh: () => { output.textContent = made.element.value; },
+      complain: (message) => {
+        problem.hidden = !message;
+        problem.textContent = message;
+        made.element.setAttribute("aria-invalid", String(Boolean(message)));
+      },
+    };
+    made.write(property.default);
+    param.refresh();
+    made.element.addEventListener(made.event, () => this.#edited(name, param));
+    this.params.set(name, param);
+    return block;
+  }
+
+  #edited(name, param) {
+    param.refresh();
+    try {
+      const value = param.control.read();
+      param.complain("");
+      param.isChanged = true;
+      this.onChange(name, value);
+    } catch (error) {
+      param.complain(error.message);
+    }
+  }
+}
+
+/** A list with few known items is still text here, but says which. */
+function withItems(property, schema) {
+  return property.items ? { ...property, items: resolve(property.items, schema) } : property;
+}
+
+function title(name, property) {
+  const unit = property["x-unit"] ? ` (${property["x-unit"]})` : "";
+  return (property.title ?? property["x-ui"]?.label ?? name.replaceAll("_", " ")) + unit;
+}
+
+function tag(text) {
+  return Object.assign(document.createElement("span"), { className: `tag ${text}`, textContent: text });
+}
+
+function help(text) {
+  return Object.assign(document.createElement("p"), { className: "help", textContent: text });
+}

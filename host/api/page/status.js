@@ -1,0 +1,66 @@
+// The status line, the notes below it and the loading bar.
+
+const at = (id) => document.getElementById(id);
+
+const WORDS = {
+  LOADING: ["wait", "loading the pipeline"],
+  ONLINE: ["ok", "running"],
+  DEGRADED_INPUT: ["wait", "running, little input"],
+  DEGRADED_INFERENCE: ["wait", "running, behind the input"],
+  ERROR: ["bad", "the pipeline failed"],
+  OFFLINE: ["wait", "ready, waiting for input"],
+};
+
+export function showState(kind, text) {
+  at("status").dataset.state = kind;
+  // The line is read out when it changes, so it is left alone when it does not.
+  if (at("state").textContent !== text) at("state").textContent = text;
+}
+
+/** What GET /v1/streams/{id}/status said. */
+export function showStatus(status) {
+  const [kind, text] = WORDS[status.data.state] ?? ["wait", status.data.state];
+  showState(kind, text);
+  const host = status.data.host_status;
+  const inference = status.data.inference_status;
+  at("figures").textContent = [
+    `${inference.input_fps.toFixed(1)} fps in`,
+    `${inference.output_fps.toFixed(1)} fps out`,
+    status.latency_ms === null ? "" : `${Math.round(status.latency_ms)} ms behind`,
+    host.frames.dropped ? `${host.frames.dropped} dropped` : "",
+    host.egress.readers === 1 ? "1 viewer" : `${host.egress.readers} viewers`,
+  ].filter(Boolean).join(" · ");
+  showLoading(status.data.state === "LOADING" ? host.loading : null);
+  showNotes("server", [
+    ...(status.error_message ? [{ text: status.error_message, isBad: status.data.state === "ERROR" }] : []),
+    ...status.warnings.map((text) => ({ text })),
+  ]);
+}
+
+export function showIdle(text = "not streaming") {
+  showState("idle", text);
+  at("figures").textContent = "";
+  showLoading(null);
+  showNotes("server", []);
+}
+
+/** Notes come from several places; each replaces only its own. */
+export function showNotes(source, notes) {
+  const list = at("notes");
+  const known = [...list.children].filter((item) => item.dataset.source === source);
+  const shown = known.map((item) => item.textContent).join("\n");
+  if (shown === notes.map((note) => note.text).join("\n")) return;
+  for (const item of known) item.remove();
+  for (const { text, isBad } of notes) {
+    const item = Object.assign(document.createElement("li"), { textContent: text, className: isBad ? "bad" : "" });
+    item.dataset.source = source;
+    list.append(item);
+  }
+}
+
+function showLoading(progress) {
+  at("loading").hidden = !progress;
+  if (!progress) return;
+  at("loading-text").textContent = progress.what;
+  at("loading-bar").value = progress.fraction;
+}

@@ -1,0 +1,170 @@
+//! The one place where errors become HTTP: status, code, text and details of each.
+
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use host_runtime::ports::{FieldError, OfferError, ResolveError};
+use host_runtime::{ChangeError, MediaError};
+use serde_json::{Value, json};
+
+/// Everything a request can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    #[error("the body is not JSON: {reason}")]
+    InvalidJson { reason: String },
+    #[error("{}", summary(.0))]
+    InvalidBody(Vec<FieldError>),
+    #[error("the body could not be read: {reason}")]
+    UnreadableBody { reason: String },
+    #[error("the body is larger than the {limit} this path takes")]
+    TooLarge { limit: &'static str },
+    #[error("the content type is `{got}`; send `{wanted}`")]
+    WrongContentType { got: String, wanted: &'static str },
+    #[error("say which stream to delete: DELETE /v1/streams?id=…")]
+    MissingId,
+    #[error("there is nothing at {path}; GET /openapi.json describes what is")]
+    NoSuchPath { path: String },
+    #[error("{method} does nothing here; the `Allow` header says what does")]
+    WrongMethod { method: Method },
+    #[error("this server asks for a token: send `Authorization: Bearer <token>`")]
+    NoToken,
+    #[error(
+        "publishing by the stream's id asks for its stream key: send `Authorization: Bearer <stream_key>`, or publish to the stream's `whip_url`"
+    )]
+    NoStreamKey,
+    #[error("the server failed at this request; its log says more under this request id")]
+    Panicked,
+}
+
+/// An error on its way out, before the request's id is written into it.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub text: String,
+    pub details: Value,
+}
+
+impl ApiError {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Change(error) => of_change(error),
+            Self::Media(error) => of_media(error),
+            Self::InvalidJson { .. } => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_JSON"),
+            Self::InvalidBody(_) => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_BODY"),
+            Self::UnreadableBody { .. } => (StatusCode::BAD_REQUEST, "REQUEST/UNREADABLE_BODY"),
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "REQUEST/TOO_LARGE"),
+            Self::WrongContentType { .. } => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "REQUEST/UNSUPPORTED_MEDIA_TYPE")
+            }
+            Self::MissingId => (StatusCode::BAD_REQUEST, "REQUEST/MISSING_ID"),
+            Self::NoSuchPath { .. } => (StatusCode::NOT_FOUND, "REQUEST/NOT_FOUND"),
+            Self::WrongMethod { .. } => {
+                (StatusCode::METHOD_NOT_ALLOWED, "REQUEST/METHOD_NOT_ALLOWED")
+            }
+            Self::NoToken | Self::NoStreamKey => (StatusCode::UNAUTHORIZED, "AUTH/UNAUTHORIZED"),
+            Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            // What broke inside is for the log alone.
+            Self::Change(ChangeError::Internal(_)) => Self::Panicked.to_string(),
+            // Clients look for these words while they wait.
+            Self::Media(MediaError::Offer(OfferError::NotReady)) => {
+                format!("Stream not ready: {self}")
+            }
+            other => other.to_string(),
+        }
+    }
+
+    fn details(&self) -> Value {
+        match self {
+            Self::InvalidBody(fields) | Self::Change(ChangeError::Params(fields)) => {
+                fields.iter().map(|f| json!({"pointer": f.pointer, "message": f.message})).collect()
+            }
+            Self::Change(ChangeError::ReloadRequired { fields }) => json!({ "fields": fields }),
+            Self::Change(ChangeError::TooManyStreams { limit }) => json!({ "limit": limit }),
+            Self::Change(ChangeError::Pipeline(error)) => {
+                json!({"on_offer": match error {
+                    ResolveError::UnknownPipeline { on_offer, .. }
+                    | ResolveError::UnknownModel { on_offer, .. }
+                    | ResolveError::MissingModel { on_offer, .. } => on_offer,
+                }})
+            }
+            _ => Value::Null,
+        }
+    }
+}
+
+fn of_change(error: &ChangeError) -> (StatusCode, &'static str) {
+    match error {
+        ChangeError::NotFound { .. } => (StatusCode::NOT_FOUND, "STREAMS/NOT_FOUND"),
+        ChangeError::Pipeline(ResolveError::UnknownPipeline { .. }) => {
+            (StatusCode::BAD_REQUEST, "STREAMS/UNKNOWN_PIPELINE")
+        }
+        ChangeError::Pipeline(
+            ResolveError::UnknownModel { .. } | ResolveError::MissingModel { .. },
+        )
+        | ChangeError::Params(_) => (StatusCode::BAD_REQUEST, "STREAMS/INVALID_PARAMS"),
+        ChangeError::PipelineMismatch { .. } => {
+            (StatusCode::BAD_REQUEST, "STREAMS/PIPELINE_MISMATCH")
+        }
+        ChangeError::ReloadRequired { .. } => (StatusCode::BAD_REQUEST, "STREAMS/RELOAD_REQUIRED"),
+        ChangeError::InvalidName { .. } => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_BODY"),
+        ChangeError::TooManyStreams { .. } => (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT"),
+        ChangeError::Busy { .. } => (StatusCode::CONFLICT, "STREAMS/CONFLICT"),
+        ChangeError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
+    }
+}
+
+fn of_media(error: &MediaError) -> (StatusCode, &'static str) {
+    match error {
+        MediaError::NoStream => (StatusCode::NOT_FOUND, "STREAMS/NOT_FOUND"),
+        MediaError::NoSession => (StatusCode::NOT_FOUND, "SESSIONS/NOT_FOUND"),
+        MediaError::Offer(OfferError::Invalid { .. }) => {
+            (StatusCode::BAD_REQUEST, "MEDIA/INVALID_OFFER")
+        }
+        MediaError::Offer(OfferError::NoCommonCodec { .. }) => {
+            (StatusCode::BAD_REQUEST, "MEDIA/NO_COMMON_CODEC")
+        }
+        MediaError::Offer(OfferError::NotReady) => (StatusCode::NOT_FOUND, "STREAMS/NOT_READY"),
+        MediaError::Offer(OfferError::TooManyReaders { .. }) => {
+            (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT")
+        }
+        MediaError::Offer(OfferError::Unavailable { .. }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "MEDIA/UNAVAILABLE")
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// Leaves the body to `answer::complete`, which knows the request's id.
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        if status.is_server_error() {
+            tracing::error!(error = %self, "request failed");
+        } else {
+            tracing::debug!(error = %self, %status, "request refused");
+        }
+        let fault = Fault { status, code, text: self.text(), details: self.details() };
+        let mut response = status.into_response();
+        response.extensions_mut().insert(fault);
+        response
+    }
+}
+
+fn summary(fields: &[FieldError]) -> String {
+    let texts: Vec<_> = fields
+        .iter()
+        .map(|field| match field.pointer.trim_start_matches('/') {
+            "" => field.message.clone(),
+            name => format!("`{name}` {}", field.message),
+        })
+        .collect();
+    texts.join("; ")
+}

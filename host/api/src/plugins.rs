@@ -1,0 +1,102 @@
+//! `GET /v1/plugins`: every library found, accepted or refused, and what can be named as `pipeline`.
+
+use crate::App;
+use axum::Json;
+use axum::extract::State;
+use host_runtime::ports::{Claim, PluginReport, PluginState};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// What is installed.
+#[derive(Serialize, ToSchema)]
+pub struct PluginList {
+    success: bool,
+    data: Offer,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Offer {
+    plugins: Vec<Plugin>,
+    pipelines: Vec<Pipeline>,
+}
+
+/// A library file in one of the plugin folders.
+#[derive(Serialize, ToSchema)]
+pub struct Plugin {
+    file: String,
+    /// Null when the manifest could not be read.
+    id: Option<String>,
+    vendor: Option<String>,
+    version: Option<String>,
+    license: Option<String>,
+    description: Option<String>,
+    features: Vec<String>,
+    /// Names of pipelines.
+    pipelines: Vec<String>,
+    /// SHA-256 of the file.
+    hash: String,
+    /// `accepted` or `refused`.
+    state: &'static str,
+    /// Why it was refused.
+    reason: Option<String>,
+}
+
+/// What a stream can name as `pipeline`. One name may be there several times, for different models.
+#[derive(Serialize, ToSchema)]
+pub struct Pipeline {
+    pipeline: String,
+    /// Id of the plugin behind it.
+    plugin: String,
+    description: String,
+    /// Values of `model_id` it is for; null means any.
+    models: Option<Vec<String>>,
+    /// JSON Schema of `params`.
+    #[schema(value_type = Object)]
+    params_schema: Value,
+}
+
+/// List plugins and pipelines
+#[utoipa::path(
+    get, path = "/v1/plugins", tag = "plugins", responses((status = 200, body = PluginList))
+)]
+pub async fn list(State(app): State<App>) -> Json<PluginList> {
+    let catalog = app.runtime.catalog();
+    let plugins = catalog.plugins().into_iter().map(Plugin::to_wire).collect();
+    let pipelines = catalog.claims().into_iter().map(Pipeline::to_wire).collect();
+    Json(PluginList { success: true, data: Offer { plugins, pipelines } })
+}
+
+impl Plugin {
+    fn to_wire(report: PluginReport) -> Self {
+        let (state, reason) = match report.state {
+            PluginState::Accepted => ("accepted", None),
+            PluginState::Refused { reason } => ("refused", Some(reason)),
+        };
+        Self {
+            file: report.file,
+            id: report.id,
+            vendor: report.vendor,
+            version: report.version,
+            license: report.license,
+            description: report.description,
+            features: report.features,
+            pipelines: report.pipelines,
+            hash: report.hash,
+            state,
+            reason,
+        }
+    }
+}
+
+impl Pipeline {
+    fn to_wire(claim: Claim) -> Self {
+        Self {
+            pipeline: claim.id.pipeline,
+            plugin: claim.id.plugin,
+            description: claim.description,
+            models: claim.models,
+            params_schema: claim.params_schema,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Request bodies: from JSON to what the runtime is asked. Keys nobody knows are ignored, as Daydream's clients drop them
+//! too; what is inside `params` is left to the pipeline.
+
+use crate::errors::ApiError;
+use host_runtime::ports::{Claim, FieldError, ResolveError};
+use host_runtime::{ChangeError, NewStream, StreamChange};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// What Daydream's clients always name.
+pub const DAYDREAM_PIPELINE: &str = "streamdiffusion";
+
+/// A wish for a stream.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "describes the body; `new_stream` reads it field by field for better errors")]
+pub struct CreateStream {
+    /// Left out: `streamdiffusion`, if it has the `model_id`.
+    pipeline: Option<String>,
+    #[schema(value_type = Object)]
+    params: Value,
+    /// At most 100 characters; left out: a generated one.
+    name: Option<String>,
+    /// `rtmp://` or `rtmps://`
+    output_rtmp_url: Option<String>,
+}
+
+/// A change of a stream. What is left out stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "describes the body; `change` reads it field by field for better errors")]
+pub struct UpdateStream {
+    /// The stream's own; it cannot be changed.
+    pipeline: Option<String>,
+    #[schema(value_type = Object)]
+    params: Option<Value>,
+    /// Empty text stops restreaming.
+    output_rtmp_url: Option<String>,
+}
+
+/// Params that are applied between two frames.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "describes the body; any other hot field of the pipeline may be named too")]
+pub struct HotParams {
+    #[schema(value_type = Object)]
+    prompt: Option<Value>,
+    negative_prompt: Option<String>,
+    guidance_scale: Option<f64>,
+    delta: Option<f64>,
+    num_inference_steps: Option<u32>,
+    t_index_list: Option<Vec<u32>>,
+    #[schema(value_type = Object)]
+    seed: Option<Value>,
+    /// Index in `controlnets`, as text, to `conditioning_scale`.
+    #[schema(value_type = Object)]
+    controlnet_scales: Option<Value>,
+}
+
+pub fn new_stream(body: Map<String, Value>, claims: &[Claim]) -> Result<NewStream, ApiError> {
+    let mut fields = Fields::of(body);
+    // The schema before `pipeline` and `params`; its ids all mean the one pipeline there was.
+    let is_older_schema = fields.text("pipeline_id").is_some();
+    let named = fields.text("pipeline");
+    let named = named.or_else(|| is_older_schema.then(|| DAYDREAM_PIPELINE.to_owned()));
+    let params = fields.object("params").or_else(|| fields.object("pipeline_params"));
+    if params.is_none() && !is_older_schema {
+        fields.refuse("params", "is missing; send an object, `{}` for nothing but defaults");
+    }
+    let mut params = params.unwrap_or_default();
+    let name = fields.text("name");
+    let output_rtmp_url = fields.rtmp_url().filter(|url| !url.is_empty());
+    fields.finish()?;
+    if is_older_schema && !params.contains_key("model_id") {
+        params.extend(first_model(claims).map(|model| ("model_id".to_owned(), model.into())));
+    }
+    let pipeline = match named {
+        Some(pipeline) => pipeline,
+        None => pipeline_for(&params, claims)?,
+    };
+    Ok(NewStream { name, pipeline, params, output_rtmp_url })
+}
+
+pub fn change(body: Map<String, Value>) -> Result<StreamChange, ApiError> {
+    let mut fields = Fields::of(body);
+    let is_older_schema = fields.text("pipeline_id").is_some();
+    let pipeline = fields.text("pipeline");
+    let params = fields.object("params").or_else(|| fields.object("pipeline_params"));
+    let output_rtmp_url = fields.rtmp_url();
+    let prompt = fields.body.remove("prompt").filter(|_| params.is_none());
+    fields.finish()?;
+    let mut params = params.unwrap_or_default();
+    params.extend(prompt.map(|prompt| ("prompt".to_owned(), prompt)));
+    let pipeline = pipeline.or_else(|| is_older_schema.then(|| DAYDREAM_PIPELINE.to_owned()));
+    Ok(StreamChange { pipeline, params, is_hot_only: false, output_rtmp_url })
+}
+
+/// `current` are the stream's params: scales name ControlNets by their place in them.
+pub fn hot_change(
+    mut body: Map<String, Value>,
+    current: &Map<String, Value>,
+) -> Result<StreamChange, ApiError> {
+    let scales = body.remove("controlnet_scales").filter(|scales| !scales.is_null());
+    if let Some(scales) = scales {
+        let controlnets = body.remove("controlnets").filter(|list| !list.is_null());
+        let controlnets = controlnets.or_else(|| current.get("controlnets").cloned());
+        let controlnets = scaled(controlnets.unwrap_or_default(), &scales)?;
+        body.insert("controlnets".to_owned(), controlnets);
+    }
+    Ok(StreamChange { params: body, is_hot_only: true, ..StreamChange::default() })
+}
+
+fn scaled(mut controlnets: Value, scales: &Value) -> Result<Value, ApiError> {
+    let problem = |pointer: String, message: &str| {
+        ApiError::InvalidBody(vec![FieldError { pointer, message: message.to_owned() }])
+    };
+    let Some(scales) = scales.as_object() else {
+        let message = "must be an object from index to number, such as {\"0\": 0.5}";
+        return Err(problem("/controlnet_scales".into(), message));
+    };
+    for (index, scale) in scales {
+        let pointer = || format!("/controlnet_scales/{index}");
+        if !scale.is_number() {
+            return Err(problem(pointer(), "must be a number"));
+        }
+        let item = index.parse::<usize>().ok().and_then(|index| controlnets.get_mut(index));
+        let Some(item) = item.and_then(Value::as_object_mut) else {
+            let message = "names no ControlNet of this stream; count from 0 in `params.controlnets`";
+            return Err(problem(pointer(), message));
+        };
+        item.insert("conditioning_scale".to_owned(), scale.clone());
+    }
+    Ok(controlnets)
+}
+
+/// For a request that names no pipeline.
+fn pipeline_for(params: &Map<String, Value>, claims: &[Claim]) -> Result<String, ApiError> {
+    let model = params.get("model_id").and_then(Value::as_str);
+    let offers = |claim: &&Claim| match (&claim.models, model) {
+        (None, _) => true,
+        (Some(models), Some(model)) => models.iter().any(|offered| offered == model),
+        (Some(_), None) => false,
+    };
+    if of_daydream(claims).any(|claim| offers(&claim)) {
+        return Ok(DAYDREAM_PIPELINE.to_owned());
+    }
+    let mut on_offer: Vec<_> = claims.iter().map(|claim| claim.id.pipeline.clone()).collect();
+    on_offer.sort();
+    on_offer.dedup();
+    let pipeline = "absent".to_owned();
+    Err(ChangeError::from(ResolveError::UnknownPipeline { pipeline, on_offer }).into())
+}
+
+fn first_model(claims: &[Claim]) -> Option<String> {
+    of_daydream(claims).find_map(|claim| claim.models.as_ref()?.first().cloned())
+}
+
+fn of_daydream(claims: &[Claim]) -> impl Iterator<Item = &Claim> {
+    claims.iter().filter(|claim| claim.id.pipeline == DAYDREAM_PIPELINE)
+}
+
+/// A body being taken apart; collects everything that is wrong with it.
+struct Fields {
+    body: Map<String, Value>,
+    problems: Vec<FieldError>,
+}
+
+impl Fields {
+    fn of(body: Map<String, Value>) -> Self {
+        Self { body, problems: Vec::new() }
+    }
+
+    /// Null counts as left out.
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.body.remove(name)? {
+            Value::String(text) => Some(text),
+            Value::Null => None,
+            _ => {
+                self.refuse(name, "must be text");
+                None
+            }
+        }
+    }
+
+    fn object(&mut self, name: &str) -> Option<Map<String, Value>> {
+        match self.body.remove(name)? {
+            Value::Object(object) => Some(object),
+            Value::Null => None,
+            _ => {
+                self.refuse(name, "must be an object");
+                // It was there: being missing is not what is wrong with it.
+                Some(Map::new())
+            }
+        }
+    }
+
+    fn rtmp_url(&mut self) -> Option<String> {
+        let url = self.text("output_rtmp_url")?;
+        if url.is_empty() || url.starts_with("rtmp://") || url.starts_with("rtmps://") {
+            return Some(url);
+        }
+        self.refuse("output_rtmp_url", "must start with rtmp:// or rtmps://");
+        None
+    }
+
+    fn refuse(&mut self, name: &str, message: &str) {
+        self.problems.push(FieldError { pointer: format!("/{name}"), message: message.to_owned() });
+    }
+
+    fn finish(self) -> Result<(), ApiError> {
+        if self.problems.is_empty() { Ok(()) } else { Err(ApiError::InvalidBody(self.problems)) }
+    }
+}

@@ -1,0 +1,84 @@
+//! Which path leads to which handler.
+
+use crate::{
+    ApiConfig, App, Shared, access, answer, docs, errors::ApiError, health, media, openapi, page,
+    plugins, status, streams,
+};
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{delete, get, patch, post};
+use axum::{Router, extract::State};
+use host_runtime::Runtime;
+use std::sync::Arc;
+
+/// Enough for a style image as a `data:` URL to be refused by size, not by surprise.
+const JSON_LIMIT: usize = 1024 * 1024;
+/// A browser's offer has a few KiB.
+const SDP_LIMIT: usize = 64 * 1024;
+
+/// Everything the host answers over HTTP.
+pub fn router(config: ApiConfig, runtime: Runtime) -> Router {
+    let app: App = Arc::new(Shared { config, runtime, gpu: health::Gpu::find() });
+    Router::new()
+        .merge(rest().route_layer(from_fn_with_state(app.clone(), access::require_token)))
+        .merge(media_routes())
+        .merge(open())
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), answer::complete))
+        .with_state(app)
+}
+
+/// Asks for the token where one is configured.
+fn rest() -> Router<App> {
+    Router::new()
+        .route(
+            "/v1/streams",
+            post(streams::create).get(streams::list).delete(streams::delete_by_query),
+        )
+        .route(
+            "/v1/streams/{id}",
+            get(streams::read).patch(streams::change).delete(streams::delete_by_path),
+        )
+        .route("/v1/streams/{id}/params", patch(streams::change_hot))
+        .route("/v1/streams/{id}/status", get(status::read))
+        .route("/v1/plugins", get(plugins::list))
+        .layer(DefaultBodyLimit::max(JSON_LIMIT))
+}
+
+/// The URL is the permission here.
+fn media_routes() -> Router<App> {
+    Router::new()
+        .route("/live/{stream_key}/whip", post(media::publish))
+        .route("/live/{stream_key}/whip/{session}", delete(media::end_publishing))
+        .route("/play/{playback_id}/whep", post(media::play))
+        .route("/play/{playback_id}/whep/{session}", delete(media::end_playing))
+        .route("/{id}/whip", post(media::publish_by_id))
+        .route("/{id}/whip/{session}", delete(media::end_publishing_by_id))
+        .route("/{id}/whep", post(media::play_by_id))
+        .route("/{id}/whep/{session}", delete(media::end_playing_by_id))
+        .layer(DefaultBodyLimit::max(SDP_LIMIT))
+}
+
+fn open() -> Router<App> {
+    let looks = Router::new()
+        .route("/", get(page::root))
+        .route("/page/{file}", get(page::asset))
+        .route("/docs", get(docs::to_folder))
+        .route("/docs/", get(docs::index))
+        .route("/docs/{file}", get(docs::file))
+        .layer(from_fn(page::no_sniffing));
+    Router::new()
+        .route("/health", get(health::read))
+        .route("/openapi.json", get(openapi::read))
+        .merge(looks)
+}
+
+async fn no_such_path(uri: Uri) -> ApiError {
+    ApiError::NoSuchPath { path: answer::without_secrets(uri.path()) }
+}
+
+async fn wrong_method(State(_): State<App>, method: Method) -> ApiError {
+    ApiError::WrongMethod { method }
+}

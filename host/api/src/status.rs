@@ -1,0 +1,193 @@
+//! `GET /v1/streams/{id}/status`: one object for two kinds of clients, flat figures beside Daydream's nested ones.
+
+use crate::App;
+use crate::errors::ApiError;
+use crate::path::Parameters;
+use crate::timestamp::{milliseconds, rfc3339};
+use crate::urls::Base;
+use crate::wire::{ErrorBody, status_word};
+use axum::Json;
+use axum::extract::State;
+use host_runtime::{ChangeError, Phase, StreamStatus};
+use serde_json::{Value, json};
+use std::time::{Duration, SystemTime};
+
+/// Longest silence on either side that still counts as flowing.
+const SILENCE: Duration = Duration::from_secs(2);
+/// An error or restart counts as recent for so long.
+const RECENT: Duration = Duration::from_secs(10);
+/// Fewer frames per second than this is a poor input.
+const INPUT_FPS_MIN: f64 = 15.0;
+/// An output below this, or below four fifths of a slower input, lags behind.
+const OUTPUT_FPS_MIN: f64 = 10.0;
+
+/// Get a stream's status
+///
+/// The flat keys at the top and Daydream's under `data`. Times under `data` are milliseconds since 1970.
+#[utoipa::path(
+    get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
+    responses((status = 200, body = Object), (status = 404, body = ErrorBody))
+)]
+pub async fn read(
+    State(app): State<App>,
+    base: Base,
+    Parameters(id): Parameters<String>,
+) -> Result<Json<Value>, ApiError> {
+    let status = app.runtime.status(&id).ok_or(ChangeError::NotFound { id })?;
+    Ok(Json(to_wire(&status, &base, SystemTime::now())))
+}
+
+fn to_wire(status: &StreamStatus, base: &Base, now: SystemTime) -> Value {
+    let view = &status.view;
+    let uptime = status.started_at.map(|start| now.duration_since(start).unwrap_or_default());
+    let error = status.last_error.as_ref().filter(|_| view.phase == Phase::Error);
+    let error = error.map(|error| &error.message);
+    json!({
+        "success": true,
+        "error": error,
+        "id": view.id,
+        "status": status_word(view.phase),
+        "created_at": view.created_at,
+        "started_at": status.started_at.map(rfc3339),
+        "uptime_seconds": uptime.map(|uptime| uptime.as_secs_f64()),
+        "fps": status.frames.output_fps,
+        "frames_processed": status.frames.processed,
+        "latency_ms": status.frames.frame_age.map(in_ms),
+        "gpu_memory_used_mb": null,
+        "gpu_utilization_percent": null,
+        "error_message": status.last_error.as_ref().map(|error| &error.message),
+        "warnings": view.warnings,
+        "revision": view.revision,
+        "data": {
+            "stream_id": view.id,
+            "request_id": null,
+            "pipeline_id": view.pipeline,
+            "pipeline": view.pipeline,
+            "type": "live-video-to-video",
+            "state": state(status, now),
+            "orchestrator_info": { "address": "local", "url": base.join("") },
+            "inference_status": inference_status(status),
+            "gateway_status": gateway_status(status, base),
+            "host_status": host_status(status),
+        },
+    })
+}
+
+/// Daydream's word for how the stream does.
+fn state(status: &StreamStatus, now: SystemTime) -> &'static str {
+    let frames = &status.frames;
+    let is_silent = |last: Option<SystemTime>| last.is_none_or(|last| is_older(last, SILENCE, now));
+    match status.view.phase {
+        Phase::Starting | Phase::Reloading => "LOADING",
+        Phase::Error => "ERROR",
+        Phase::Stopping => "OFFLINE",
+        Phase::Running if !status.ingress.is_publishing => "OFFLINE",
+        Phase::Running if is_silent(frames.last_input_at) || frames.input_fps < INPUT_FPS_MIN => {
+            "DEGRADED_INPUT"
+        }
+        Phase::Running if is_silent(frames.last_output_at) || is_lagging(status, now) => {
+            "DEGRADED_INFERENCE"
+        }
+        Phase::Running => "ONLINE",
+    }
+}
+
+fn is_lagging(status: &StreamStatus, now: SystemTime) -> bool {
+    let wanted = OUTPUT_FPS_MIN.min(0.8 * status.frames.input_fps);
+    let error = status.last_error.as_ref().map(|error| error.at);
+    let mut troubles = [error, status.last_restart_at].into_iter().flatten();
+    status.frames.output_fps < wanted || troubles.any(|at| !is_older(at, RECENT, now))
+}
+
+fn is_older(time: SystemTime, age: Duration, now: SystemTime) -> bool {
+    now.duration_since(time).is_ok_and(|passed| passed > age)
+}
+
+fn inference_status(status: &StreamStatus) -> Value {
+    let (view, frames) = (&status.view, &status.frames);
+    json!({
+        "pipeline": view.pipeline,
+        "stream_id": view.id,
+        "start_time": status.started_at.map(milliseconds),
+        "last_params": view.params,
+        "last_params_hash": view.revision.to_string(),
+        "last_params_update_time": status.last_params_update_at.map(milliseconds),
+        "input_fps": frames.input_fps,
+        "output_fps": frames.output_fps,
+        "last_input_time": frames.last_input_at.map(milliseconds),
+        "last_output_time": frames.last_output_at.map(milliseconds),
+        "restart_count": status.restarts,
+        "last_restart_time": status.last_restart_at.map(milliseconds),
+        "last_restart_logs": [],
+        "last_error": status.last_error.as_ref().map(|error| &error.message),
+    })
+}
+
+fn gateway_status(status: &StreamStatus, base: &Base) -> Value {
+    let (ingress, egress) = (&status.ingress, &status.egress);
+    let sent = ingress.packets_received + ingress.packets_lost;
+    let loss = if sent == 0 { 0.0 } else { 100.0 * ingress.packets_lost as f64 / sent as f64 };
+    let error = status.last_error.as_ref();
+    json!({
+        "whep_url": base.whep(&status.view.playback_id),
+        "error": error.map(|error| json!({
+            "error_message": error.message, "error_time": milliseconds(error.at),
+        })),
+        "ingest_metrics": { "stats": {
+            "peer_conn_stats": {
+                "ID": status.view.id,
+                "BytesReceived": ingress.bytes_received,
+                "BytesSent": egress.bytes_sent,
+            },
+            "conn_quality": if loss > 5.0 { "bad" } else { "good" },
+            "track_stats": [{
+                "type": "video",
+                "jitter": null,
+                "packets_lost": ingress.packets_lost,
+                "packets_received": ingress.packets_received,
+                "packet_loss_pct": loss,
+                "rtt": null,
+                "warnings": [],
+            }],
+        }},
+    })
+}
+
+/// What only this server tells.
+fn host_status(status: &StreamStatus) -> Value {
+    let (frames, ingress, egress) = (&status.frames, &status.ingress, &status.egress);
+    json!({
+        "plugin": status.plugin,
+        "worker_pid": status.worker_pid,
+        "loading": status.loading.as_ref().map(|progress| json!({
+            "fraction": progress.fraction, "what": progress.what,
+        })),
+        "frames": {
+            "received": frames.received,
+            "dropped": frames.dropped,
+            "processed": frames.processed,
+            "skipped": frames.skipped,
+            "set_aside": frames.set_aside,
+            "process_time_ms": frames.process_time.map(in_ms),
+            "latency_ms": frames.frame_age.map(in_ms),
+            "latency_max_ms": frames.frame_age_max.map(in_ms),
+        },
+        "ingress": {
+            "is_publishing": ingress.is_publishing,
+            "codec": ingress.codec,
+            "frames_decoded": ingress.frames_decoded,
+            "frames_dropped": ingress.frames_dropped,
+        },
+        "egress": {
+            "readers": egress.readers,
+            "codecs": egress.codecs,
+            "frames_encoded": egress.frames_encoded,
+            "frames_dropped": egress.frames_dropped,
+            "key_frames": egress.key_frames,
+        },
+    })
+}
+
+fn in_ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
