@@ -93,7 +93,7 @@ pub struct SdhHost {
     pub is_cancelled: Option<unsafe extern "C" fn(context: u64) -> u32>,
     /// Reports a measured value. The name should carry its unit, as in `encode_ms`.
     pub metric: Option<unsafe extern "C" fn(context: u64, name: SdhBytes, value: f64)>,
-    /// Appends to a text that the host gave to the current call. `SDH_INVALID` when it grows beyond 1 MiB.
+    /// Appends to a text that the host gave to the current call. `SDH_INVALID` when it grows beyond 64 KiB.
     pub write_text: Option<unsafe extern "C" fn(text: *mut SdhText, bytes: SdhBytes) -> i32>,
     /// Folder of weights (standard hub cache layout or plain folders); read only.
     pub models_dir: SdhBytes,
@@ -235,7 +235,8 @@ pub struct SdhPipelineTable {
             answer: *mut SdhText,
         ) -> i32,
     >,
-    /// Loads weights. May take long, with `host->progress` as the sign of life.
+    /// Loads weights. May take long, with `host->progress` as the sign of life. Streams whose params differ in hot ones
+    /// only share a pipeline, so what depends on hot params belongs to `open_stream`.
     pub open: Option<
         unsafe extern "C" fn(
             host: *const SdhHost,

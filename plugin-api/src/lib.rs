@@ -19,6 +19,14 @@ mod manifest;
 mod plan;
 mod sdk;
 
+/// Opening plugin libraries and calling them, as the host's workers and the testkit do.
+#[cfg(feature = "loader")]
+pub mod loader {
+    pub use crate::ffi::{
+        Callbacks, HostContext, Library, LoadError, LoadedPipeline, LoadedStream,
+    };
+}
+
 pub use error::{Error, ErrorCode};
 pub use frame::{Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, PIXEL_BYTES};
 pub use host::{Host, LogLevel};

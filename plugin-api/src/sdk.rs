@@ -80,7 +80,8 @@ pub trait Plugin: 'static {
     fn plan(request: &PlanRequest<'_>) -> Result<Plan, Error>;
 
     /// Loads weights. May take long: call [`Host::progress`] often, which is also the sign of life, and give up with
-    /// [`Error::cancelled`] when [`Host::is_cancelled`] says so.
+    /// [`Error::cancelled`] when [`Host::is_cancelled`] says so. Streams whose params differ in hot ones only share a
+    /// pipeline, so what depends on hot params belongs to [`Pipeline::open_stream`].
     fn open(host: &Host, params: &Params<'_>) -> Result<Self::Pipeline, Error>;
 }
 

@@ -4,12 +4,20 @@
 
 mod export;
 mod host_calls;
+#[cfg(feature = "loader")]
+mod host_context;
+#[cfg(feature = "loader")]
+mod loader;
 mod read;
 
 pub use export::{
     SharedTable, copy_manifest, find_feature, last_error, pipeline_table, plugin_table,
 };
 pub(crate) use host_calls::HostCalls;
+#[cfg(feature = "loader")]
+pub use host_context::{Callbacks, HostContext};
+#[cfg(feature = "loader")]
+pub use loader::{Library, LoadError, LoadedPipeline, LoadedStream};
 pub use read::{bytes_of, read_bytes, read_text, read_versioned};
 
 pub use crate::abi;
