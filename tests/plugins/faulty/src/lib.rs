@@ -1,0 +1,96 @@
+//! The plugin `faulty`: copies pictures until it is told to fail, and then fails for real.
+//!
+//! Its params say what goes wrong (`fault`), in which call (`phase`) and from which frame on (`at_frame`); the host's
+//! tests use it to see that a plugin harms nobody but its own streams. Without a fault it is a proper plugin.
+
+mod fault;
+
+use fault::{Fault, Phase, Wishes};
+use plugin_api::{
+    Error, Formats, Frame, FrameFormat, FrameMut, Host, Outcome, Params, Pipeline, Plan,
+    PlanRequest, Plugin, Stream,
+};
+use std::thread;
+use std::time::Duration;
+
+/// Steps of loading, each as long as `delay_ms`.
+const LOADING_STEPS: u16 = 10;
+
+/// Names the plugin for the export.
+pub struct Faulty;
+
+/// Nothing is loaded, however long it takes.
+pub struct Nothing;
+
+/// A stream and what is to go wrong in it.
+pub struct Failing {
+    format: FrameFormat,
+    wishes: Wishes,
+    frames: u64,
+}
+
+impl Plugin for Faulty {
+    type Pipeline = Nothing;
+
+    fn plan(request: &PlanRequest<'_>) -> Result<Plan, Error> {
+        let wishes = Wishes::read(request.params.values)?;
+        wishes.fail_in(Phase::Plan)?;
+        Ok(Plan { formats: Formats::same(wishes.format), ..Plan::default() })
+    }
+
+    fn open(host: &Host, params: &Params<'_>) -> Result<Nothing, Error> {
+        let wishes = Wishes::read(params.values)?;
+        for step in 0..LOADING_STEPS {
+            if host.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            host.progress(f32::from(step) / f32::from(LOADING_STEPS), "pretending to load");
+            thread::sleep(wishes.delay);
+        }
+        wishes.fail_in(Phase::Open)?;
+        Ok(Nothing)
+    }
+}
+
+impl Pipeline for Nothing {
+    type Stream = Failing;
+
+    fn open_stream(&self, _host: &Host, params: &Params<'_>) -> Result<Failing, Error> {
+        let wishes = Wishes::read(params.values)?;
+        let mut format = wishes.format;
+        if wishes.fault == Fault::WrongSize {
+            format.width += 8;
+        }
+        Ok(Failing { format, wishes, frames: 0 })
+    }
+}
+
+impl Stream for Failing {
+    fn formats(&self) -> Formats {
+        Formats::same(self.format)
+    }
+
+    fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
+        let wishes = Wishes::read(params.values)?;
+        wishes.fail_in(Phase::Update)?;
+        self.wishes = wishes;
+        Ok(())
+    }
+
+    fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>) -> Result<Outcome, Error> {
+        self.frames += 1;
+        thread::sleep(self.wishes.delay);
+        if self.frames >= self.wishes.at_frame {
+            self.wishes.fail_in(Phase::Process)?;
+        }
+        for (target, source) in output.rows_mut().zip(input.rows()) {
+            target.copy_from_slice(source);
+        }
+        Ok(Outcome::Produced)
+    }
+}
+
+/// How long `slow` takes in the chosen phase.
+const SLOW: Duration = Duration::from_millis(100);
+
+plugin_api::export_plugin!(Faulty, manifest = include_str!("../manifest.json"));
