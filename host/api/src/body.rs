@@ -4,7 +4,7 @@ use crate::errors::ApiError;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use host_runtime::ports::FieldError;
+use host_ports::FieldError;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -79,7 +79,8 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
 }
 
 fn is_json(essence: &str) -> bool {
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 fn not_an_object(message: &str) -> ApiError {

@@ -2,7 +2,7 @@
 
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use host_runtime::ports::{FieldError, OfferError, ResolveError};
+use host_ports::{FieldError, OfferError, ResolveError};
 use host_runtime::{ChangeError, MediaError};
 use serde_json::{Value, json};
 

@@ -11,7 +11,7 @@ use crate::wire::ErrorBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use host_runtime::ports::Answer;
+use host_ports::Answer;
 use host_runtime::{MediaError, StreamView};
 
 /// What the seed project's paths put behind the id of a stream to name its output.
@@ -170,6 +170,7 @@ fn published(answer: Answer, view: &StreamView, base: &Base, endpoint: &str) -> 
 /// `Location` is absolute: a path alone would lose the prefix that a proxy strips.
 fn answered(answer: Answer, endpoint: &str) -> Response {
     let location = format!("{endpoint}/{}", answer.session.0);
-    let headers = [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
+    let headers =
+        [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
     (StatusCode::CREATED, headers, answer.sdp).into_response()
 }

@@ -1,7 +1,7 @@
 //! Puts the params schemas of the installed plugins into the OpenAPI document: the create body becomes one schema per
 //! `pipeline`, and its `params` one per claim of that name, told apart by `model_id`.
 
-use host_runtime::ports::Claim;
+use host_ports::Claim;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use crate::App;
 use axum::Json;
 use axum::extract::State;
-use host_runtime::ports::{Claim, PluginReport, PluginState};
+use host_ports::{Claim, PluginReport, PluginState};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;

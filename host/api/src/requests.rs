@@ -2,7 +2,7 @@
 //! too; what is inside `params` is left to the pipeline.
 
 use crate::errors::ApiError;
-use host_runtime::ports::{Claim, FieldError, ResolveError};
+use host_ports::{Claim, FieldError, ResolveError};
 use host_runtime::{ChangeError, NewStream, StreamChange};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -13,7 +13,10 @@ pub const DAYDREAM_PIPELINE: &str = "streamdiffusion";
 
 /// A wish for a stream.
 #[derive(Deserialize, ToSchema)]
-#[allow(dead_code, reason = "describes the body; `new_stream` reads it field by field for better errors")]
+#[allow(
+    dead_code,
+    reason = "describes the body; `new_stream` reads it field by field for better errors"
+)]
 pub struct CreateStream {
     /// Left out: `streamdiffusion`, if it has the `model_id`.
     pipeline: Option<String>,
@@ -27,7 +30,10 @@ pub struct CreateStream {
 
 /// A change of a stream. What is left out stays as it is.
 #[derive(Deserialize, ToSchema)]
-#[allow(dead_code, reason = "describes the body; `change` reads it field by field for better errors")]
+#[allow(
+    dead_code,
+    reason = "describes the body; `change` reads it field by field for better errors"
+)]
 pub struct UpdateStream {
     /// The stream's own; it cannot be changed.
     pipeline: Option<String>,
@@ -39,7 +45,10 @@ pub struct UpdateStream {
 
 /// Params that are applied between two frames.
 #[derive(Deserialize, ToSchema)]
-#[allow(dead_code, reason = "describes the body; any other hot field of the pipeline may be named too")]
+#[allow(
+    dead_code,
+    reason = "describes the body; any other hot field of the pipeline may be named too"
+)]
 pub struct HotParams {
     #[schema(value_type = Object)]
     prompt: Option<Value>,
@@ -123,7 +132,8 @@ fn scaled(mut controlnets: Value, scales: &Value) -> Result<Value, ApiError> {
         }
         let item = index.parse::<usize>().ok().and_then(|index| controlnets.get_mut(index));
         let Some(item) = item.and_then(Value::as_object_mut) else {
-            let message = "names no ControlNet of this stream; count from 0 in `params.controlnets`";
+            let message =
+                "names no ControlNet of this stream; count from 0 in `params.controlnets`";
             return Err(problem(pointer(), message));
         };
         item.insert("conditioning_scale".to_owned(), scale.clone());

@@ -66,7 +66,8 @@ fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// The header is whatever the client chose to write, and goes into URLs and a security policy.
 fn is_authority(text: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    let is_plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     text.len() <= 255
         && text.chars().all(is_plain)
         && text.parse::<Authority>().is_ok_and(|authority| !authority.host().is_empty())
@@ -109,13 +110,15 @@ mod tests {
         for host in ["", "a b", "user@host", "x\"><script>", "host/path", "host:port", "a;b"] {
             assert_eq!(base(&[("host", host)]), "http://127.0.0.1:8080", "{host:?}");
         }
-        let odd = [("host", "h"), ("x-forwarded-proto", "javascript"), ("x-forwarded-prefix", "//e")];
+        let odd =
+            [("host", "h"), ("x-forwarded-proto", "javascript"), ("x-forwarded-prefix", "//e")];
         assert_eq!(base(&odd), "http://h");
     }
 
     #[test]
     fn the_configured_url_wins_over_everything() {
-        let config = ApiConfig { public_url: Some("https://a.example/x".into()), ..Default::default() };
+        let config =
+            ApiConfig { public_url: Some("https://a.example/x".into()), ..Default::default() };
         let base = Base::of(&config, &HeaderMap::new());
         assert_eq!(base.whip("key"), "https://a.example/x/live/key/whip");
         assert_eq!((base.authority(), base.origin().as_str()), ("a.example", "https://a.example"));
