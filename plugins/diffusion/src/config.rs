@@ -30,9 +30,10 @@ pub struct Config {
 
 impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = read_bounded(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let values =
-            serde_json::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
+        let text = read_bounded(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let values = serde_json::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), values })
     }
 
@@ -47,7 +48,12 @@ impl Config {
 
     pub fn unsupported(&self, key: &str, supported: impl Into<String>) -> ConfigError {
         let found = self.get(key).map_or("missing".into(), Value::to_string);
-        ConfigError::Unsupported { path: self.path.clone(), key: key.into(), found, supported: supported.into() }
+        ConfigError::Unsupported {
+            path: self.path.clone(),
+            key: key.into(),
+            found,
+            supported: supported.into(),
+        }
     }
 
     /// Fails unless the key is absent or has this value.
@@ -77,9 +83,9 @@ impl Config {
     pub fn sizes(&self, key: &str) -> Result<Vec<usize>, ConfigError> {
         let list = self.get(key).and_then(Value::as_array);
         let sizes = list.and_then(|list| list.iter().map(as_size).collect::<Option<Vec<_>>>());
-        sizes.filter(|sizes| (1..=8).contains(&sizes.len())).ok_or_else(|| {
-            self.unsupported(key, "a list of 1 to 8 whole numbers from 1 to 65536")
-        })
+        sizes
+            .filter(|sizes| (1..=8).contains(&sizes.len()))
+            .ok_or_else(|| self.unsupported(key, "a list of 1 to 8 whole numbers from 1 to 65536"))
     }
 
     /// One size for all levels, or a list with one for each.
@@ -88,7 +94,8 @@ impl Config {
             Some(Value::Array(_)) => {
                 let sizes = self.sizes(key)?;
                 let fits = sizes.len() == levels;
-                fits.then_some(sizes).ok_or_else(|| self.unsupported(key, format!("{levels} numbers, one a level")))
+                fits.then_some(sizes)
+                    .ok_or_else(|| self.unsupported(key, format!("{levels} numbers, one a level")))
             }
             _ => Ok(vec![self.size(key)?; levels]),
         }
@@ -96,7 +103,8 @@ impl Config {
 
     pub fn texts(&self, key: &str) -> Result<Vec<String>, ConfigError> {
         let list = self.get(key).and_then(Value::as_array);
-        let texts = list.and_then(|list| list.iter().map(|item| item.as_str().map(String::from)).collect());
+        let texts =
+            list.and_then(|list| list.iter().map(|item| item.as_str().map(String::from)).collect());
         texts.ok_or_else(|| self.unsupported(key, "a list of texts"))
     }
 
@@ -111,11 +119,19 @@ impl Config {
     }
 
     /// The entry of `choices` that the key names, or `default` when it is absent.
-    pub fn choice<T: Copy>(&self, key: &str, default: T, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+    pub fn choice<T: Copy>(
+        &self,
+        key: &str,
+        default: T,
+        choices: &[(&str, T)],
+    ) -> Result<T, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(default) };
         let found = choices.iter().find(|(name, _)| value.as_str() == Some(name));
         found.map(|(_, choice)| *choice).ok_or_else(|| {
-            self.unsupported(key, choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "))
+            self.unsupported(
+                key,
+                choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+            )
         })
     }
 }
@@ -164,7 +180,10 @@ mod tests {
     fn an_unknown_value_names_file_key_and_what_is_supported() {
         let config = config(json!({"act_fn": "mish", "heads": 0, "groups": [1, 2]}));
         let error = config.choice("act_fn", 1, &[("silu", 1), ("relu", 2)]).unwrap_err();
-        assert_eq!(error.to_string(), r#"unet/config.json: `act_fn` is "mish"; supported: silu, relu"#);
+        assert_eq!(
+            error.to_string(),
+            r#"unet/config.json: `act_fn` is "mish"; supported: silu, relu"#
+        );
         assert!(config.size("heads").unwrap_err().to_string().contains("`heads` is 0"));
         assert!(config.size("absent").unwrap_err().to_string().contains("missing"));
         assert!(config.sizes_per_level("groups", 3).is_err());

@@ -62,7 +62,13 @@ pub trait Ops {
     fn constant(&self, values: &[f32], shape: &[usize]) -> Value<Self>;
 
     /// `x [rows, in, height, width]`, `weight [out, in, side, side]`.
-    fn conv2d(&self, x: &Self::T, weight: &Self::T, bias: Option<&Self::T>, window: Window) -> Value<Self>;
+    fn conv2d(
+        &self,
+        x: &Self::T,
+        weight: &Self::T,
+        bias: Option<&Self::T>,
+        window: Window,
+    ) -> Value<Self>;
     /// `x [..., in]`, `weight [out, in]`.
     fn linear(&self, x: &Self::T, weight: &Self::T, bias: Option<&Self::T>) -> Value<Self>;
     fn matmul(&self, a: &Self::T, b: &Self::T) -> Value<Self>;
@@ -70,9 +76,21 @@ pub trait Ops {
     fn embedding(&self, table: &Self::T, ids: &Self::T) -> Value<Self>;
 
     /// Over each group of channels and all pixels, then scaled and shifted per channel.
-    fn group_norm(&self, x: &Self::T, weight: &Self::T, bias: &Self::T, groups: Groups) -> Value<Self>;
+    fn group_norm(
+        &self,
+        x: &Self::T,
+        weight: &Self::T,
+        bias: &Self::T,
+        groups: Groups,
+    ) -> Value<Self>;
     /// Over the last axis.
-    fn layer_norm(&self, x: &Self::T, weight: &Self::T, bias: &Self::T, epsilon: f32) -> Value<Self>;
+    fn layer_norm(
+        &self,
+        x: &Self::T,
+        weight: &Self::T,
+        bias: &Self::T,
+        epsilon: f32,
+    ) -> Value<Self>;
     /// Over the last axis.
     fn softmax(&self, x: &Self::T) -> Value<Self>;
 
@@ -107,17 +125,27 @@ pub trait Ops {
     /// Scaled dot-product attention; queries, keys and values are `[rows, tokens, heads * width]`, `mask` is added to
     /// the scores.
     fn attention(&self, qkv: [&Self::T; 3], heads: Heads, mask: Option<&Self::T>) -> Value<Self> {
-        let split = |x: &Self::T, axes: &[usize]| {
-            self.permute(&self.reshape(x, &[0, 0, heads.count as i64, heads.width as i64])?, axes)
-        };
-        let query = self.scale(qkv[0], (heads.width as f32).powf(-0.5))?;
-        let mut scores = self.matmul(&split(&query, &[0, 2, 1, 3])?, &split(qkv[1], &[0, 2, 3, 1])?)?;
-        if let Some(mask) = mask {
-            scores = self.add(&scores, mask)?;
-        }
-        let mixed = self.matmul(&self.softmax(&scores)?, &split(qkv[2], &[0, 2, 1, 3])?)?;
-        self.reshape(&self.permute(&mixed, &[0, 2, 1, 3])?, &[0, 0, (heads.count * heads.width) as i64])
+        plain_attention(self, qkv, heads, mask)
     }
+}
+
+/// Attention spelled out, for back ends and cases without a fused operator.
+pub fn plain_attention<O: Ops + ?Sized>(
+    ops: &O,
+    qkv: [&O::T; 3],
+    heads: Heads,
+    mask: Option<&O::T>,
+) -> Value<O> {
+    let split = |x: &O::T, axes: &[usize]| {
+        ops.permute(&ops.reshape(x, &[0, 0, heads.count as i64, heads.width as i64])?, axes)
+    };
+    let query = ops.scale(qkv[0], (heads.width as f32).powf(-0.5))?;
+    let mut scores = ops.matmul(&split(&query, &[0, 2, 1, 3])?, &split(qkv[1], &[0, 2, 3, 1])?)?;
+    if let Some(mask) = mask {
+        scores = ops.add(&scores, mask)?;
+    }
+    let mixed = ops.matmul(&ops.softmax(&scores)?, &split(qkv[2], &[0, 2, 1, 3])?)?;
+    ops.reshape(&ops.permute(&mixed, &[0, 2, 1, 3])?, &[0, 0, (heads.count * heads.width) as i64])
 }
 
 /// Number and width of attention heads.

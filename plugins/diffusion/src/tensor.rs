@@ -17,7 +17,11 @@ impl Tensor {
     /// When it is not: shapes are computed by this crate, never taken from outside unchecked.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Self {
         let shape = shape.into();
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not fit the data");
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            data.len(),
+            "shape {shape:?} does not fit the data"
+        );
         Self { shape, data }
     }
 

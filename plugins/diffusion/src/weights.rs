@@ -82,7 +82,8 @@ impl Weights {
         let format_error = |why: String| WeightsError::Format { path: path.clone(), why };
 
         let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|_| format_error("it is shorter than 8 bytes".into()))?;
+        file.read_exact(&mut length)
+            .map_err(|_| format_error("it is shorter than 8 bytes".into()))?;
         let header_bytes = u64::from_le_bytes(length);
         if header_bytes > MAX_HEADER_BYTES || header_bytes > file_bytes - 8 {
             return Err(format_error(format!("it claims a header of {header_bytes} bytes")));
@@ -100,11 +101,17 @@ impl Weights {
     /// Finds a tensor and checks its shape and number format.
     pub fn find(&self, name: &str, wanted: &[usize]) -> Result<Place, WeightsError> {
         let (tensor, path) = (name.to_owned(), self.path.clone());
-        let Some(entry) = self.entries.get(name).or_else(|| self.entries.get(&old_name(name)?)) else {
+        let Some(entry) = self.entries.get(name).or_else(|| self.entries.get(&old_name(name)?))
+        else {
             return Err(WeightsError::Missing { tensor, path, wanted: wanted.to_vec() });
         };
         if entry.shape != wanted {
-            return Err(WeightsError::Shape { tensor, path, wanted: wanted.to_vec(), found: entry.shape.clone() });
+            return Err(WeightsError::Shape {
+                tensor,
+                path,
+                wanted: wanted.to_vec(),
+                found: entry.shape.clone(),
+            });
         }
         let Some(dtype) = dtype(&entry.dtype) else {
             return Err(WeightsError::Dtype { tensor, path, found: entry.dtype.clone() });
@@ -116,24 +123,24 @@ impl Weights {
     /// The values of a tensor as `f32`.
     pub fn read(&self, place: Place) -> Result<Vec<f32>, WeightsError> {
         let mut bytes = vec![0; place.length as usize];
-        let read = || {
+        let mut read = || {
             let mut file = File::open(&self.path)?;
             file.seek(SeekFrom::Start(place.offset))?;
             file.read_exact(&mut bytes)
         };
-        { read }().map_err(|source| WeightsError::Read { path: self.path.clone(), source })?;
+        read().map_err(|source| WeightsError::Read { path: self.path.clone(), source })?;
         Ok(decode(&bytes, place.dtype))
     }
 }
 
 fn parse_header(header: &[u8], data_bytes: u64) -> Result<BTreeMap<String, Entry>, String> {
-    let mut raw: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(header).map_err(|error| format!("its header is not JSON: {error}"))?;
+    let mut raw: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)
+        .map_err(|error| format!("its header is not JSON: {error}"))?;
     raw.remove("__metadata__");
     let mut entries = BTreeMap::new();
     for (name, value) in raw {
-        let entry: Entry =
-            serde_json::from_value(value).map_err(|error| format!("tensor `{name}` is not described: {error}"))?;
+        let entry: Entry = serde_json::from_value(value)
+            .map_err(|error| format!("tensor `{name}` is not described: {error}"))?;
         check_entry(&entry, data_bytes).map_err(|why| format!("tensor `{name}` {why}"))?;
         entries.insert(name, entry);
     }
@@ -147,7 +154,8 @@ fn check_entry(entry: &Entry, data_bytes: u64) -> Result<(), String> {
     }
     // Formats we do not read are refused when asked for, so their size is nobody's concern.
     let Some(dtype) = dtype(&entry.dtype) else { return Ok(()) };
-    let size = entry.shape.iter().try_fold(dtype.bytes(), |size, &dim| size.checked_mul(dim as u64));
+    let size =
+        entry.shape.iter().try_fold(dtype.bytes(), |size, &dim| size.checked_mul(dim as u64));
     match size {
         Some(size) if size == end - begin => Ok(()),
         _ => Err(format!("of shape {:?} does not fit its {} bytes", entry.shape, end - begin)),
@@ -174,9 +182,13 @@ fn old_name(name: &str) -> Option<String> {
 fn decode(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
     let pair = |bytes: &[u8]| [bytes[0], bytes[1]];
     match dtype {
-        Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::F32 => {
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        }
         Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes(pair(b)).to_f32()).collect(),
-        Dtype::Bf16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes(pair(b)).to_f32()).collect(),
+        Dtype::Bf16 => {
+            bytes.chunks_exact(2).map(|b| bf16::from_le_bytes(pair(b)).to_f32()).collect()
+        }
     }
 }
 
@@ -210,7 +222,9 @@ mod tests {
         assert!(weights.is_ok());
         let file = file_with(header, &data);
         let weights = Weights::open(file.path()).unwrap();
-        for (name, shape, value) in [("a", vec![1], 1.5), ("b", vec![1, 1], -2.0), ("c", vec![1], 3.0)] {
+        for (name, shape, value) in
+            [("a", vec![1], 1.5), ("b", vec![1, 1], -2.0), ("c", vec![1], 3.0)]
+        {
             let place = weights.find(name, &shape).unwrap();
             assert_eq!(weights.read(place).unwrap(), [value]);
         }
@@ -225,7 +239,10 @@ mod tests {
         let missing = weights.find("b", &[2]).unwrap_err().to_string();
         assert!(missing.contains("`b`") && missing.contains("[2]"), "{missing}");
         let shape = weights.find("a", &[2, 3]).unwrap_err().to_string();
-        assert!(shape.contains("`a`") && shape.contains("[1]") && shape.contains("[2, 3]"), "{shape}");
+        assert!(
+            shape.contains("`a`") && shape.contains("[1]") && shape.contains("[2, 3]"),
+            "{shape}"
+        );
         let dtype = weights.find("ids", &[1]).unwrap_err().to_string();
         assert!(dtype.contains("I64"), "{dtype}");
     }

@@ -1,0 +1,223 @@
+//! Chooses a back end for the process, loads networks into it and runs them.
+//!
+//! Wanted is ONNX Runtime, on TensorRT, else CUDA, else the CPU, each tried strictly; without the library candle takes
+//! over. What was chosen, and why the better ones were not, is data for the status report.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::candle::Params;
+use crate::nets::Network;
+use crate::onnx::{Provider, Refusal, Runtime, RuntimeError, Session};
+use crate::ops::OpError;
+use crate::tensor::Tensor;
+use crate::weights::{Weights, WeightsError};
+
+/// The back end an operator or a test insists on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// ONNX Runtime when it is there, else candle.
+    Any,
+    Onnx,
+    Candle,
+}
+
+/// How networks may be run.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    pub backend: Backend,
+    /// Whether TensorRT may be tried; CUDA and the CPU always are.
+    pub allow_tensorrt: bool,
+    /// Where ONNX Runtime's library lies, unless `ORT_DYLIB_PATH` names one.
+    pub runtime: PathBuf,
+    /// Where providers keep what they build.
+    pub engines: PathBuf,
+    /// Threads for all networks of the process together; the first engine's count.
+    pub threads: usize,
+}
+
+/// Why no engine could be started.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error("cannot start {threads} threads for candle")]
+    Threads { threads: usize, source: rayon::ThreadPoolBuildError },
+}
+
+/// Why a network could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Network(#[from] OpError),
+    #[error("no provider of ONNX Runtime takes the network of {}: {}", path.display(), list(refused))]
+    Refused { path: PathBuf, refused: Vec<Refusal> },
+}
+
+/// Why a network could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Network(#[from] OpError),
+    #[error("the back end could not run the network")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("input `{name}` has shape {found:?}, the network takes {wanted}")]
+    Input { name: &'static str, wanted: String, found: Vec<usize> },
+}
+
+fn list(refused: &[Refusal]) -> String {
+    let entries: Vec<String> =
+        refused.iter().map(|one| format!("{}: {}", one.provider, one.reason)).collect();
+    entries.join("; ")
+}
+
+/// What networks run on, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// `onnx` or `candle`.
+    pub backend: &'static str,
+    /// `tensorrt`, `cuda` or `cpu`.
+    pub provider: &'static str,
+    /// What would have been preferred, and why it is not used.
+    pub refused: Vec<Refusal>,
+}
+
+/// The back end of a process, shared by all its networks.
+#[derive(Clone)]
+pub struct Engine {
+    kind: Kind,
+    /// Providers still worth trying; shrinks to what the first network ran on.
+    providers: Arc<Mutex<Vec<Provider>>>,
+    report: Arc<Mutex<Report>>,
+    engines: PathBuf,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Onnx(Runtime),
+    Candle(Arc<rayon::ThreadPool>),
+}
+
+impl Engine {
+    pub fn start(options: &EngineOptions) -> Result<Self, EngineError> {
+        let mut report =
+            Report { backend: "onnx", provider: Provider::Cpu.name(), refused: Vec::new() };
+        let kind = match start_runtime(options) {
+            Ok(Some(runtime)) => Kind::Onnx(runtime),
+            Ok(None) => Kind::Candle(start_pool(options.threads)?),
+            Err(error) if options.backend == Backend::Any => {
+                tracing::warn!(%error, "onnx runtime is not available, running on candle");
+                report.refused.push(Refusal { provider: "onnx", reason: error.to_string() });
+                Kind::Candle(start_pool(options.threads)?)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if matches!(kind, Kind::Candle(_)) {
+            report.backend = "candle";
+        }
+        let wanted = [Provider::TensorRt, Provider::Cuda, Provider::Cpu];
+        let providers = if options.allow_tensorrt { wanted.to_vec() } else { wanted[1..].to_vec() };
+        Ok(Self {
+            kind,
+            providers: Arc::new(Mutex::new(providers)),
+            report: Arc::new(Mutex::new(report)),
+            engines: options.engines.clone(),
+        })
+    }
+
+    /// What networks run on; complete once the first one is loaded.
+    pub fn report(&self) -> Report {
+        lock(&self.report).clone()
+    }
+
+    /// Opens a weights file and loads the network with it.
+    pub fn load<N: Network>(&self, network: N, weights: &Path) -> Result<Model<N>, LoadError> {
+        let weights = Weights::open(weights)?;
+        let body = match &self.kind {
+            Kind::Onnx(runtime) => Body::Onnx(self.open_session(runtime, &network, &weights)?),
+            Kind::Candle(pool) => Body::Candle(Params::load(&network, &weights)?, pool.clone()),
+        };
+        Ok(Model { network, body })
+    }
+
+    fn open_session<N: Network>(
+        &self,
+        runtime: &Runtime,
+        network: &N,
+        weights: &Weights,
+    ) -> Result<Session, LoadError> {
+        let providers = lock(&self.providers).clone();
+        let (session, provider, refused) =
+            Session::open(runtime, network, weights, &providers, &self.engines)?;
+        // What a provider refuses once it refuses again: the next network starts at the one that worked.
+        lock(&self.providers)
+            .retain(|&other| refused.iter().all(|one| one.provider != other.name()));
+        let mut report = lock(&self.report);
+        report.provider = provider.name();
+        report.refused.extend(refused);
+        Ok(session)
+    }
+}
+
+fn start_runtime(options: &EngineOptions) -> Result<Option<Runtime>, RuntimeError> {
+    if options.backend == Backend::Candle {
+        return Ok(None);
+    }
+    Runtime::start(&options.runtime, options.threads).map(Some)
+}
+
+fn start_pool(threads: usize) -> Result<Arc<rayon::ThreadPool>, EngineError> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("candle-{index}"));
+    pool.build().map(Arc::new).map_err(|source| EngineError::Threads { threads, source })
+}
+
+/// The data behind these locks is whole after every single change, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A network with its weights, ready to run; callable from any thread.
+pub struct Model<N> {
+    network: N,
+    body: Body,
+}
+
+enum Body {
+    Onnx(Session),
+    Candle(Params, Arc<rayon::ThreadPool>),
+}
+
+impl<N: Network + Sync> Model<N> {
+    pub fn network(&self) -> &N {
+        &self.network
+    }
+
+    /// Computes the output; inputs in the order of [`Network::inputs`].
+    pub fn run(&self, inputs: &[&Tensor]) -> Result<Tensor, RunError> {
+        check_inputs(&self.network, inputs)?;
+        match &self.body {
+            Body::Onnx(session) => session.run(inputs),
+            Body::Candle(params, pool) => pool.install(|| params.run(&self.network, inputs)),
+        }
+    }
+}
+
+fn check_inputs<N: Network>(network: &N, inputs: &[&Tensor]) -> Result<(), RunError> {
+    use crate::nets::Dim;
+    for (index, port) in network.inputs().into_iter().enumerate() {
+        let found = inputs.get(index).map_or(&[][..], |tensor| tensor.shape());
+        let fits = |(&size, dim): (&usize, &Dim)| match *dim {
+            Dim::Fixed(wanted) => size == wanted,
+            Dim::Free(_) => size > 0,
+        };
+        if found.len() != port.dims.len() || !found.iter().zip(&port.dims).all(fits) {
+            let wanted = format!("{:?}", port.dims);
+            return Err(RunError::Input { name: port.name, wanted, found: found.to_vec() });
+        }
+    }
+    Ok(())
+}

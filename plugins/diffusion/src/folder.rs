@@ -1,0 +1,125 @@
+//! A checkpoint: a diffusers folder and what is loaded from it.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, ConfigError};
+use crate::engine::{Engine, LoadError, Model, RunError};
+use crate::nets::{ClipText, Unet};
+use crate::schedule::NoiseLevels;
+use crate::tensor::Tensor;
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::vae::Autoencoder;
+
+/// Why a checkpoint could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("no weights in {}: there is neither {stem}.safetensors nor {stem}.fp16.safetensors{hint}", folder.display())]
+    NoWeights { folder: PathBuf, stem: &'static str, hint: &'static str },
+    #[error("the parts of {} do not fit together: {why}", folder.display())]
+    Mismatch { folder: PathBuf, why: String },
+    #[error("loading was cancelled")]
+    Cancelled,
+}
+
+/// The safetensors file of a component, full or half precision.
+pub fn weights_file(folder: &Path, stem: &'static str) -> Result<PathBuf, CheckpointError> {
+    let candidates = [format!("{stem}.safetensors"), format!("{stem}.fp16.safetensors")];
+    let found = candidates.into_iter().map(|name| folder.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| {
+        let has_pickle = folder.join(format!("{stem}.bin")).exists()
+            || folder.join("pytorch_model.bin").exists();
+        let hint =
+            if has_pickle { "; .bin files are not read, get the safetensors ones" } else { "" };
+        CheckpointError::NoWeights { folder: folder.to_owned(), stem, hint }
+    })
+}
+
+/// Everything a stream needs of a model; shared by the streams that use it.
+pub struct Checkpoint {
+    pub unet: Model<Unet>,
+    pub vae: Autoencoder,
+    pub levels: NoiseLevels,
+    text: Model<ClipText>,
+    tokenizer: Tokenizer,
+}
+
+impl Checkpoint {
+    /// Loads a checkpoint with the autoencoder in `vae`. `progress` is told the share done before each part, and
+    /// cancels by answering false.
+    pub fn load(
+        engine: &Engine,
+        folder: &Path,
+        vae: &Path,
+        progress: &mut dyn FnMut(f32, &str) -> bool,
+    ) -> Result<Self, CheckpointError> {
+        let mut begin = |share, part: &str| {
+            progress(share, part).then_some(()).ok_or(CheckpointError::Cancelled)
+        };
+        begin(0.0, "tokenizer")?;
+        let tokenizer = Tokenizer::load(&folder.join("tokenizer"))?;
+        let scheduler = Config::read(&folder.join("scheduler/scheduler_config.json"))?;
+        let levels = NoiseLevels::from_config(&scheduler)?;
+        begin(0.05, "text encoder")?;
+        let text_folder = folder.join("text_encoder");
+        let text = ClipText::from_config(&Config::read(&text_folder.join("config.json"))?)?;
+        let text = engine.load(text, &weights_file(&text_folder, "model")?)?;
+        begin(0.2, "autoencoder")?;
+        let vae = Autoencoder::load(engine, vae)?;
+        begin(0.3, "unet")?;
+        let unet_folder = folder.join("unet");
+        let unet = Unet::from_config(&Config::read(&unet_folder.join("config.json"))?)?;
+        let unet = engine.load(unet, &weights_file(&unet_folder, "diffusion_pytorch_model")?)?;
+        let checkpoint = Self { unet, vae, levels, text, tokenizer };
+        checkpoint.check(folder)?;
+        Ok(checkpoint)
+    }
+
+    fn check(&self, folder: &Path) -> Result<(), CheckpointError> {
+        let (unet, text) = (self.unet.network(), self.text.network());
+        let pairs = [
+            (
+                "text encoder's hidden_size",
+                text.width(),
+                "unet's cross_attention_dim",
+                unet.context(),
+            ),
+            (
+                "autoencoder's latent_channels",
+                self.vae.latent_channels(),
+                "unet's in_channels",
+                unet.latent_channels(),
+            ),
+        ];
+        for (left, a, right, b) in pairs {
+            if a != b {
+                let why = format!("the {left} is {a}, the {right} {b}");
+                return Err(CheckpointError::Mismatch { folder: folder.to_owned(), why });
+            }
+        }
+        if self.tokenizer.vocabulary() > text.vocabulary() {
+            let (words, rows) = (self.tokenizer.vocabulary(), text.vocabulary());
+            let why = format!(
+                "the tokenizer has {words} tokens, the text encoder's vocab_size is {rows}"
+            );
+            return Err(CheckpointError::Mismatch { folder: folder.to_owned(), why });
+        }
+        Ok(())
+    }
+
+    /// The token ids of a text, padded.
+    pub fn tokens(&self, text: &str) -> Vec<u32> {
+        self.tokenizer.encode(text, self.text.network().tokens())
+    }
+
+    /// The embeddings of a text, `[1, tokens, width]`.
+    pub fn embed(&self, text: &str) -> Result<Tensor, RunError> {
+        let ids: Vec<f32> = self.tokens(text).into_iter().map(|id| id as f32).collect();
+        self.text.run(&[&Tensor::new([1, ids.len()], ids)])
+    }
+}

@@ -1,0 +1,52 @@
+//! The networks, each written once over [`Ops`](crate::ops::Ops).
+//!
+//! Architecture comes from the component's `config.json`, parameter names are those of the diffusers state dict.
+
+mod clip_text;
+mod layers;
+mod unet;
+mod vae_kl;
+mod vae_tiny;
+
+pub use clip_text::ClipText;
+pub use unet::Unet;
+pub use vae_kl::{KlConfig, KlDecoder, KlEncoder};
+pub use vae_tiny::{TinyConfig, TinyDecoder, TinyEncoder};
+
+use crate::ops::{OpError, Ops};
+
+/// A dimension of an input: fixed by the architecture, or free under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dim {
+    Fixed(usize),
+    Free(&'static str),
+}
+
+/// An input or output and its dimensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    pub name: &'static str,
+    pub dims: Vec<Dim>,
+}
+
+impl Port {
+    fn new(name: &'static str, dims: impl Into<Vec<Dim>>) -> Self {
+        Self { name, dims: dims.into() }
+    }
+
+    /// `[rows, channels, height, width]`.
+    fn picture(name: &'static str, channels: usize) -> Self {
+        Self::new(
+            name,
+            [Dim::Free("rows"), Dim::Fixed(channels), Dim::Free("height"), Dim::Free("width")],
+        )
+    }
+}
+
+/// A network that any back end can run; all have one output.
+pub trait Network {
+    fn inputs(&self) -> Vec<Port>;
+    fn output(&self) -> Port;
+    /// Computes the output from the inputs, which come in the order of [`inputs`](Self::inputs).
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Result<O::T, OpError>;
+}

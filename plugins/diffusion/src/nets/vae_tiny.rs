@@ -1,0 +1,184 @@
+//! `AutoencoderTiny` (TAESD): convolutions and ReLU, fast enough to run for every frame.
+//!
+//! How much smaller latents are than pictures, and what they are scaled by, is the checkpoint's business: both come from
+//! its config.
+
+use super::layers::{Conv, Module};
+use super::{Network, Port};
+use crate::config::{Config, ConfigError};
+use crate::ops::{Function, Ops, Value};
+
+/// The autoencoder's shape, from its `config.json`.
+#[derive(Clone, Debug)]
+pub struct TinyConfig {
+    latent_channels: usize,
+    scaling_factor: f32,
+    encoder: Half,
+    decoder: Half,
+}
+
+/// Width and number of blocks at each level, in order of use.
+#[derive(Clone, Debug)]
+struct Half {
+    width: usize,
+    blocks: Vec<usize>,
+}
+
+impl TinyConfig {
+    pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
+        config.require("in_channels", 3)?;
+        config.require("out_channels", 3)?;
+        config.require("act_fn", "relu")?;
+        config.require("upsample_fn", "nearest")?;
+        config.require("upsampling_scaling_factor", 2)?;
+        config.require("shift_factor", 0)?;
+        let scaling_factor = config.number_or("scaling_factor", 1.0)? as f32;
+        if !(scaling_factor.is_finite() && scaling_factor > 0.0) {
+            return Err(config.unsupported("scaling_factor", "a number above 0"));
+        }
+        let encoder = half(config, "encoder_block_out_channels", "num_encoder_blocks")?;
+        let decoder = half(config, "decoder_block_out_channels", "num_decoder_blocks")?;
+        if encoder.blocks.len() != decoder.blocks.len() {
+            return Err(
+                config.unsupported("num_decoder_blocks", "as many levels as num_encoder_blocks")
+            );
+        }
+        Ok(Self {
+            latent_channels: config.size_or("latent_channels", 4)?,
+            scaling_factor,
+            encoder,
+            decoder,
+        })
+    }
+
+    pub fn scaling_factor(&self) -> f32 {
+        self.scaling_factor
+    }
+
+    pub fn latent_channels(&self) -> usize {
+        self.latent_channels
+    }
+
+    /// Picture pixels per latent pixel, along one side.
+    pub fn downsampling(&self) -> usize {
+        1 << (self.encoder.blocks.len() - 1)
+    }
+}
+
+fn half(config: &Config, widths_key: &str, blocks_key: &str) -> Result<Half, ConfigError> {
+    let widths = config.sizes(widths_key)?;
+    // diffusers builds unequal widths and fails when it runs them.
+    if widths.iter().any(|&width| width != widths[0]) {
+        return Err(config.unsupported(widths_key, "the same width on every level"));
+    }
+    let list = config.get(blocks_key).and_then(|value| value.as_array());
+    let blocks = list.and_then(|list| {
+        let count = |value: &serde_json::Value| {
+            value.as_u64().filter(|&count| count <= 64).map(|count| count as usize)
+        };
+        list.iter().map(count).collect::<Option<Vec<_>>>()
+    });
+    match blocks {
+        Some(blocks) if blocks.len() == widths.len() => Ok(Half { width: widths[0], blocks }),
+        _ => {
+            Err(config.unsupported(blocks_key, format!("{} whole numbers up to 64", widths.len())))
+        }
+    }
+}
+
+/// `AutoencoderTinyBlock`: three convolutions beside the identity.
+fn block<O: Ops>(module: &Module<O>, x: &O::T, width: usize) -> Value<O> {
+    let conv = Conv::same(width, width, 3);
+    let mut hidden = x.clone();
+    for index in [0, 2] {
+        hidden = module.at(format_args!("conv.{index}")).conv(&hidden, conv)?;
+        hidden = module.ops.apply(&hidden, Function::Relu)?;
+    }
+    let hidden = module.at("conv.4").conv(&hidden, conv)?;
+    module.ops.apply(&module.ops.add(&hidden, x)?, Function::Relu)
+}
+
+/// Hands out the numbered layers of a `Sequential`.
+struct Layers<'a, O> {
+    module: Module<'a, O>,
+    next: usize,
+}
+
+impl<'a, O: Ops> Layers<'a, O> {
+    fn next(&mut self) -> Module<'a, O> {
+        self.next += 1;
+        self.module.at(self.next - 1)
+    }
+
+    fn blocks(&mut self, mut x: O::T, count: usize, width: usize) -> Value<O> {
+        for _ in 0..count {
+            x = block(&self.next(), &x, width)?;
+        }
+        Ok(x)
+    }
+}
+
+/// Pictures in [-1, 1] to unscaled latents.
+#[derive(Clone, Debug)]
+pub struct TinyEncoder(pub TinyConfig);
+
+impl Network for TinyEncoder {
+    fn inputs(&self) -> Vec<Port> {
+        vec![Port::picture("image", 3)]
+    }
+
+    fn output(&self) -> Port {
+        Port::picture("latent", self.0.latent_channels)
+    }
+
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
+        let Half { width, blocks } = &self.0.encoder;
+        let mut layers = Layers { module: Module::root(ops).at("encoder.layers"), next: 0 };
+        let mut x = ops.scale(&ops.shift(&inputs[0], 1.0)?, 0.5)?;
+        for (level, &count) in blocks.iter().enumerate() {
+            let conv = if level == 0 {
+                Conv::same(3, *width, 3)
+            } else {
+                Conv::down(*width, [1; 4]).without_bias()
+            };
+            x = layers.next().conv(&x, conv)?;
+            x = layers.blocks(x, count, *width)?;
+        }
+        layers.next().conv(&x, Conv::same(*width, self.0.latent_channels, 3))
+    }
+}
+
+/// Unscaled latents to pictures in about [-1, 1], not clamped.
+#[derive(Clone, Debug)]
+pub struct TinyDecoder(pub TinyConfig);
+
+impl Network for TinyDecoder {
+    fn inputs(&self) -> Vec<Port> {
+        vec![Port::picture("latent", self.0.latent_channels)]
+    }
+
+    fn output(&self) -> Port {
+        Port::picture("image", 3)
+    }
+
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
+        let Half { width, blocks } = &self.0.decoder;
+        let mut layers = Layers { module: Module::root(ops).at("decoder.layers"), next: 0 };
+        let squashed = ops.apply(&ops.scale(&inputs[0], 1.0 / 3.0)?, Function::Tanh)?;
+        let mut x = layers
+            .next()
+            .conv(&ops.scale(&squashed, 3.0)?, Conv::same(self.0.latent_channels, *width, 3))?;
+        x = ops.apply(&x, Function::Relu)?;
+        layers.next += 1; // The ReLU has a number of its own.
+        for (level, &count) in blocks.iter().enumerate() {
+            x = layers.blocks(x, count, *width)?;
+            if level + 1 < blocks.len() {
+                x = ops.upsample(&x)?;
+                layers.next += 1; // So has the upsampling.
+                x = layers.next().conv(&x, Conv::same(*width, *width, 3).without_bias())?;
+            }
+        }
+        let image = layers.next().conv(&x, Conv::same(*width, 3, 3))?;
+        ops.shift(&ops.scale(&image, 2.0)?, -1.0)
+    }
+}

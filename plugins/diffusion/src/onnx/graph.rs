@@ -1,0 +1,341 @@
+//! Writes a network down as an ONNX graph whose weights stay in the user's safetensors file.
+//!
+//! Initialisers are external data: file name, offset, length. Half-precision weights are cast to `f32` in the graph,
+//! which the runtime folds when it loads them. Nothing is exported, converted or copied.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use super::messages::*;
+use crate::nets::{Dim, Network, Port};
+use crate::ops::{Function, Groups, Heads, OpError, Ops, Value, Window};
+use crate::weights::{Dtype, Place, Weights};
+
+/// What the provider that will run the graph prefers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// ONNX Runtime's own attention operator; TensorRT knows only the standard ones.
+    pub has_fused_attention: bool,
+}
+
+/// Records operations as graph nodes; a tensor is the name of a value.
+pub struct Recorder<'w> {
+    weights: &'w Weights,
+    dialect: Dialect,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    nodes: Vec<NodeProto>,
+    constants: Vec<TensorProto>,
+    constant_names: HashMap<(i32, Vec<i64>, Vec<u8>), Rc<str>>,
+    params: BTreeMap<String, (Vec<usize>, Place)>,
+}
+
+/// Checks that the weights hold every tensor of the network in the right shape, and says where.
+pub fn check<N: Network>(
+    network: &N,
+    weights: &Weights,
+) -> Result<BTreeMap<String, (Vec<usize>, Place)>, OpError> {
+    let (recorder, _) = record(network, weights, Dialect { has_fused_attention: false })?;
+    Ok(recorder.state.into_inner().params)
+}
+
+/// The network as a model that reads its weights beside itself.
+pub fn write<N: Network>(
+    network: &N,
+    weights: &Weights,
+    dialect: Dialect,
+) -> Result<ModelProto, OpError> {
+    let (recorder, result) = record(network, weights, dialect)?;
+    let output = network.output();
+    recorder.add_node("Identity", "", &[&result], vec![], vec![output.name.into()]);
+    let state = recorder.state.into_inner();
+    let mut initializer = state.constants;
+    initializer.extend(
+        state.params.iter().map(|(name, (shape, place))| external(weights, name, shape, *place)),
+    );
+    let graph = GraphProto {
+        node: state.nodes,
+        name: "network".into(),
+        initializer,
+        input: network.inputs().iter().map(value_info).collect(),
+        output: vec![value_info(&output)],
+    };
+    let opset = |domain: &str, version| OperatorSetProto { domain: domain.into(), version };
+    Ok(ModelProto {
+        ir_version: 9,
+        producer_name: "streamdiffusion-host".into(),
+        graph: Some(graph),
+        opset_import: vec![opset("", 20), opset("com.microsoft", 1)],
+    })
+}
+
+fn record<'w, N: Network>(
+    network: &N,
+    weights: &'w Weights,
+    dialect: Dialect,
+) -> Result<(Recorder<'w>, Rc<str>), OpError> {
+    let recorder = Recorder { weights, dialect, state: RefCell::default() };
+    let inputs: Vec<Rc<str>> = network.inputs().iter().map(|port| port.name.into()).collect();
+    let result = network.forward(&recorder, &inputs)?;
+    Ok((recorder, result))
+}
+
+fn value_info(port: &Port) -> ValueInfoProto {
+    let dim = |dim: &Dim| match *dim {
+        Dim::Fixed(size) => DimensionProto { dim_value: Some(size as i64), dim_param: None },
+        Dim::Free(name) => DimensionProto { dim_value: None, dim_param: Some(name.into()) },
+    };
+    let shape = TensorShapeProto { dim: port.dims.iter().map(dim).collect() };
+    let tensor_type = Some(TensorTypeProto { elem_type: FLOAT, shape: Some(shape) });
+    ValueInfoProto { name: port.name.into(), kind: Some(TypeProto { tensor_type }) }
+}
+
+fn external(weights: &Weights, name: &str, shape: &[usize], place: Place) -> TensorProto {
+    let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
+    let file = weights.path().file_name().unwrap_or_default().to_string_lossy();
+    TensorProto {
+        dims: shape.iter().map(|&dim| dim as i64).collect(),
+        data_type: element_type(place.dtype),
+        name: name.into(),
+        raw_data: None,
+        external_data: vec![
+            entry("location", file.into_owned()),
+            entry("offset", place.offset.to_string()),
+            entry("length", place.length.to_string()),
+        ],
+        data_location: Some(EXTERNAL),
+    }
+}
+
+fn element_type(dtype: Dtype) -> i32 {
+    match dtype {
+        Dtype::F32 => FLOAT,
+        Dtype::F16 => FLOAT16,
+        Dtype::Bf16 => BFLOAT16,
+    }
+}
+
+impl Recorder<'_> {
+    fn add_node(
+        &self,
+        op: &str,
+        domain: &str,
+        inputs: &[&Rc<str>],
+        attribute: Vec<AttributeProto>,
+        output: Vec<String>,
+    ) {
+        let input = inputs.iter().map(|name| name.to_string()).collect();
+        let name = output[0].clone();
+        let node =
+            NodeProto { input, output, name, op_type: op.into(), attribute, domain: domain.into() };
+        self.state.borrow_mut().nodes.push(node);
+    }
+
+    fn node_of(
+        &self,
+        op: &str,
+        domain: &str,
+        inputs: &[&Rc<str>],
+        attributes: Vec<AttributeProto>,
+    ) -> Rc<str> {
+        let name = format!("{op}_{}", self.state.borrow().nodes.len());
+        self.add_node(op, domain, inputs, attributes, vec![name.clone()]);
+        name.into()
+    }
+
+    fn node(&self, op: &str, inputs: &[&Rc<str>], attributes: Vec<AttributeProto>) -> Rc<str> {
+        self.node_of(op, "", inputs, attributes)
+    }
+
+    fn raw_constant(&self, data_type: i32, dims: Vec<i64>, raw: Vec<u8>) -> Rc<str> {
+        let mut state = self.state.borrow_mut();
+        let key = (data_type, dims, raw);
+        if let Some(name) = state.constant_names.get(&key) {
+            return name.clone();
+        }
+        let name: Rc<str> = format!("constant_{}", state.constants.len()).into();
+        let (data_type, dims, raw) = key.clone();
+        let raw_data = Some(raw);
+        state.constants.push(TensorProto {
+            dims,
+            data_type,
+            name: name.to_string(),
+            raw_data,
+            ..Default::default()
+        });
+        state.constant_names.insert(key, name.clone());
+        name
+    }
+
+    fn int_constant(&self, values: &[i64]) -> Rc<str> {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.raw_constant(INT64, vec![values.len() as i64], raw)
+    }
+
+    fn float_constant(&self, values: &[f32], shape: &[usize]) -> Rc<str> {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.raw_constant(FLOAT, shape.iter().map(|&dim| dim as i64).collect(), raw)
+    }
+
+    fn resize(&self, x: &Rc<str>, scales: &Rc<str>, sizes: Option<&Rc<str>>) -> Rc<str> {
+        let none: Rc<str> = "".into();
+        let mut inputs = vec![x, &none, scales];
+        inputs.extend(sizes);
+        let attributes = vec![
+            AttributeProto::text("mode", "nearest"),
+            AttributeProto::text("coordinate_transformation_mode", "asymmetric"),
+            AttributeProto::text("nearest_mode", "floor"),
+        ];
+        self.node("Resize", &inputs, attributes)
+    }
+
+    fn cast(&self, x: &Rc<str>, to: i32) -> Rc<str> {
+        self.node("Cast", &[x], vec![AttributeProto::int("to", to.into())])
+    }
+}
+
+impl Ops for Recorder<'_> {
+    type T = Rc<str>;
+
+    fn param(&self, name: &str, shape: &[usize]) -> Value<Self> {
+        let place = self.weights.find(name, shape)?;
+        self.state.borrow_mut().params.insert(name.into(), (shape.to_vec(), place));
+        let name: Rc<str> = name.into();
+        Ok(if place.dtype == Dtype::F32 { name } else { self.cast(&name, FLOAT) })
+    }
+
+    fn constant(&self, values: &[f32], shape: &[usize]) -> Value<Self> {
+        Ok(self.float_constant(values, shape))
+    }
+
+    fn conv2d(
+        &self,
+        x: &Rc<str>,
+        weight: &Rc<str>,
+        bias: Option<&Rc<str>>,
+        window: Window,
+    ) -> Value<Self> {
+        let mut inputs = vec![x, weight];
+        inputs.extend(bias);
+        let strides = AttributeProto::ints("strides", [window.stride; 2]);
+        Ok(self.node("Conv", &inputs, vec![strides, AttributeProto::ints("pads", window.padding)]))
+    }
+
+    fn linear(&self, x: &Rc<str>, weight: &Rc<str>, bias: Option<&Rc<str>>) -> Value<Self> {
+        let product = self.matmul(x, &self.permute(weight, &[1, 0])?)?;
+        bias.map_or(Ok(product.clone()), |bias| self.add(&product, bias))
+    }
+
+    fn matmul(&self, a: &Rc<str>, b: &Rc<str>) -> Value<Self> {
+        Ok(self.node("MatMul", &[a, b], vec![]))
+    }
+
+    fn embedding(&self, table: &Rc<str>, ids: &Rc<str>) -> Value<Self> {
+        Ok(self.node("Gather", &[table, &self.cast(ids, INT64)], vec![]))
+    }
+
+    /// Written with InstanceNormalization: every provider has that one.
+    fn group_norm(
+        &self,
+        x: &Rc<str>,
+        weight: &Rc<str>,
+        bias: &Rc<str>,
+        groups: Groups,
+    ) -> Value<Self> {
+        let Groups { channels, count, epsilon } = groups;
+        let grouped = self.reshape(x, &[0, count as i64, -1])?;
+        let ones = self.float_constant(&vec![1.0; count], &[count]);
+        let zeros = self.float_constant(&vec![0.0; count], &[count]);
+        let epsilon = AttributeProto::float("epsilon", epsilon);
+        let normed = self.node("InstanceNormalization", &[&grouped, &ones, &zeros], vec![epsilon]);
+        let per_channel = |param: &Rc<str>| self.reshape(param, &[channels as i64, 1, 1]);
+        let scaled = self.mul(&self.reshape_like(&normed, x)?, &per_channel(weight)?)?;
+        self.add(&scaled, &per_channel(bias)?)
+    }
+
+    fn layer_norm(
+        &self,
+        x: &Rc<str>,
+        weight: &Rc<str>,
+        bias: &Rc<str>,
+        epsilon: f32,
+    ) -> Value<Self> {
+        let epsilon = AttributeProto::float("epsilon", epsilon);
+        Ok(self.node("LayerNormalization", &[x, weight, bias], vec![epsilon]))
+    }
+
+    fn softmax(&self, x: &Rc<str>) -> Value<Self> {
+        Ok(self.node("Softmax", &[x], vec![AttributeProto::int("axis", -1)]))
+    }
+
+    fn apply(&self, x: &Rc<str>, function: Function) -> Value<Self> {
+        let node = |op| Ok(self.node(op, &[x], vec![]));
+        match function {
+            Function::Silu => self.mul(x, &self.node("Sigmoid", &[x], vec![])),
+            Function::QuickGelu => {
+                self.mul(x, &self.node("Sigmoid", &[&self.scale(x, 1.702)?], vec![]))
+            }
+            Function::Gelu => node("Gelu"),
+            Function::Relu => node("Relu"),
+            Function::Tanh => node("Tanh"),
+            Function::Sin => node("Sin"),
+            Function::Cos => node("Cos"),
+        }
+    }
+
+    fn add(&self, a: &Rc<str>, b: &Rc<str>) -> Value<Self> {
+        Ok(self.node("Add", &[a, b], vec![]))
+    }
+
+    fn mul(&self, a: &Rc<str>, b: &Rc<str>) -> Value<Self> {
+        Ok(self.node("Mul", &[a, b], vec![]))
+    }
+
+    fn permute(&self, x: &Rc<str>, axes: &[usize]) -> Value<Self> {
+        Ok(self.node("Transpose", &[x], vec![AttributeProto::ints("perm", axes.iter().copied())]))
+    }
+
+    fn reshape(&self, x: &Rc<str>, dims: &[i64]) -> Value<Self> {
+        Ok(self.node("Reshape", &[x, &self.int_constant(dims)], vec![]))
+    }
+
+    fn reshape_like(&self, x: &Rc<str>, like: &Rc<str>) -> Value<Self> {
+        Ok(self.node("Reshape", &[x, &self.node("Shape", &[like], vec![])], vec![]))
+    }
+
+    fn concat(&self, parts: &[&Rc<str>], axis: usize) -> Value<Self> {
+        Ok(self.node("Concat", parts, vec![AttributeProto::int("axis", axis as i64)]))
+    }
+
+    fn halves(&self, x: &Rc<str>) -> Result<(Rc<str>, Rc<str>), OpError> {
+        let name = format!("Split_{}", self.state.borrow().nodes.len());
+        let names = [format!("{name}_a"), format!("{name}_b")];
+        let attributes =
+            vec![AttributeProto::int("axis", -1), AttributeProto::int("num_outputs", 2)];
+        self.add_node("Split", "", &[x], attributes, names.to_vec());
+        Ok((names[0].as_str().into(), names[1].as_str().into()))
+    }
+
+    fn upsample(&self, x: &Rc<str>) -> Value<Self> {
+        Ok(self.resize(x, &self.float_constant(&[1.0, 1.0, 2.0, 2.0], &[4]), None))
+    }
+
+    fn upsample_to(&self, x: &Rc<str>, like: &Rc<str>) -> Value<Self> {
+        let rows_and_channels = self.node("Shape", &[x], vec![AttributeProto::int("end", 2)]);
+        let sides = self.node("Shape", &[like], vec![AttributeProto::int("start", 2)]);
+        let sizes = self.concat(&[&rows_and_channels, &sides], 0)?;
+        Ok(self.resize(x, &"".into(), Some(&sizes)))
+    }
+
+    fn attention(&self, qkv: [&Rc<str>; 3], heads: Heads, mask: Option<&Rc<str>>) -> Value<Self> {
+        if !self.dialect.has_fused_attention || mask.is_some() {
+            return crate::ops::plain_attention(self, qkv, heads, mask);
+        }
+        let heads = AttributeProto::int("num_heads", heads.count as i64);
+        Ok(self.node_of("MultiHeadAttention", "com.microsoft", &qkv, vec![heads]))
+    }
+}

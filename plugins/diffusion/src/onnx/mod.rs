@@ -1,0 +1,13 @@
+//! The ONNX back end: writes a network as a graph over the user's weights and has ONNX Runtime run it.
+//!
+//! `graph` records the network, `messages` is the file format, `runtime` finds and starts the library, `session` opens
+//! a network on the best provider that works here.
+
+mod graph;
+mod messages;
+mod runtime;
+mod session;
+
+pub use graph::check;
+pub use runtime::{Runtime, RuntimeError};
+pub use session::{Provider, Refusal, Session};

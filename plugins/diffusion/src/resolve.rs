@@ -1,0 +1,167 @@
+//! From a `model_id` to a folder: a path, a folder under `models`, or the hub's cache.
+//!
+//! Ids come from clients. They never lead outside the folders the operator named.
+
+use std::path::{Component, Path, PathBuf};
+
+/// Ids are `org/name`, with room for deeper folders under `models`.
+const MAX_SEGMENTS: usize = 4;
+const MAX_ID_BYTES: usize = 256;
+
+/// Why a model was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("`{id}` is not a model id: wanted is ORG/NAME of letters, digits, `.`, `_` and `-`")]
+    Id { id: String },
+    #[error("the path `{id}` lies outside the folders models may come from: {}", list(roots))]
+    Outside { id: String, roots: Vec<PathBuf> },
+    #[error(
+        "model `{id}` was not found, looked at {}; run `huggingface-cli download {id}` or copy a diffusers folder to {}",
+        list(looked), wanted.display()
+    )]
+    NotFound { id: String, looked: Vec<PathBuf>, wanted: PathBuf },
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Where models are looked for.
+#[derive(Clone, Debug)]
+pub struct ModelRoots {
+    /// Folders named by id.
+    pub models: PathBuf,
+    /// The hub's cache, `$HF_HOME/hub`.
+    pub hub: Option<PathBuf>,
+}
+
+impl ModelRoots {
+    /// With the hub's cache where the hub's own tools put it.
+    pub fn from_environment(models: PathBuf) -> Self {
+        let variable = |name: &str| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
+        let hub = variable("HF_HUB_CACHE")
+            .or_else(|| variable("HF_HOME").map(|home| home.join("hub")))
+            .or_else(|| variable("HOME").map(|home| home.join(".cache/huggingface/hub")));
+        Self { models, hub }
+    }
+
+    /// The folder of a model.
+    pub fn resolve(&self, id: &str) -> Result<PathBuf, ResolveError> {
+        if Path::new(id).is_absolute() {
+            return self.resolve_path(id);
+        }
+        if !is_id(id) {
+            return Err(ResolveError::Id { id: id.chars().take(MAX_ID_BYTES).collect() });
+        }
+        let own = self.models.join(id);
+        let mut looked = vec![own.clone()];
+        if own.is_dir() {
+            return Ok(own);
+        }
+        if let Some(hub) = &self.hub {
+            let cached = hub.join(format!("models--{}", id.replace('/', "--")));
+            if let Some(snapshot) = snapshot(&cached) {
+                return Ok(snapshot);
+            }
+            looked.push(cached);
+        }
+        Err(ResolveError::NotFound { id: id.to_owned(), looked, wanted: own })
+    }
+
+    /// An absolute path is taken when it lies, links followed, in one of the roots.
+    fn resolve_path(&self, id: &str) -> Result<PathBuf, ResolveError> {
+        let roots: Vec<PathBuf> = std::iter::once(&self.models).chain(&self.hub).cloned().collect();
+        let path = Path::new(id).canonicalize().ok().filter(|path| path.is_dir());
+        let is_inside = |path: &PathBuf| {
+            roots
+                .iter()
+                .filter_map(|root| root.canonicalize().ok())
+                .any(|root| path.starts_with(root))
+        };
+        // One answer for absent and forbidden: a client learns nothing about the rest of the disk.
+        path.filter(is_inside).ok_or(ResolveError::Outside { id: id.to_owned(), roots })
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    let is_plain = |segment: &str| {
+        !segment.is_empty()
+            && !segment.starts_with('.')
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    let is_relative =
+        Path::new(id).components().all(|component| matches!(component, Component::Normal(_)));
+    id.len() <= MAX_ID_BYTES
+        && is_relative
+        && id.split('/').count() <= MAX_SEGMENTS
+        && id.split('/').all(is_plain)
+}
+
+/// The snapshot that `main` stands for, else the only one there is.
+fn snapshot(cached: &Path) -> Option<PathBuf> {
+    let snapshots = cached.join("snapshots");
+    let main = std::fs::read_to_string(cached.join("refs/main")).ok();
+    let main = main.map(|revision| revision.trim().to_owned()).filter(|revision| is_id(revision));
+    if let Some(found) = main.map(|revision| snapshots.join(revision)).filter(|path| path.is_dir())
+    {
+        return Some(found);
+    }
+    let mut entries = std::fs::read_dir(snapshots).ok()?.flatten().map(|entry| entry.path());
+    let only = entries.next()?;
+    (entries.next().is_none() && only.is_dir()).then_some(only)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots(folder: &Path) -> ModelRoots {
+        ModelRoots { models: folder.join("models"), hub: Some(folder.join("hub")) }
+    }
+
+    #[test]
+    fn models_are_found_by_id_in_the_folder_and_in_the_hubs_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = roots(folder.path());
+        let own = folder.path().join("models/test/tiny");
+        let revision = folder.path().join("hub/models--org--name/snapshots/abc123");
+        let refs = folder.path().join("hub/models--org--name/refs");
+        for path in [&own, &revision, &refs] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        std::fs::write(refs.join("main"), "abc123\n").unwrap();
+        assert_eq!(roots.resolve("test/tiny").unwrap(), own);
+        assert_eq!(roots.resolve("org/name").unwrap(), revision);
+        assert_eq!(roots.resolve(own.to_str().unwrap()).unwrap(), own.canonicalize().unwrap());
+        std::fs::write(refs.join("main"), "../../../..").unwrap();
+        assert_eq!(roots.resolve("org/name").unwrap(), revision);
+    }
+
+    #[test]
+    fn a_missing_model_names_every_place_and_how_to_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = roots(folder.path()).resolve("org/name").unwrap_err().to_string();
+        for part in
+            ["models/org/name", "hub/models--org--name", "huggingface-cli download org/name"]
+        {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn ids_do_not_lead_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = roots(folder.path());
+        std::fs::create_dir_all(&roots.models).unwrap();
+        for id in
+            ["..", "../x", "a/../../x", "a//b", "", ".hidden/x", "a\0b", "a/b/c/d/e", "a b", "a\\b"]
+        {
+            assert!(matches!(roots.resolve(id), Err(ResolveError::Id { .. })), "{id:?}");
+        }
+        assert!(matches!(roots.resolve("/etc"), Err(ResolveError::Outside { .. })));
+        let sneaky = format!("{}/../..", roots.models.display());
+        assert!(matches!(roots.resolve(&sneaky), Err(ResolveError::Outside { .. })));
+    }
+}

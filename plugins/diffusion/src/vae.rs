@@ -1,0 +1,104 @@
+//! Either autoencoder behind one face: pictures to scaled latents and back.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::engine::{Engine, Model, RunError};
+use crate::folder::{CheckpointError, weights_file};
+use crate::nets::{KlConfig, KlDecoder, KlEncoder, TinyConfig, TinyDecoder, TinyEncoder};
+use crate::noise::Generator;
+use crate::tensor::Tensor;
+
+/// A loaded autoencoder.
+pub enum Autoencoder {
+    Tiny { encoder: Model<TinyEncoder>, decoder: Model<TinyDecoder> },
+    Kl { encoder: Model<KlEncoder>, decoder: Model<KlDecoder> },
+}
+
+#[derive(Clone, Copy)]
+enum Class {
+    Tiny,
+    Kl,
+}
+
+impl Autoencoder {
+    /// Loads the autoencoder in a folder with a `config.json`; its `_class_name` says which one it is.
+    pub fn load(engine: &Engine, folder: &Path) -> Result<Self, CheckpointError> {
+        let config = Config::read(&folder.join("config.json"))?;
+        let weights = weights_file(folder, "diffusion_pytorch_model")?;
+        let classes = [("AutoencoderTiny", Class::Tiny), ("AutoencoderKL", Class::Kl)];
+        Ok(match config.choice("_class_name", Class::Kl, &classes)? {
+            Class::Tiny => {
+                let shape = TinyConfig::from_config(&config)?;
+                let encoder = engine.load(TinyEncoder(shape.clone()), &weights)?;
+                Self::Tiny { encoder, decoder: engine.load(TinyDecoder(shape), &weights)? }
+            }
+            Class::Kl => {
+                let shape = KlConfig::from_config(&config)?;
+                let encoder = engine.load(KlEncoder(shape.clone()), &weights)?;
+                Self::Kl { encoder, decoder: engine.load(KlDecoder(shape), &weights)? }
+            }
+        })
+    }
+
+    /// Pictures `[rows, 3, height, width]` in [-1, 1] to latents at the scale the UNet was trained at. The KL encoder
+    /// gives a distribution, from which the generator draws.
+    pub fn encode(&self, image: &Tensor, generator: &mut Generator) -> Result<Tensor, RunError> {
+        let mut latent = match self {
+            Self::Tiny { encoder, .. } => encoder.run(&[image])?,
+            Self::Kl { encoder, .. } => sample(&encoder.run(&[image])?, generator),
+        };
+        let factor = self.scaling_factor();
+        latent.data_mut().iter_mut().for_each(|value| *value *= factor);
+        Ok(latent)
+    }
+
+    /// Latents to pictures in about [-1, 1].
+    pub fn decode(&self, latent: &Tensor) -> Result<Tensor, RunError> {
+        let mut latent = latent.clone();
+        let factor = self.scaling_factor();
+        latent.data_mut().iter_mut().for_each(|value| *value /= factor);
+        match self {
+            Self::Tiny { decoder, .. } => decoder.run(&[&latent]),
+            Self::Kl { decoder, .. } => decoder.run(&[&latent]),
+        }
+    }
+
+    pub fn scaling_factor(&self) -> f32 {
+        match self {
+            Self::Tiny { encoder, .. } => encoder.network().0.scaling_factor(),
+            Self::Kl { encoder, .. } => encoder.network().0.scaling_factor(),
+        }
+    }
+
+    pub fn latent_channels(&self) -> usize {
+        match self {
+            Self::Tiny { encoder, .. } => encoder.network().0.latent_channels(),
+            Self::Kl { encoder, .. } => encoder.network().0.latent_channels(),
+        }
+    }
+
+    /// Picture pixels per latent pixel, along one side.
+    pub fn downsampling(&self) -> usize {
+        match self {
+            Self::Tiny { encoder, .. } => encoder.network().0.downsampling(),
+            Self::Kl { encoder, .. } => encoder.network().0.downsampling(),
+        }
+    }
+}
+
+/// Draws from the distribution that stacked means and log variances describe.
+pub fn sample(moments: &Tensor, generator: &mut Generator) -> Tensor {
+    let mut shape = moments.shape().to_vec();
+    shape[1] /= 2;
+    let mut latent = generator.normal(shape);
+    let half = latent.row_len();
+    for row in 0..moments.shape()[0] {
+        let (means, log_variances) = moments.row(row).split_at(half);
+        let drawn = &mut latent.data_mut()[row * half..(row + 1) * half];
+        for ((value, mean), log_variance) in drawn.iter_mut().zip(means).zip(log_variances) {
+            *value = mean + (0.5 * log_variance.clamp(-30.0, 20.0)).exp() * *value;
+        }
+    }
+    latent
+}

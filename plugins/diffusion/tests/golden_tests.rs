@@ -1,0 +1,83 @@
+//! Every part compared with what diffusers and StreamDiffusion compute, on both back ends.
+//!
+//! `GOLDEN_DIR` names a further folder of cases, with its checkpoints in `checkpoints`; its results are printed.
+
+mod support;
+
+use support::{Golden, engines};
+
+/// Runs checked-in cases on both back ends.
+fn check(names: &[&str]) {
+    let golden = Golden::checked_in();
+    for engine in engines() {
+        for name in names {
+            golden.expect(name, &engine);
+        }
+    }
+}
+
+#[test]
+fn golden_tokenizer() {
+    check(&["tokenizer"]);
+}
+
+#[test]
+fn golden_noise() {
+    check(&["rng"]);
+}
+
+#[test]
+fn golden_schedule() {
+    check(&["scheduler"]);
+}
+
+#[test]
+fn golden_text_encoders() {
+    check(&["text_sd15", "text_sdturbo"]);
+}
+
+#[test]
+fn golden_unets() {
+    check(&["unet_sd15", "unet_sd15_odd", "unet_sdturbo", "unet_sdturbo_odd"]);
+}
+
+#[test]
+fn golden_autoencoders() {
+    check(&["vae"]);
+}
+
+#[test]
+fn golden_images() {
+    check(&["image", "frames"]);
+}
+
+#[test]
+fn golden_streams() {
+    check(&["stream_n1_none", "stream_n2_none", "stream_n4_none"]);
+}
+
+#[test]
+fn golden_turbo_streams() {
+    check(&["stream_n1_none_turbo", "stream_n2_none_turbo"]);
+}
+
+#[test]
+fn golden_stream_with_kl_autoencoder() {
+    check(&["stream_n2_none_kl"]);
+}
+
+#[test]
+fn golden_folder_of_the_environment() {
+    let Some(folder) = std::env::var_os("GOLDEN_DIR").map(std::path::PathBuf::from) else {
+        println!("GOLDEN_DIR is not set");
+        return;
+    };
+    let golden = Golden::open(folder.clone(), folder.join("checkpoints"));
+    for engine in engines() {
+        for name in golden.names() {
+            let outcome =
+                golden.run(&name, &engine).map_or_else(|why| why, |report| report.join(", "));
+            println!("{name} on {}: {outcome}", engine.report().backend);
+        }
+    }
+}
