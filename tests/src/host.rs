@@ -1,0 +1,165 @@
+//! A server of a test's own: the real program on free ports, with its own plugin folder, ended with the test.
+
+use crate::http::{Answer, request};
+use crate::libraries::{build_folder, install, root};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longest wait for anything: generous, since test machines are slow at times.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a condition is looked at again when the server's log stays silent.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// A running server.
+pub struct Host {
+    process: Child,
+    base: String,
+    folder: TempDir,
+    log: Receiver<String>,
+}
+
+impl Host {
+    /// Starts the program with these plugin libraries installed, and waits until it listens.
+    pub fn start(plugins: &[PathBuf]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let plugin_folder = folder.path().join("plugins");
+        std::fs::create_dir(&plugin_folder).expect("an empty folder takes a folder");
+        for plugin in plugins {
+            install(plugin, &plugin_folder);
+        }
+        let mut process = Command::new(build_folder().join("streamdiffusion-host"))
+            .args(["--json-ready"])
+            .envs(settings(&folder))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server starts; `cargo build --workspace` makes it");
+        let log = follow(process.stderr.take().expect("stderr is piped"));
+        let mut ready = String::new();
+        let stdout = process.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut ready).expect("stdout is text");
+        let ready: Value = serde_json::from_str(&ready).unwrap_or_else(|error| {
+            panic!("no ready line ({error}): {ready}{}", log.iter().collect::<Vec<_>>().join("\n"))
+        });
+        let base = ready["http"].as_str().expect("the ready line names the URL").to_owned();
+        Self { process, base, folder, log }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn plugin_folder(&self) -> PathBuf {
+        self.folder.path().join("plugins")
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        request("GET", &self.url(path), None, b"")
+    }
+
+    pub fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let body = body.to_string();
+        request(method, &self.url(path), Some("application/json"), body.as_bytes())
+    }
+
+    /// Creates a stream and insists that it works.
+    pub fn create(&self, pipeline: &str, params: Value) -> Stream<'_> {
+        let body = json!({"pipeline": pipeline, "params": params});
+        let answer = self.send("POST", "/v1/streams", &body);
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        Stream { host: self, object: answer.json() }
+    }
+
+    /// Looks at a condition until it gives something, whenever the server logs a line and a few times a second.
+    pub fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        let mut lines = vec![];
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}\n{}", lines.join("\n"));
+            lines.extend(self.log.recv_timeout(GLANCE));
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log.try_iter().collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// A stream of a [`Host`].
+pub struct Stream<'a> {
+    host: &'a Host,
+    /// As create answered.
+    pub object: Value,
+}
+
+impl Stream<'_> {
+    pub fn text(&self, key: &str) -> String {
+        self.object[key].as_str().unwrap_or_else(|| panic!("no {key}: {}", self.object)).to_owned()
+    }
+
+    pub fn path(&self) -> String {
+        format!("/v1/streams/{}", self.text("id"))
+    }
+
+    pub fn status(&self) -> Value {
+        self.host.get(&format!("{}/status", self.path())).json()
+    }
+
+    pub fn patch(&self, params: Value) -> Answer {
+        self.host.send("PATCH", &self.path(), &json!({ "params": params }))
+    }
+
+    pub fn delete(&self) -> Answer {
+        self.host.send("DELETE", &self.path(), &Value::Null)
+    }
+
+    /// Waits until the status fulfils a condition, and gives it.
+    pub fn wait_until(&self, what: &str, is_met: impl Fn(&Value) -> bool) -> Value {
+        self.host.wait_for(what, || Some(self.status()).filter(|status| is_met(status)))
+    }
+}
+
+/// Free ports, folders of the test's own, the repository's models and ONNX Runtime.
+fn settings(folder: &TempDir) -> Vec<(&'static str, String)> {
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    vec![
+        ("SDH_HTTP__PORT", "0".into()),
+        ("SDH_HTTP__MEDIA_PORTS", "[]".into()),
+        ("SDH_MEDIA__PORT", "0".into()),
+        ("SDH_PLUGINS__FOLDERS", format!("[{:?}]", folder.path().join("plugins"))),
+        ("SDH_PATHS__CACHE", text(folder.path().join("cache"))),
+        ("SDH_PATHS__MODELS", text(root().join("models"))),
+        ("SDH_PATHS__ENGINES", text(root().join("engines"))),
+    ]
+}
+
+/// Lines of the server's log, as they come.
+fn follow(stderr: std::process::ChildStderr) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,44 @@
+//! HTTP requests whose answers are values, whatever their status.
+
+use serde_json::Value;
+use std::time::Duration;
+
+/// An answer, success or not.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: ureq::http::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// One request; JSON when `body` parses as it, SDP when it starts like it.
+pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8]) -> Answer {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build()
+        .into();
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
+    }
+    let request = request.body(body.to_vec()).expect("a well-formed request");
+    let mut answer = agent.run(request).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
+    Answer {
+        status: answer.status().as_u16(),
+        headers: answer.headers().clone(),
+        text: answer.body_mut().read_to_string().unwrap_or_default(),
+    }
+}
