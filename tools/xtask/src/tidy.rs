@@ -25,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plugin-passthrough", &["plugin-api", "plugin-testkit"]),
     ("plugin-sd15", &["plugin-api", "plugin-testkit", "plugins-diffusion"]),
     ("plugin-faulty", &["plugin-api", "plugin-testkit"]),
-    ("tests", &["plugin-testkit"]),
+    ("tests", &["plugin-api"]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,6 @@
+//! The product from outside: its program, its API, its media, its files; one module per chapter.
+
+mod api;
+mod browsers;
+mod main_job;
+mod plugins;

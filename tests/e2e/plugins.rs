@@ -1,0 +1,46 @@
+//! Plugin files as an operator handles them.
+
+use serde_json::{Value, json};
+use tests::host::Host;
+use tests::libraries::{build_folder, install, library};
+
+fn listed(host: &Host, file: &str) -> Option<Value> {
+    let list = host.get("/v1/plugins").json();
+    let plugins = list["data"]["plugins"].as_array()?.clone();
+    plugins.into_iter().find(|plugin| plugin["file"] == file)
+}
+
+#[test]
+fn a_file_dropped_in_while_the_server_runs_can_be_named_by_the_next_stream() {
+    let host = Host::start(&[library("passthrough")]);
+    let body = json!({"pipeline": "faulty", "params": {}});
+    assert_eq!(host.send("POST", "/v1/streams", &body).status, 400);
+    let file = install(&library("faulty"), &host.plugin_folder());
+    let name = file.file_name().expect("a file has a name").to_string_lossy().into_owned();
+    let plugin = host.wait_for("the plugin is listed", || listed(&host, &name));
+    assert_eq!(plugin["state"], "accepted", "{plugin}");
+    let stream = host.create("faulty", json!({}));
+    stream.wait_until("its pipeline runs", |status| status["status"] == "running");
+    std::fs::remove_file(file).expect("the file is there");
+    host.wait_for("the plugin is gone", || listed(&host, &name).is_none().then_some(()));
+    assert_eq!(host.send("POST", "/v1/streams", &body).status, 400);
+    assert_eq!(stream.status()["status"], "running", "a running stream keeps its copy");
+}
+
+#[test]
+fn files_that_are_no_plugins_are_listed_with_the_reason() {
+    let host = Host::start(&[library("passthrough")]);
+    let folder = host.plugin_folder();
+    std::fs::write(folder.join("libtext.so"), "not a library").expect("the folder takes a file");
+    let whole = std::fs::read(library("faulty")).expect("the library is readable");
+    std::fs::write(folder.join("libhalf.so"), &whole[..whole.len() / 2]).expect("the folder takes a file");
+    let other = build_folder().join("libplugin_faulty.so");
+    assert!(other.exists());
+    for (file, word) in [("libtext.so", "ELF"), ("libhalf.so", "")] {
+        let plugin = host.wait_for(file, || listed(&host, file));
+        assert_eq!(plugin["state"], "refused", "{plugin}");
+        let reason = plugin["reason"].as_str().unwrap_or_default();
+        assert!(!reason.is_empty() && reason.contains(word), "{plugin}");
+    }
+    host.create("passthrough", json!({})).wait_until("the server is unharmed", |s| s["status"] == "running");
+}
