@@ -1,0 +1,86 @@
+//! What became of each library file by itself: copied, read, probed.
+
+use crate::config::Config;
+use crate::files;
+use crate::library::Library;
+use crate::manifest_section;
+use crate::probe::{Verdict, probe};
+use crate::process::Spawner;
+use plugin_api::Manifest;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+/// Files that are looked at together: probing waits for processes, so several may.
+const AT_ONCE: usize = 4;
+
+/// A library file, alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub path: PathBuf,
+    /// Empty when the file cannot be read.
+    pub hash: String,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// May be loaded, if no other file has its place.
+    Good(Arc<Library>),
+    /// The manifest as far as it is known.
+    Bad { manifest: Option<Box<Manifest>>, reason: String },
+}
+
+/// Looks at files. Files that are gone are left out.
+pub(crate) fn examine(config: &Config, spawner: &Spawner, files: &[PathBuf]) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    for files in files.chunks(AT_ONCE) {
+        thread::scope(|scope| {
+            let threads: Vec<_> = files
+                .iter()
+                .filter(|file| file.is_file())
+                .map(|file| scope.spawn(|| examine_one(config, spawner, file)))
+                .collect();
+            candidates.extend(threads.into_iter().filter_map(|thread| thread.join().ok()));
+        });
+    }
+    candidates
+}
+
+fn examine_one(config: &Config, spawner: &Spawner, path: &Path) -> Candidate {
+    let candidate = |hash: String, outcome| Candidate { path: path.to_owned(), hash, outcome };
+    let bad = |manifest: Option<Manifest>, reason: String| Outcome::Bad {
+        manifest: manifest.map(Box::new),
+        reason,
+    };
+    let (hash, copy) = match files::copy_to_cache(path, &config.cache_dir) {
+        Ok(copied) => copied,
+        Err(error) => {
+            let reason = format!("it cannot be copied to {}: {error}", config.cache_dir.display());
+            return candidate(String::new(), bad(None, reason));
+        }
+    };
+    let library = match read(copy, &hash) {
+        Ok(library) => library,
+        Err((manifest, reason)) => return candidate(hash, bad(manifest, reason)),
+    };
+    match probe(config, spawner, &library) {
+        Verdict::Accepted => candidate(hash, Outcome::Good(Arc::new(library))),
+        Verdict::Refused { reason } => candidate(hash, bad(Some(library.manifest), reason)),
+    }
+}
+
+/// Everything that can be known without running code.
+fn read(path: PathBuf, hash: &str) -> Result<Library, (Option<Manifest>, String)> {
+    let bytes = manifest_section::read(&path).map_err(|reason| (None, reason))?;
+    let manifest = Manifest::parse(&bytes).map_err(|error| (None, error.to_string()))?;
+    if let Err(error) = manifest.check_abi() {
+        return Err((Some(manifest), error.to_string()));
+    }
+    if !manifest.has_feature("pipeline/0") {
+        let reason = format!("it offers {:?}; this host uses `pipeline/0`", manifest.features);
+        return Err((Some(manifest), reason));
+    }
+    let manifest_hash = files::hash_bytes(&bytes);
+    Ok(Library { path, hash: hash.into(), manifest, manifest_hash })
+}

@@ -1,0 +1,388 @@
+//! One stream's pipeline as the runtime drives it, played by a worker process.
+
+use crate::config::{Config, Limits};
+use crate::library::Library;
+use crate::message::{Code, FromStream, ToStream};
+use crate::packets::Packets;
+use crate::stop::Stop;
+use crate::sys::{FrameMemory, SharedSlot};
+use crate::wait::{Heard, wait};
+use crate::workers::{Worker, WorkerError, Workers};
+use host_ports::{
+    Formats, Frame, FrameSize, FrameSlot, FrameStamp, Pipeline, PipelineError, Progress,
+};
+use serde_json::{Map, Value};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many frames back a pipeline may say its picture is from: a stream batch has fewer steps than this.
+const REMEMBERED_STAMPS: usize = 64;
+
+/// What a [`WorkerPipeline`] is made from.
+pub(crate) struct Parts {
+    pub library: Arc<Library>,
+    /// Index of the claim in the manifest.
+    pub claim: usize,
+    pub config: Arc<Config>,
+    pub workers: Arc<Workers>,
+    pub memory: Arc<FrameMemory>,
+}
+
+pub(crate) struct WorkerPipeline {
+    parts: Parts,
+    stop: Arc<Stop>,
+    link: Option<Link>,
+    stamps: Stamps,
+    mean: RunningMean,
+}
+
+/// An open stream in a worker.
+struct Link {
+    // Declared before the worker: the stream is closed before the worker is given up.
+    socket: Packets,
+    worker: Arc<Worker>,
+}
+
+impl WorkerPipeline {
+    pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
+        let stop = Arc::new(Stop::new()?);
+        let (stamps, mean) = (Stamps::default(), RunningMean::default());
+        Ok(Self { parts, stop, link: None, stamps, mean })
+    }
+
+    fn start(
+        &mut self,
+        params: &Map<String, Value>,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<Link, Failure> {
+        let Parts { library, claim, config, workers, memory } = &self.parts;
+        let worker = workers.get(config, library, &self.stop)?;
+        let socket = worker.open_stream(*claim, to_text(params), memory)?;
+        let mut link = Link { socket, worker };
+        let told = link.wait_until_open(config.limits.load, &self.stop, on_progress)?;
+        let planned = memory.formats();
+        if told != planned {
+            let message = format!(
+                "the plugin planned {} to {} and opened {} to {}",
+                planned.input, planned.output, told.input, told.output
+            );
+            return Err(Failure::Told(Code::Invalid, message));
+        }
+        Ok(link)
+    }
+
+    fn exchange(&mut self, frame: &Frame) -> Result<Option<Frame>, PipelineError> {
+        if self.stop.is_set() {
+            return Err(PipelineError::Cancelled);
+        }
+        let Some(link) = &mut self.link else { return Err(not_loaded()) };
+        let copy = input_slot(&self.parts.memory, frame)?;
+        let input = copy.as_ref().or(own_slot(frame)).map(SharedSlot::index);
+        let Some((input, output)) = input.zip(self.parts.memory.lease_output()) else {
+            // Every output is still being shown or encoded; this frame is dropped like any that comes too soon.
+            tracing::debug!(plugin = self.parts.library.id(), "no free frame memory");
+            return Ok(None);
+        };
+        self.stamps.remember(frame.stamp);
+        let question = ToStream::Process {
+            input,
+            output: output.index(),
+            id: frame.stamp.id,
+            captured_ns: nanoseconds(frame.stamp),
+        };
+        let limit = self.mean.limit(&self.parts.config.limits);
+        let begun = Instant::now();
+        let answer = link.ask(&question, limit, &self.stop, "processing a frame");
+        let stamps = &self.stamps;
+        let outcome = answer.and_then(|answer| match answer {
+            FromStream::Produced { id } => match stamps.find(id) {
+                Some(stamp) => Ok(Some(Frame::new(stamp, Box::new(output)))),
+                None => Err(link.break_off("a picture of a frame that it was not given")),
+            },
+            FromStream::Skipped => Ok(None),
+            FromStream::Failed { code, message } => Err(Failure::Told(code, message)),
+            _ => Err(link.break_off("an answer that is not one to a frame")),
+        });
+        if outcome.is_ok() {
+            self.mean.add(begun.elapsed());
+        }
+        outcome.map_err(|failure| self.fail(failure))
+    }
+
+    /// Turns a failure into the runtime's error, and gives up a worker that cannot go on.
+    fn fail(&mut self, failure: Failure) -> PipelineError {
+        let error = failure.into_error(self.parts.library.id());
+        if error.needs_restart() {
+            self.link = None;
+        }
+        error
+    }
+}
+
+impl Pipeline for WorkerPipeline {
+    fn load(
+        &mut self,
+        params: &Map<String, Value>,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), PipelineError> {
+        // The stream that was open goes first, so that old and new weights are not loaded at the same time.
+        self.link = None;
+        self.stamps = Stamps::default();
+        self.mean = RunningMean::default();
+        if self.stop.is_set() {
+            return Err(PipelineError::Cancelled);
+        }
+        let link = self.start(params, on_progress).map_err(|failure| match failure {
+            Failure::Told(Code::Cancelled, _) => PipelineError::Cancelled,
+            Failure::Told(_, message) => PipelineError::CannotLoad { message },
+            failure => failure.into_error(self.parts.library.id()),
+        })?;
+        self.link = Some(link);
+        Ok(())
+    }
+
+    fn update(&mut self, params: &Map<String, Value>) -> Result<(), PipelineError> {
+        if self.stop.is_set() {
+            return Err(PipelineError::Cancelled);
+        }
+        let Some(link) = &mut self.link else { return Err(not_loaded()) };
+        let question = ToStream::Update { values: to_text(params) };
+        let limit = self.parts.config.limits.update;
+        let answer = link.ask(&question, limit, &self.stop, "applying params");
+        let outcome = answer.and_then(|answer| match answer {
+            FromStream::Updated => Ok(()),
+            FromStream::Failed { code, message } => Err(Failure::Told(code, message)),
+            _ => Err(link.break_off("an answer that is not one to params")),
+        });
+        outcome.map_err(|failure| self.fail(failure))
+    }
+
+    fn process(&mut self, frame: Frame) -> Result<Option<Frame>, PipelineError> {
+        self.exchange(&frame)
+    }
+
+    fn canceller(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let stop = self.stop.clone();
+        Arc::new(move || stop.set())
+    }
+
+    fn worker_pid(&self) -> Option<u32> {
+        let process = self.link.as_ref().map(|link| link.worker.process())?;
+        process.is_running().then(|| process.pid())
+    }
+}
+
+impl Link {
+    /// Sends a question and waits for its answer. Signs of life on the way are none: a frame has its limit.
+    fn ask(
+        &mut self,
+        question: &ToStream,
+        limit: Duration,
+        stop: &Stop,
+        doing: &'static str,
+    ) -> Result<FromStream, Failure> {
+        if self.socket.send(question).is_err() {
+            return Err(self.worker.death().into());
+        }
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.hear(limit, deadline, stop, doing)? {
+                FromStream::Progress { .. } => {}
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    fn wait_until_open(
+        &mut self,
+        limit: Duration,
+        stop: &Stop,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<Formats, Failure> {
+        loop {
+            match self.hear(limit, Instant::now() + limit, stop, "loading")? {
+                FromStream::Progress { fraction, what } => on_progress(Progress { fraction, what }),
+                FromStream::Opened { input, output } => {
+                    let size = |(width, height)| FrameSize::new(width, height);
+                    return Ok(Formats { input: size(input), output: size(output) });
+                }
+                FromStream::Failed { code, message } => return Err(Failure::Told(code, message)),
+                _ => return Err(self.break_off("an answer before the stream was open")),
+            }
+        }
+    }
+
+    fn hear(
+        &mut self,
+        limit: Duration,
+        deadline: Instant,
+        stop: &Stop,
+        doing: &'static str,
+    ) -> Result<FromStream, Failure> {
+        let process = self.worker.process();
+        match wait(self.socket.socket(), process.pidfd(), Some(stop), deadline) {
+            Ok(Heard::Message) => match self.socket.receive() {
+                Ok(Some(message)) => Ok(message),
+                Ok(None) => Err(self.worker.death().into()),
+                Err(error) => Err(self.break_off(&error.to_string())),
+            },
+            Ok(Heard::Died) => Err(self.worker.death().into()),
+            Ok(Heard::Stopped) => Err(WorkerError::Stopped.into()),
+            Ok(Heard::TimedOut) => {
+                let seconds = limit.as_secs();
+                process.kill(&format!("it did not answer for {seconds} s while {doing}"));
+                Err(Failure::Silent { seconds, doing })
+            }
+            Err(error) => Err(WorkerError::Start { message: error.to_string() }.into()),
+        }
+    }
+
+    fn break_off(&self, what: &str) -> Failure {
+        self.worker.break_off(what).into()
+    }
+}
+
+/// Why a call failed, before it is known how the runtime should see it.
+enum Failure {
+    /// The plugin says so.
+    Told(Code, String),
+    Silent {
+        seconds: u64,
+        doing: &'static str,
+    },
+    Worker(WorkerError),
+}
+
+impl From<WorkerError> for Failure {
+    fn from(error: WorkerError) -> Self {
+        Self::Worker(error)
+    }
+}
+
+impl Failure {
+    fn into_error(self, plugin: &str) -> PipelineError {
+        let plugin = plugin.to_owned();
+        match self {
+            Self::Told(Code::Cancelled, _) | Self::Worker(WorkerError::Stopped) => {
+                PipelineError::Cancelled
+            }
+            Self::Told(_, message) => PipelineError::Failed { message },
+            Self::Silent { seconds, doing } => PipelineError::Hung { plugin, seconds, doing },
+            Self::Worker(WorkerError::Hung { limit }) => PipelineError::Hung {
+                plugin,
+                seconds: limit.as_secs(),
+                doing: "opening its library",
+            },
+            Self::Worker(WorkerError::Died { how }) => PipelineError::Died { plugin, how },
+            Self::Worker(WorkerError::Protocol { what }) => {
+                PipelineError::Protocol { plugin, what }
+            }
+            Self::Worker(WorkerError::Refused { message }) => PipelineError::CannotLoad { message },
+            Self::Worker(error @ WorkerError::Start { .. }) => {
+                PipelineError::CannotLoad { message: error.to_string() }
+            }
+        }
+    }
+}
+
+fn not_loaded() -> PipelineError {
+    PipelineError::Failed { message: "the pipeline is not loaded".into() }
+}
+
+fn to_text(params: &Map<String, Value>) -> String {
+    Value::Object(params.clone()).to_string()
+}
+
+/// The frame's own slot, if it lies in memory that the worker sees; checked by [`input_slot`].
+fn own_slot(frame: &Frame) -> Option<&SharedSlot> {
+    frame.slot().as_any().downcast_ref()
+}
+
+/// Copies a frame that lies elsewhere (of another pool, as after a change of formats) into this stream's memory. None
+/// when it lies there already, or no slot is free.
+fn input_slot(
+    memory: &Arc<FrameMemory>,
+    frame: &Frame,
+) -> Result<Option<SharedSlot>, PipelineError> {
+    if own_slot(frame).is_some_and(|slot| slot.is_input_of(memory)) {
+        return Ok(None);
+    }
+    let expected = memory.formats().input;
+    if frame.size() != expected {
+        let message = format!("the frame is {}, the pipeline takes {expected}", frame.size());
+        return Err(PipelineError::Failed { message });
+    }
+    let Some(mut slot) = memory.lease_input() else {
+        let message = "no frame memory is free for a frame from elsewhere".into();
+        return Err(PipelineError::Failed { message });
+    };
+    slot.pixels_mut().copy_from_slice(frame.pixels());
+    Ok(Some(slot))
+}
+
+/// The kernel's monotonic clock at which a frame was captured.
+fn nanoseconds(stamp: FrameStamp) -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
+    now.saturating_sub(stamp.captured_at.elapsed()).as_nanos() as u64
+}
+
+/// The frames that were sent lately.
+#[derive(Default)]
+struct Stamps(VecDeque<FrameStamp>);
+
+impl Stamps {
+    fn remember(&mut self, stamp: FrameStamp) {
+        if self.0.len() == REMEMBERED_STAMPS {
+            self.0.pop_front();
+        }
+        self.0.push_back(stamp);
+    }
+
+    fn find(&self, id: u64) -> Option<FrameStamp> {
+        self.0.iter().rev().find(|stamp| stamp.id == id).copied()
+    }
+}
+
+/// How long frames take, newer ones weighing more.
+#[derive(Default)]
+struct RunningMean(Option<Duration>);
+
+impl RunningMean {
+    fn add(&mut self, took: Duration) {
+        self.0 = Some(self.0.map_or(took, |mean| mean * 7 / 8 + took / 8));
+    }
+
+    fn limit(&self, limits: &Limits) -> Duration {
+        let mean = self.0.unwrap_or_default();
+        limits.frame.max(mean.saturating_mul(limits.frame_factor))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_pipelines_get_a_longer_limit() {
+        let limits = Limits::default();
+        let mut mean = RunningMean::default();
+        assert_eq!(mean.limit(&limits), Duration::from_secs(10));
+        mean.add(Duration::from_millis(400));
+        assert_eq!(mean.limit(&limits), Duration::from_secs(10));
+        mean.add(Duration::from_millis(2000));
+        assert_eq!(mean.limit(&limits), Duration::from_secs(12));
+    }
+
+    #[test]
+    fn only_frames_that_were_sent_lately_are_known() {
+        let mut stamps = Stamps::default();
+        let stamp = |id| FrameStamp { id, captured_at: Instant::now() };
+        (1..=100).for_each(|id| stamps.remember(stamp(id)));
+        assert_eq!(stamps.find(100).map(|stamp| stamp.id), Some(100));
+        assert_eq!(stamps.find(37).map(|stamp| stamp.id), Some(37));
+        assert!(stamps.find(36).is_none());
+        assert!(stamps.find(101).is_none());
+    }
+}

@@ -1,0 +1,239 @@
+//! Which plugins serve which pipelines: a pure decision over all files that were found.
+
+use crate::candidates::{Candidate, Outcome};
+use crate::library::Library;
+use host_ports::{Claim, ClaimRef, PluginReport, PluginState, ResolveError};
+use plugin_api::Manifest;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What disputes over a `pipeline` name are settled by.
+pub(crate) struct Policy<'a> {
+    /// `pipeline` name to plugin id.
+    pub pins: &'a HashMap<String, String>,
+    pub own_vendor: &'a str,
+}
+
+/// The outcome: reports of all files, and the accepted plugins by id.
+#[derive(Default)]
+pub(crate) struct Registry {
+    pub reports: Vec<PluginReport>,
+    plugins: BTreeMap<String, Arc<Library>>,
+}
+
+impl Registry {
+    /// Decides. Candidates come in order of importance of their folders.
+    pub(crate) fn new(candidates: &[Candidate], policy: &Policy<'_>) -> Self {
+        let mut refused: HashMap<usize, String> = HashMap::new();
+        let good: Vec<(usize, &Arc<Library>)> = candidates
+            .iter()
+            .enumerate()
+            .filter_map(|(index, candidate)| match &candidate.outcome {
+                Outcome::Good(library) => Some((index, library)),
+                Outcome::Bad { .. } => None,
+            })
+            .collect();
+        let mut chosen = choose_versions(candidates, &good, &mut refused);
+        settle_disputes(&mut chosen, policy, &mut refused);
+        let reports = candidates
+            .iter()
+            .enumerate()
+            .map(|(index, candidate)| report(candidate, refused.remove(&index)))
+            .collect();
+        let plugins =
+            chosen.into_values().map(|(_, library)| (library.id().into(), library.clone()));
+        Self { reports, plugins: plugins.collect() }
+    }
+
+    pub(crate) fn plugin(&self, id: &str) -> Option<&Arc<Library>> {
+        self.plugins.get(id)
+    }
+
+    /// Whether a library's copy may still be loaded or asked.
+    pub(crate) fn has_hash(&self, hash: &str) -> bool {
+        self.plugins.values().any(|library| library.hash == hash)
+    }
+
+    pub(crate) fn claims(&self) -> Vec<Claim> {
+        let of_library = |library: &Arc<Library>| -> Vec<Claim> {
+            let claims = library.manifest.claims.iter().enumerate();
+            claims.map(|(index, claim)| to_claim(library.id(), index, claim)).collect()
+        };
+        self.plugins.values().flat_map(of_library).collect()
+    }
+
+    pub(crate) fn resolve(
+        &self,
+        pipeline: &str,
+        model_id: Option<&str>,
+    ) -> Result<Claim, ResolveError> {
+        let all = self.claims();
+        let named: Vec<&Claim> = all.iter().filter(|claim| claim.id.pipeline == pipeline).collect();
+        if named.is_empty() {
+            let on_offer: BTreeSet<String> =
+                all.into_iter().map(|claim| claim.id.pipeline).collect();
+            let on_offer = on_offer.into_iter().collect();
+            return Err(ResolveError::UnknownPipeline { pipeline: pipeline.into(), on_offer });
+        }
+        let has = |claim: &&&Claim, model: &str| {
+            claim
+                .models
+                .as_ref()
+                .is_some_and(|models| models.iter().any(|offered| offered == model))
+        };
+        let found = match model_id {
+            Some(model) => named.iter().find(|claim| has(claim, model)),
+            None => named
+                .iter()
+                .find(|claim| default_model(claim).is_some_and(|model| has(claim, model))),
+        };
+        let any = || named.iter().find(|claim| claim.models.is_none());
+        if let Some(claim) = found.or_else(any) {
+            return Ok((*claim).clone());
+        }
+        let pipeline = pipeline.to_owned();
+        let on_offer: Vec<String> =
+            named.iter().flat_map(|claim| claim.models.clone().unwrap_or_default()).collect();
+        Err(match model_id {
+            Some(model_id) => {
+                ResolveError::UnknownModel { pipeline, model_id: model_id.into(), on_offer }
+            }
+            None => ResolveError::MissingModel { pipeline, on_offer },
+        })
+    }
+}
+
+/// Of the files of one id, the one with the highest version; of equal ones the first.
+fn choose_versions<'a>(
+    candidates: &[Candidate],
+    good: &[(usize, &'a Arc<Library>)],
+    refused: &mut HashMap<usize, String>,
+) -> BTreeMap<&'a str, (usize, &'a Arc<Library>)> {
+    let mut chosen: BTreeMap<&str, (usize, &Arc<Library>)> = BTreeMap::new();
+    for (index, library) in good {
+        let better = chosen
+            .get(library.id())
+            .is_none_or(|(_, best)| library.manifest.version > best.manifest.version);
+        if better {
+            chosen.insert(library.id(), (*index, library));
+        }
+    }
+    for (index, library) in good {
+        let (best, winner) = chosen[library.id()];
+        if *index != best {
+            let file = file_name(&candidates[best]);
+            let version = &winner.manifest.version;
+            let reason = format!("version {version} of {} in {file} is used instead", library.id());
+            refused.insert(*index, reason);
+        }
+    }
+    chosen
+}
+
+/// Takes out plugins that claim a name which belongs to another.
+fn settle_disputes(
+    chosen: &mut BTreeMap<&str, (usize, &Arc<Library>)>,
+    policy: &Policy<'_>,
+    refused: &mut HashMap<usize, String>,
+) {
+    let mut losers: Vec<(String, String)> = Vec::new();
+    for (id, (_, library)) in &*chosen {
+        for (other_id, (_, other)) in &*chosen {
+            if id == other_id {
+                continue;
+            }
+            if let Some(pipeline) = disputed(&library.manifest, &other.manifest)
+                && !is_preferred(library, other, pipeline, policy)
+            {
+                let vendor = &other.manifest.vendor;
+                let reason = format!(
+                    "it claims the pipeline `{pipeline}`, which {vendor}'s plugin {other_id} has too; a pin in the \
+                     configuration decides"
+                );
+                losers.push(((*id).to_owned(), reason));
+            }
+        }
+    }
+    for (id, reason) in losers {
+        if let Some((index, _)) = chosen.remove(id.as_str()) {
+            refused.insert(index, reason);
+        }
+    }
+}
+
+/// A name that both claim and cannot share: of different vendors, or for the same model.
+fn disputed<'a>(one: &'a Manifest, other: &Manifest) -> Option<&'a str> {
+    let both_have = |ours: &plugin_api::Claim, theirs: &plugin_api::Claim| {
+        ours.pipeline == theirs.pipeline
+            && (one.vendor != other.vendor || share_a_model(&ours.models, &theirs.models))
+    };
+    let disputed =
+        one.claims.iter().find(|ours| other.claims.iter().any(|theirs| both_have(ours, theirs)));
+    disputed.map(|claim| claim.pipeline.as_str())
+}
+
+fn share_a_model(ours: &Option<Vec<String>>, theirs: &Option<Vec<String>>) -> bool {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => ours.iter().any(|model| theirs.contains(model)),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn is_preferred(ours: &Library, theirs: &Library, pipeline: &str, policy: &Policy<'_>) -> bool {
+    if let Some(pin) = policy.pins.get(pipeline)
+        && (pin == ours.id() || pin == theirs.id())
+    {
+        return pin == ours.id();
+    }
+    let is_own = |library: &Library| library.manifest.vendor == policy.own_vendor;
+    is_own(ours) && !is_own(theirs)
+}
+
+fn default_model<'a>(claim: &'a &&Claim) -> Option<&'a str> {
+    claim.params_schema.pointer("/properties/model_id/default")?.as_str()
+}
+
+fn to_claim(plugin: &str, index: usize, claim: &plugin_api::Claim) -> Claim {
+    Claim {
+        id: ClaimRef { plugin: plugin.into(), pipeline: claim.pipeline.clone(), index },
+        models: claim.models.clone(),
+        description: claim.description.clone(),
+        params_schema: claim.params.clone(),
+    }
+}
+
+fn file_name(candidate: &Candidate) -> String {
+    candidate.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn report(candidate: &Candidate, refused: Option<String>) -> PluginReport {
+    let (manifest, reason) = match &candidate.outcome {
+        Outcome::Good(library) => (Some(&library.manifest), refused),
+        Outcome::Bad { manifest, reason } => (manifest.as_deref(), Some(reason.clone())),
+    };
+    let text = |text: fn(&Manifest) -> String| manifest.map(text);
+    PluginReport {
+        file: file_name(candidate),
+        id: text(|manifest| manifest.id.clone()),
+        vendor: text(|manifest| manifest.vendor.clone()),
+        version: text(|manifest| manifest.version.to_string()),
+        license: text(|manifest| manifest.license.clone()),
+        description: text(|manifest| manifest.description.clone()),
+        features: manifest.map(|manifest| manifest.features.clone()).unwrap_or_default(),
+        pipelines: manifest.map(pipelines).unwrap_or_default(),
+        hash: candidate.hash.clone(),
+        state: match reason {
+            None => PluginState::Accepted,
+            Some(reason) => PluginState::Refused { reason },
+        },
+    }
+}
+
+fn pipelines(manifest: &Manifest) -> Vec<String> {
+    let names: BTreeSet<&String> = manifest.claims.iter().map(|claim| &claim.pipeline).collect();
+    names.into_iter().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! The worker: a process that opens one library and serves its streams until the host hangs up.
+//!
+//! Standard input is the control socket, what is printed goes to the host's log. Each stream has a thread and a socket
+//! of its own; frames lie in memory that the host made.
+
+mod callbacks;
+mod shared_pipelines;
+mod stream;
+
+use crate::files::hash_bytes;
+use crate::message::{FromWorker, OpenStream, Start, ToWorker};
+use crate::packets::{Packets, Received};
+use crate::sys::close_inherited;
+use callbacks::LogOnly;
+use plugin_api::loader::{HostContext, Library};
+use plugin_api::{Environment, Manifest};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit, Signal};
+use shared_pipelines::SharedPipelines;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+/// Exit status when the host's socket breaks, as it does when a plugin closes what is not its own.
+const LOST_HOST: u8 = 70;
+
+/// The process's life, for a `main` that was started as a worker. Returns when the host hangs up.
+pub fn run_worker() -> ExitCode {
+    match prepare().and_then(|control| Worker::serve(control)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("worker: {error}");
+            ExitCode::from(LOST_HOST)
+        }
+    }
+}
+
+/// Ends the process because a socket to the host broke.
+fn lose_host(error: &io::Error) -> ! {
+    eprintln!("worker: the connection to the host broke: {error}");
+    std::process::exit(LOST_HOST.into());
+}
+
+/// Makes this a process of its own: nothing inherited, nothing left behind.
+fn prepare() -> io::Result<Packets> {
+    // The host's end closes the control socket too, but a plugin may keep the process from seeing that.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // A crash is reported by its signal; writing gigabytes of weights to a core file would only delay that.
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    close_inherited()?;
+    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(nothing)?;
+    Ok(Packets::new(control))
+}
+
+/// An open library and what runs on it.
+struct Worker {
+    library: Arc<Library>,
+    manifest: Manifest,
+    environment: Environment,
+    pipelines: Arc<SharedPipelines>,
+    streams: Vec<JoinHandle<()>>,
+}
+
+impl Worker {
+    fn serve(mut control: Packets) -> io::Result<()> {
+        let Some(first) = control.receive_with()? else { return Ok(()) };
+        let ToWorker::Start(start) = first.message else {
+            return Err(io::Error::other("the host's first message is no start"));
+        };
+        let mut worker = match Self::open(start) {
+            Ok(worker) => worker,
+            Err(message) => return control.send(&FromWorker::Failed { message }),
+        };
+        control.send(&FromWorker::Started)?;
+        while let Some(received) = control.receive_with()? {
+            worker.handle(received, &control)?;
+        }
+        // The host has closed all streams before it hangs up; they may take a moment to free what they have.
+        for stream in worker.streams {
+            // A panic there was printed when it happened.
+            let _ = stream.join();
+        }
+        Ok(())
+    }
+
+    fn open(start: Start) -> Result<Self, String> {
+        let library =
+            Library::open(Path::new(&start.library)).map_err(|error| error.to_string())?;
+        if hash_bytes(library.manifest()) != start.manifest_hash {
+            return Err("the manifest in its table is not the one in its section".into());
+        }
+        let manifest = Manifest::parse(library.manifest()).map_err(|error| error.to_string())?;
+        let environment = Environment {
+            models_dir: start.models_dir.into(),
+            engines_dir: start.engines_dir.into(),
+            cache_dir: start.cache_dir.into(),
+            threads: start.threads,
+        };
+        let pipelines = Arc::new(SharedPipelines::default());
+        Ok(Self { library, manifest, environment, pipelines, streams: Vec::new() })
+    }
+
+    fn handle(&mut self, received: Received<ToWorker>, control: &Packets) -> io::Result<()> {
+        match received.message {
+            ToWorker::OpenStream(request) => self.open_stream(request, received.descriptors),
+            ToWorker::Plan { pipeline, values, previous } => {
+                control.send(&self.plan(&pipeline, &values, previous.as_deref()))
+            }
+            ToWorker::Start(_) => Err(io::Error::other("the host started this worker twice")),
+        }
+    }
+
+    fn plan(&self, pipeline: &str, values: &str, previous: Option<&str>) -> FromWorker {
+        let host = HostContext::new(Arc::new(LogOnly), &self.environment);
+        match self.library.plan(&host, pipeline, values, previous) {
+            Ok(plan) => FromWorker::Planned(plan),
+            Err(error) => FromWorker::Failed { message: error.message },
+        }
+    }
+
+    fn open_stream(&mut self, request: OpenStream, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        let [socket, memory] = <[OwnedFd; 2]>::try_from(descriptors)
+            .map_err(|_| io::Error::other("a stream without its socket and memory"))?;
+        let claim =
+            usize::try_from(request.claim).ok().and_then(|claim| self.manifest.claims.get(claim));
+        let claim = claim.cloned().ok_or_else(|| io::Error::other("an unknown claim"))?;
+        let opening = stream::Opening {
+            library: self.library.clone(),
+            claim,
+            environment: self.environment.clone(),
+            pipelines: self.pipelines.clone(),
+            values: request.values,
+            layout: request.layout,
+            memory,
+        };
+        self.streams.retain(|stream| !stream.is_finished());
+        let thread = thread::Builder::new().name("stream".into());
+        self.streams.push(thread.spawn(move || stream::run(opening, Packets::new(socket)))?);
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! One stream in the worker: opened, served frame by frame, closed when the host hangs up.
+
+use super::callbacks::StreamCallbacks;
+use super::lose_host;
+use super::shared_pipelines::{SharedPipelines, key};
+use crate::message::{FromStream, MemoryLayout, ToStream};
+use crate::packets::Packets;
+use crate::sys::WorkerMemory;
+use plugin_api::loader::{Callbacks, HostContext, Library, LoadedPipeline, LoadedStream};
+use plugin_api::{Claim, Environment, Error, FrameFormat, Outcome};
+use rustix::fd::{AsFd, OwnedFd};
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+/// What a stream is opened with.
+pub(super) struct Opening {
+    pub library: Arc<Library>,
+    pub claim: Claim,
+    pub environment: Environment,
+    pub pipelines: Arc<SharedPipelines>,
+    pub values: String,
+    pub layout: MemoryLayout,
+    pub memory: OwnedFd,
+}
+
+/// Body of a stream's thread.
+pub(super) fn run(opening: Opening, socket: Packets) {
+    let sender = match socket.socket().try_clone_to_owned() {
+        Ok(sender) => Arc::new(Packets::new(sender)),
+        Err(error) => lose_host(&error),
+    };
+    let callbacks = Arc::new(StreamCallbacks::new(sender.clone()));
+    let opened = open(&opening, &callbacks);
+    callbacks.finish_opening();
+    let mut served = match opened {
+        Ok(served) => served,
+        Err(error) => return reply(&sender, &failed(error)),
+    };
+    reply(&sender, &served.opened);
+    served.serve(socket, &sender);
+}
+
+/// An open stream.
+struct Served {
+    pipeline: String,
+    stream: LoadedStream,
+    memory: WorkerMemory,
+    opened: FromStream,
+}
+
+fn open(opening: &Opening, callbacks: &Arc<StreamCallbacks>) -> Result<Served, Error> {
+    let Opening { claim, environment, values, .. } = opening;
+    let host = || HostContext::new(callbacks.clone(), environment);
+    let pipeline = open_pipeline(opening, host(), callbacks)?;
+    let mut stream = pipeline.open_stream(host(), &claim.pipeline, values)?;
+    let formats = stream.formats()?;
+    let memory =
+        WorkerMemory::new(opening.memory.as_fd().try_clone_to_owned()?, opening.layout.clone())?;
+    let sides = |format: FrameFormat| (format.width, format.height);
+    let opened = FromStream::Opened { input: sides(formats.input), output: sides(formats.output) };
+    Ok(Served { pipeline: claim.pipeline.clone(), stream, memory, opened })
+}
+
+fn open_pipeline(
+    opening: &Opening,
+    host: HostContext,
+    callbacks: &StreamCallbacks,
+) -> Result<Arc<LoadedPipeline>, Error> {
+    let Opening { library, claim, values, pipelines, .. } = opening;
+    let key = key(claim, &serde_json::from_str(values)?);
+    let open = || library.open_pipeline(host, &claim.pipeline, values);
+    let wait = || {
+        callbacks.progress(0.0, "waiting for another stream that loads the same");
+        if callbacks.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    };
+    pipelines.get(&key, open, wait)
+}
+
+impl Served {
+    fn serve(&mut self, mut socket: Packets, sender: &Packets) {
+        loop {
+            match socket.receive_with() {
+                Ok(Some(received)) => reply(sender, &self.answer(received.message)),
+                Ok(None) => return,
+                Err(error) => lose_host(&error),
+            }
+        }
+    }
+
+    fn answer(&mut self, question: ToStream) -> FromStream {
+        match question {
+            ToStream::Update { values } => match self.stream.update(&self.pipeline, &values) {
+                Ok(()) => FromStream::Updated,
+                Err(error) => failed(error),
+            },
+            ToStream::Process { input, output, id, captured_ns } => {
+                let Some((source, mut target)) =
+                    self.memory.frames((input, output), (id, captured_ns))
+                else {
+                    return failed(Error::invalid("the host named a slot that does not exist"));
+                };
+                match self.stream.process(&source, &mut target) {
+                    Ok(Outcome::Produced) => FromStream::Produced { id: target.id },
+                    Ok(Outcome::Skipped) => FromStream::Skipped,
+                    Err(error) => failed(error),
+                }
+            }
+        }
+    }
+}
+
+fn failed(error: Error) -> FromStream {
+    FromStream::Failed { code: error.code.into(), message: error.message }
+}
+
+/// Answers the host. One that has hung up wants no answer.
+fn reply(socket: &Packets, answer: &FromStream) {
+    match socket.send(answer) {
+        Err(error)
+            if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
+        {
+            lose_host(&error)
+        }
+        _ => {}
+    }
+}
