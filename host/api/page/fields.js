@@ -31,7 +31,7 @@ export function control(schema, id) {
     case "integer":
     case "number": return number(schema, id);
     case "string": return text(schema, id);
-    default: return json(id);
+    default: return json(schema, id);
   }
 }
 
@@ -92,12 +92,12 @@ function text(schema, id) {
   };
 }
 
-function json(id) {
+function json(schema, id) {
   const element = make("textarea", { id, rows: 2, className: "code", spellcheck: false });
   return {
     element,
     event: "change",
-    isWide: true,
+    isWide: typeOf(schema) === "object" || typeOf(schema.items ?? {}) === "object",
     read: () => {
       try {
         return JSON.parse(element.value || "null");

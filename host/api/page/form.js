@@ -5,6 +5,9 @@ import { control, resolve, typeOf } from "./fields.js";
 /** Chosen elsewhere on the page. */
 const ELSEWHERE = new Set(["model_id", "prompt"]);
 
+/** Groups that params fall into by themselves, in the order of the page. */
+const GROUPS = [["reload", "Load the pipeline again"], ["json", "Lists and structures, as JSON"]];
+
 export class Form {
   /** `onChange(name, value)` is called for every edit that makes a value. */
   constructor(element, onChange) {
@@ -18,13 +21,19 @@ export class Form {
     this.params.clear();
     this.element.replaceChildren();
     const groups = new Map([["", this.element]]);
+    for (const [name, title] of GROUPS) groups.set(name, makeGroup(title));
     for (const [name, raw] of Object.entries(schema.properties ?? {})) {
       if (ELSEWHERE.has(name)) continue;
       const property = resolve(raw, schema);
       if (property["x-ui"]?.hidden) continue;
-      const group = property["x-ui"]?.group ?? "";
-      if (!groups.has(group)) groups.set(group, this.#addGroup(group));
-      groups.get(group).append(this.#addParam(name, property, schema));
+      const group = property["x-ui"]?.group ?? groupOf(property);
+      if (!groups.has(group)) groups.set(group, makeGroup(group));
+      groups.get(group).append(this.#addParam(name, property));
+    }
+    groups.delete("");
+    const last = GROUPS.map(([name]) => groups.get(name));
+    for (const group of new Set([...groups.values()].filter((group) => !last.includes(group)).concat(last))) {
+      if (group.children.length > 1) this.element.append(group);
     }
     return this.params.size;
   }
@@ -55,16 +64,9 @@ export class Form {
     });
   }
 
-  #addGroup(title) {
-    const group = document.createElement("fieldset");
-    group.append(Object.assign(document.createElement("legend"), { textContent: title }));
-    this.element.append(group);
-    return group;
-  }
-
-  #addParam(name, property, schema) {
+  #addParam(name, property) {
     const id = `param-${name}`;
-    const made = control(withItems(property, schema), id);
+    const made = control(property, id);
     const block = Object.assign(document.createElement("div"), { className: "param" });
     const head = Object.assign(document.createElement("div"), { className: "head" });
     const label = Object.assign(document.createElement("label"), { htmlFor: id, textContent: title(name, property) });
@@ -112,14 +114,22 @@ export class Form {
   }
 }
 
-/** A list with few known items is still text here, but says which. */
-function withItems(property, schema) {
-  return property.items ? { ...property, items: resolve(property.items, schema) } : property;
+/** What takes a moment, and what takes some knowledge, comes after what one plays with. */
+function groupOf(property) {
+  if (typeOf(property) === "json" || typeOf(property) === "array" || typeOf(property) === "object") return "json";
+  return property["x-apply"] === "reload" ? "reload" : "";
+}
+
+function makeGroup(title) {
+  const group = document.createElement("fieldset");
+  group.append(Object.assign(document.createElement("legend"), { textContent: title }));
+  return group;
 }
 
 function title(name, property) {
   const unit = property["x-unit"] ? ` (${property["x-unit"]})` : "";
-  return (property.title ?? property["x-ui"]?.label ?? name.replaceAll("_", " ")) + unit;
+  const words = property.title ?? property["x-ui"]?.label ?? name.replaceAll("_", " ");
+  return words[0].toUpperCase() + words.slice(1) + unit;
 }
 
 function tag(text) {

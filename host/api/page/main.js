@@ -6,7 +6,7 @@ import { Form } from "./form.js";
 import { play, publish } from "./rtc.js";
 import { showIdle, showNotes, showState, showStatus } from "./status.js";
 
-const PATCH_DELAY_MS = 180;
+const PATCH_DELAY_MS = 200;
 const STATUS_EVERY_MS = 1000;
 const RETRY_MS = 500;
 const SOURCES = { clip: testClip, camera, screen };
@@ -164,13 +164,13 @@ async function stop(text) {
 
 // Changes while it runs
 
-/** Collects edits of a short while into one request; the newest value of each param wins. */
+/** Collects edits of a short while into one request; the newest value of each param wins. It does not wait for a pause:
+ *  the picture follows while one still types or drags. */
 function queue(name, value) {
   const session = running;
   if (!session) return;
   session.pending[name] = value;
-  clearTimeout(session.patchTimer);
-  session.patchTimer = later(session, PATCH_DELAY_MS, () => apply(session));
+  session.patchTimer ??= later(session, PATCH_DELAY_MS, () => { session.patchTimer = null; apply(session); });
 }
 
 async function apply(session) {

@@ -68,9 +68,12 @@ fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 fn is_authority(text: &str) -> bool {
     let is_plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    let Ok(authority) = text.parse::<Authority>() else { return false };
+    let has_port = authority.port_u16().is_some();
     text.len() <= 255
         && text.chars().all(is_plain)
-        && text.parse::<Authority>().is_ok_and(|authority| !authority.host().is_empty())
+        && !authority.host().is_empty()
+        && (has_port || authority.host() == text)
 }
 
 fn is_prefix(text: &str) -> bool {

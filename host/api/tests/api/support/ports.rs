@@ -243,7 +243,8 @@ impl StateStore for FakeStore {
     fn update(&self, _: u64, stream: StoredStream) -> Result<(), StoreError> {
         let mut streams = self.0.lock().unwrap();
         let found = streams.iter_mut().find(|known| known.id == stream.id);
-        *found.ok_or(StoreError::Missing { id: stream.id.clone() })? = stream;
+        let found = found.ok_or_else(|| StoreError::Missing { id: stream.id.clone() })?;
+        *found = stream;
         Ok(())
     }
 
