@@ -1,0 +1,122 @@
+//! Runs any plugin library, in whatever language it is written, through the checks that our own plugins pass.
+//!
+//! ```no_run
+//! // In tests/testkit.rs of a plugin's crate:
+//! let library = plugin_testkit::built_library("plugin_blur");
+//! plugin_testkit::Kit::new(&library).run().assert_passed();
+//! ```
+//!
+//! The library is opened in the test's own process: one that crashes takes the test with it, and that is a result too.
+
+mod checks;
+mod host;
+mod pictures;
+
+use checks::Subject;
+use plugin_api::Manifest;
+use plugin_api::loader::Library;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// A library and the params to try it with.
+pub struct Kit {
+    library: PathBuf,
+    params: Map<String, Value>,
+}
+
+impl Kit {
+    /// Tries a library with the defaults of its schemas.
+    pub fn new(library: &Path) -> Self {
+        Self { library: library.to_owned(), params: Map::new() }
+    }
+
+    /// Sets a param for all claims whose schema has it: for what has no default, or a default that needs weights.
+    pub fn with_param(mut self, name: &str, value: Value) -> Self {
+        self.params.insert(name.into(), value);
+        self
+    }
+
+    /// Runs all checks on all claims.
+    pub fn run(&self) -> Report {
+        let mut report = Report::default();
+        match self.open(&mut report) {
+            Ok((library, manifest)) => {
+                for claim in &manifest.claims {
+                    let params = self.params_of(&claim.params);
+                    Subject { library: &library, claim, params }.check(&mut report);
+                }
+            }
+            Err(problem) => report.add("the library opens", Err(problem)),
+        }
+        report
+    }
+
+    fn open(&self, report: &mut Report) -> Result<(std::sync::Arc<Library>, Manifest), String> {
+        let section = checks::manifest_section(&self.library)?;
+        let manifest = Manifest::parse(&section).map_err(|error| error.to_string())?;
+        report.add(
+            "the manifest's ABI range fits",
+            manifest.check_abi().map_err(|error| error.to_string()),
+        );
+        let library = Library::open(&self.library).map_err(|error| error.to_string())?;
+        report.add(
+            "section and table hold the same manifest",
+            checks::same_manifest(&section, library.manifest()),
+        );
+        Ok((library, manifest))
+    }
+
+    /// The schema's defaults, overridden.
+    fn params_of(&self, schema: &Value) -> Map<String, Value> {
+        let mut params = Map::new();
+        let properties = schema.get("properties").and_then(Value::as_object);
+        for (name, property) in properties.into_iter().flatten() {
+            if let Some(value) = self.params.get(name).or(property.get("default")) {
+                params.insert(name.clone(), value.clone());
+            }
+        }
+        params
+    }
+}
+
+/// What came of the checks.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Names of checks that passed.
+    pub passed: Vec<String>,
+    /// Checks that did not, and why.
+    pub failed: Vec<String>,
+}
+
+impl Report {
+    /// Panics with all failures, if there are any.
+    pub fn assert_passed(&self) {
+        assert!(self.failed.is_empty(), "the plugin fails:\n- {}", self.failed.join("\n- "));
+    }
+
+    fn add(&mut self, check: &str, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.passed.push(check.into()),
+            Err(problem) => self.failed.push(format!("{check}: {problem}")),
+        }
+    }
+}
+
+/// The path of a cdylib that cargo built into the directory of the running test, by its crate's name with underscores.
+///
+/// # Panics
+/// When it is not there: `cargo test` builds a package's own cdylib, but not those of other packages.
+pub fn built_library(name: &str) -> PathBuf {
+    let file = format!("lib{name}.so");
+    let library = std::env::current_exe()
+        .ok()
+        .and_then(|test| Some(test.parent()?.parent()?.join(&file)))
+        .expect("a running test has a path");
+    let package = name.replace('_', "-");
+    assert!(
+        library.is_file(),
+        "{} is missing; run `cargo build -p {package}` first",
+        library.display()
+    );
+    library
+}
