@@ -1,0 +1,116 @@
+//! Joins the parts of the host: settings, plugins, media, runtime and HTTP, from start to an orderly end.
+//!
+//! [`start`] is all of `main` that a test needs. What each part does is its own crate's matter.
+
+mod config;
+mod http;
+pub mod logging;
+pub mod ready;
+pub mod signals;
+
+use host_api::{ApiConfig, router};
+use host_media::{Media, MediaStartError};
+use host_plugins::PluginCatalog;
+use host_runtime::Runtime;
+use host_store::MemoryStore;
+use http::Servers;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use config::{Config, ConfigError, Loaded, LogConfig, LogFormat};
+
+/// Why the host cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Listen(#[from] http::ListenError),
+    #[error(
+        "the media server does not start; `media.port` and `media.listen` say where it should listen"
+    )]
+    Media(#[source] MediaStartError),
+    #[error("cannot make the folder {}", path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot look for plugins; `plugins.folders` says where they are")]
+    Plugins(#[source] io::Error),
+}
+
+/// A host that serves.
+pub struct Running {
+    addresses: Addresses,
+    servers: Servers,
+    runtime: Runtime,
+    media: Arc<Media>,
+    stop_deadline: Duration,
+}
+
+/// Where a host can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// `http://host:port`
+    pub http: String,
+    /// More of them, for clients that look for WHIP and WHEP elsewhere; each serves everything.
+    pub aliases: Vec<String>,
+    /// UDP and TCP.
+    pub media_port: u16,
+}
+
+/// Binds everything first, so that a port in use ends the start before anything else has begun.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    for path in [&config.paths.models, &config.paths.engines, &config.paths.cache] {
+        make_folder(path)?;
+    }
+    let listeners = http::bind(&config.http).await?;
+    let media = Media::start(config.media).map_err(StartError::Media)?;
+    let catalog = Arc::new(look_for_plugins(config.plugins).await?);
+    let store = Arc::new(MemoryStore::default());
+    let runtime = Runtime::new(config.runtime, catalog, media.clone(), store);
+
+    let addresses = Addresses {
+        http: listeners.main_url(),
+        aliases: listeners.alias_urls(),
+        media_port: media.port(),
+    };
+    let api = ApiConfig { local_authority: listeners.local_authority(), ..config.api };
+    let servers = listeners.serve(router(api, runtime.clone()));
+    Ok(Running { addresses, servers, runtime, media, stop_deadline: config.stop_deadline })
+}
+
+impl Running {
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Takes no more requests, ends all streams, then the media. What is not done by the deadline is left behind.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        let orderly = async {
+            self.servers.refuse_more();
+            self.runtime.shutdown().await;
+            self.media.stop().await;
+            self.servers.join().await;
+        };
+        match tokio::time::timeout(self.stop_deadline, orderly).await {
+            Ok(()) => tracing::info!("stopped"),
+            Err(_) => {
+                tracing::warn!(deadline = ?self.stop_deadline, "not everything ended in time")
+            }
+        }
+    }
+}
+
+/// New libraries are tried out in processes of their own, which is nothing to wait for on a thread of tokio.
+async fn look_for_plugins(config: host_plugins::Config) -> Result<PluginCatalog, StartError> {
+    let looking = tokio::task::spawn_blocking(|| PluginCatalog::new(config)).await;
+    looking.map_err(io::Error::other).flatten().map_err(StartError::Plugins)
+}
+
+fn make_folder(path: &Path) -> Result<(), StartError> {
+    let made = std::fs::create_dir_all(path);
+    made.map_err(|source| StartError::Folder { path: path.to_owned(), source })
+}

@@ -1,0 +1,267 @@
+//! From settings as written to settings that can be used.
+
+use super::raw::{RawConfig, RawHttp, RawMedia, RawPlugins};
+use super::{Config, LogConfig, LogFormat, Paths};
+use crate::http::HttpConfig;
+use host_api::{ApiConfig, ListShape};
+use host_media::MediaConfig;
+use host_runtime::{Fallback, Settings};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// What stands in a plugin folder for the folder of this program.
+const BINARY: &str = "{binary}";
+/// Name of our folder among those of other programs.
+const OWN_FOLDER: &str = "streamdiffusion-host";
+
+pub fn check(
+    raw: RawConfig,
+    environment: &BTreeMap<String, String>,
+) -> Result<Config, Vec<String>> {
+    let mut problems = Problems::default();
+    let paths = Paths {
+        models: PathBuf::from(problems.text("paths.models", raw.paths.models)),
+        engines: PathBuf::from(problems.text("paths.engines", raw.paths.engines)),
+        cache: cache_folder(&raw.paths.cache, environment),
+    };
+    let stop_deadline =
+        problems.seconds("streams.stop_deadline_seconds", raw.streams.stop_deadline_seconds);
+    let config = Config {
+        api: api(&raw.http, &mut problems),
+        http: http(&raw.http, &mut problems),
+        media: media(&raw.media, &mut problems),
+        plugins: plugins(raw.plugins, &paths, &mut problems),
+        paths,
+        runtime: Settings {
+            max_streams: problems.count("streams.max_streams", raw.streams.max_streams),
+            default_fallback: problems.word(
+                "streams.fallback",
+                &raw.streams.fallback,
+                &[
+                    ("input", Fallback::Input),
+                    ("last_frame", Fallback::LastFrame),
+                    ("black", Fallback::Black),
+                ],
+            ),
+            // The streams end first; what is left of the time is for media and HTTP.
+            stop_deadline: stop_deadline.mul_f64(0.8),
+            ..Settings::default()
+        },
+        log: LogConfig {
+            format: problems.word(
+                "log.format",
+                &raw.log.format,
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            ),
+            filter: raw.log.filter,
+        },
+        stop_deadline,
+    };
+    if let Err(error) = EnvFilter::try_new(&config.log.filter) {
+        let problem = format!("must be such as `info` or `warn,host_media=debug`: {error}");
+        problems.add("log.filter", problem);
+    }
+    if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
+}
+
+fn http(raw: &RawHttp, problems: &mut Problems) -> HttpConfig {
+    let address = problems.address("http.listen", &raw.listen);
+    if !address.is_loopback() && raw.token.is_empty() && !raw.allow_without_token {
+        let problem = format!(
+            "others reach {address} and could use this host; set `http.token`, or `http.allow_without_token = true` where something else keeps them out"
+        );
+        problems.add("http.listen", problem);
+    }
+    let media_ports = raw.media_ports.iter().map(|port| problems.port("http.media_ports", *port));
+    let media_ports = media_ports.collect();
+    HttpConfig { address, port: problems.port("http.port", raw.port), media_ports }
+}
+
+fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
+    let public_url = raw.public_url.trim_end_matches('/');
+    if !public_url.is_empty() && !is_url(public_url) {
+        let problem = "must be a URL without query, such as https://video.example.com or http://10.0.0.5:8080/sd";
+        problems.add("http.public_url", problem);
+    }
+    let origin = raw.cors_origin.as_str();
+    if origin != "*" && !(is_url(origin) && origin.matches('/').count() == 2) {
+        problems.add("http.cors_origin", "must be * or an origin such as https://app.example.com");
+    }
+    if !raw.token.chars().all(|c| c.is_ascii_graphic()) {
+        problems.add("http.token", "must be of letters, digits and signs, without blanks");
+    }
+    ApiConfig {
+        public_url: given(public_url),
+        local_authority: String::new(),
+        token: given(&raw.token),
+        cors_origin: given(origin).filter(|origin| origin != "*"),
+        list_shape: problems.word(
+            "http.list_shape",
+            &raw.list_shape,
+            &[("envelope", ListShape::Envelope), ("array", ListShape::Array)],
+        ),
+        is_whip_by_id_open: raw.open_whip_by_id,
+    }
+}
+
+fn media(raw: &RawMedia, problems: &mut Problems) -> MediaConfig {
+    if raw.listen.is_empty() {
+        problems.add("media.listen", "must name an address; 0.0.0.0 stands for all interfaces");
+    }
+    let mut addresses = |key, list: &[String]| -> Vec<IpAddr> {
+        list.iter().map(|text| problems.address(key, text)).collect()
+    };
+    let rtc_bind = addresses("media.listen", &raw.listen);
+    let public_addresses = addresses("media.public_addresses", &raw.public_addresses);
+    MediaConfig {
+        rtc_bind,
+        rtc_port: problems.port("media.port", raw.port),
+        public_addresses,
+        max_readers: problems.count("media.max_readers", raw.max_readers),
+        max_sessions: problems.count("media.max_sessions", raw.max_sessions),
+        bitrate_kbps: problems.number("media.bitrate_kbps", raw.bitrate_kbps, 100, 100_000) as u32,
+        connect_timeout: problems
+            .seconds("media.connect_timeout_seconds", raw.connect_timeout_seconds),
+    }
+}
+
+fn plugins(raw: RawPlugins, paths: &Paths, problems: &mut Problems) -> host_plugins::Config {
+    let threads = problems.number("plugins.threads", raw.threads, 0, 1024) as u32;
+    let environment = host_plugins::Environment {
+        models_dir: absolute(&paths.models),
+        engines_dir: absolute(&paths.engines),
+        cache_dir: absolute(&paths.cache),
+        threads: if threads == 0 { spare_threads() } else { threads },
+    };
+    let folders = plugin_folders(&raw.folders);
+    let mut config = host_plugins::Config::new(folders, absolute(&paths.cache), environment);
+    config.per_stream = raw.per_stream;
+    config.limits.frame = problems.seconds("plugins.frame_limit_seconds", raw.frame_limit_seconds);
+    config.limits.load = problems.seconds("plugins.load_limit_seconds", raw.load_limit_seconds);
+    config.pins = pins(&raw.pins, problems);
+    config
+}
+
+/// `pipeline=plugin`, one each.
+fn pins(written: &[String], problems: &mut Problems) -> HashMap<String, String> {
+    let mut pins = HashMap::new();
+    for pin in written {
+        match pin.split_once('=') {
+            Some((pipeline, plugin)) => {
+                pins.insert(pipeline.trim().to_owned(), plugin.trim().to_owned());
+            }
+            None => problems.add("plugins.pins", format!("`{pin}` must be `pipeline=plugin`")),
+        }
+    }
+    pins
+}
+
+/// The same folder under two names would offer every plugin twice.
+fn plugin_folders(written: &[String]) -> Vec<PathBuf> {
+    let binary = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
+    let binary = binary.unwrap_or_default();
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for text in written {
+        let folder = match text.strip_prefix(BINARY) {
+            Some(rest) => binary.join(rest.trim_start_matches('/')),
+            None => absolute(Path::new(text)),
+        };
+        let known = folder.canonicalize();
+        let is_known = known.is_ok_and(|known| {
+            folders.iter().any(|other| other.canonicalize().is_ok_and(|other| other == known))
+        });
+        if !is_known {
+            folders.push(folder);
+        }
+    }
+    folders
+}
+
+/// Workers have a working directory of their own.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// One thread is left to the codecs and the network, where there is more than one.
+fn spare_threads() -> u32 {
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    u32::try_from(threads.saturating_sub(1).max(1)).unwrap_or(1)
+}
+
+fn cache_folder(written: &str, environment: &BTreeMap<String, String>) -> PathBuf {
+    if !written.is_empty() {
+        return PathBuf::from(written);
+    }
+    let given = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    let base = given("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| given("HOME").map(|home| Path::new(home).join(".cache")));
+    base.map_or_else(|| PathBuf::from(".cache"), |base| base.join(OWN_FOLDER))
+}
+
+fn given(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Plain enough to lead other URLs and to stand in a header.
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~:[]/".contains(c);
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.starts_with('/') && rest.chars().all(is_plain)
+    })
+}
+
+/// Collects what is wrong, and gives something to go on with.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn add(&mut self, key: &str, problem: impl std::fmt::Display) {
+        self.0.push(format!("`{key}`: {problem}"));
+    }
+
+    fn number(&mut self, key: &str, value: i64, low: i64, high: i64) -> i64 {
+        if !(low..=high).contains(&value) {
+            self.add(key, format!("must be from {low} to {high}, not {value}"));
+        }
+        value.clamp(low, high)
+    }
+
+    fn port(&mut self, key: &str, value: i64) -> u16 {
+        self.number(key, value, 0, u16::MAX.into()) as u16
+    }
+
+    fn count(&mut self, key: &str, value: i64) -> usize {
+        self.number(key, value, 1, 1_000_000) as usize
+    }
+
+    fn seconds(&mut self, key: &str, value: i64) -> Duration {
+        Duration::from_secs(self.number(key, value, 1, 86_400) as u64)
+    }
+
+    fn text(&mut self, key: &str, value: String) -> String {
+        if value.is_empty() {
+            self.add(key, "must not be empty");
+        }
+        value
+    }
+
+    fn address(&mut self, key: &str, text: &str) -> IpAddr {
+        text.parse().unwrap_or_else(|_| {
+            self.add(key, format!("must be an IP address such as 127.0.0.1, not `{text}`"));
+            Ipv4Addr::LOCALHOST.into()
+        })
+    }
+
+    fn word<T: Copy>(&mut self, key: &str, text: &str, words: &[(&str, T)]) -> T {
+        let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            self.add(key, format!("must be one of {}, not `{text}`", known.join(", ")));
+        }
+        found.unwrap_or(&words[0]).1
+    }
+}

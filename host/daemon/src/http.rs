@@ -1,0 +1,134 @@
+//! The HTTP listeners: one that is announced, and aliases on the ports where older clients look for WHIP and WHEP. All
+//! serve the same router.
+
+use axum::Router;
+use axum::serve::ListenerExt;
+use std::future::IntoFuture;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    pub address: IpAddr,
+    /// 0 takes any free port.
+    pub port: u16,
+    pub media_ports: Vec<u16>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("`{key}`: port {port} of {address} is in use; stop what uses it, or choose another (0 takes any free one{or})", or = without(key))]
+    InUse { key: &'static str, address: IpAddr, port: u16 },
+    #[error(
+        "`{key}`: cannot listen on port {port} of {address}; `http.listen` must be an address of this machine, and ports below 1024 need the right to use them"
+    )]
+    Refused {
+        key: &'static str,
+        address: IpAddr,
+        port: u16,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Bound, not yet serving.
+pub struct Listeners {
+    main: (TcpListener, SocketAddr),
+    aliases: Vec<(TcpListener, SocketAddr)>,
+}
+
+/// Serving, each listener in a task of its own.
+pub struct Servers {
+    tasks: JoinSet<io::Result<()>>,
+    stop: watch::Sender<bool>,
+}
+
+pub async fn bind(config: &HttpConfig) -> Result<Listeners, ListenError> {
+    let main = bind_one("http.port", config.address, config.port).await?;
+    let mut aliases = Vec::new();
+    for port in &config.media_ports {
+        aliases.push(bind_one("http.media_ports", config.address, *port).await?);
+    }
+    Ok(Listeners { main, aliases })
+}
+
+impl Listeners {
+    pub fn main_url(&self) -> String {
+        url(self.main.1)
+    }
+
+    pub fn alias_urls(&self) -> Vec<String> {
+        self.aliases.iter().map(|(_, address)| url(*address)).collect()
+    }
+
+    /// `host:port` under which this machine reaches the host.
+    pub fn local_authority(&self) -> String {
+        reachable(self.main.1).to_string()
+    }
+
+    pub fn serve(self, router: Router) -> Servers {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for (listener, _) in std::iter::once(self.main).chain(self.aliases) {
+            // Answers are small, and clients wait for them.
+            let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
+            let mut stopped = stopped.clone();
+            // An error means that the sender is gone, and then it is over too.
+            let until = async move { drop(stopped.wait_for(|is_over| *is_over).await) };
+            let server = axum::serve(listener, router.clone()).with_graceful_shutdown(until);
+            tasks.spawn(server.into_future());
+        }
+        Servers { tasks, stop }
+    }
+}
+
+impl Servers {
+    /// Closes the listeners; requests under way may end.
+    pub fn refuse_more(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub async fn join(mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Ok(Err(error)) = ended {
+                tracing::warn!(%error, "an HTTP server ended with an error");
+            }
+        }
+    }
+}
+
+async fn bind_one(
+    key: &'static str,
+    address: IpAddr,
+    port: u16,
+) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let refused = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { key, address, port },
+        _ => ListenError::Refused { key, address, port, source },
+    };
+    let listener = TcpListener::bind((address, port)).await.map_err(refused)?;
+    let bound = listener.local_addr().map_err(refused)?;
+    Ok((listener, bound))
+}
+
+fn without(key: &str) -> &'static str {
+    if key == "http.media_ports" { ", [] does without" } else { "" }
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{}", reachable(address))
+}
+
+/// An address that stands for all interfaces is none that a browser could open.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let local: IpAddr = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(local, address.port())
+}
