@@ -3,13 +3,14 @@
 //! From the ground up: [`weights`] reads safetensors files and [`config`] the files that describe architectures; [`ops`]
 //! is the vocabulary in which [`nets`] are written once; [`onnx`] and [`candle`] run them, chosen by [`engine`]. A model
 //! is found by [`resolve`] and loaded by [`folder`], with its [`tokenizer`] and [`vae`]. [`stream`] turns frames into
-//! pictures, by the [`schedule`], with [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out.
+//! pictures, by the [`schedule`], with [`guidance`], [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out.
 
 pub mod blend;
 pub mod candle;
 pub mod config;
 pub mod engine;
 pub mod folder;
+pub mod guidance;
 pub mod image;
 pub mod nets;
 pub mod noise;

@@ -4,6 +4,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::config::Config;
+
 /// Ids are `org/name`, with room for deeper folders under `models`.
 const MAX_SEGMENTS: usize = 4;
 const MAX_ID_BYTES: usize = 256;
@@ -24,6 +26,23 @@ pub enum ResolveError {
 
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Stands in for the autoencoder of Stable Diffusion 1.x and 2.x.
+const TINY_AUTOENCODER: &str = "madebyollin/taesd";
+
+/// An autoencoder's folder, and what its user should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChosenAutoencoder {
+    pub folder: PathBuf,
+    pub warning: Option<String>,
+}
+
+fn is_tiny(folder: &Path) -> bool {
+    let config = Config::read(&folder.join("config.json"));
+    config.is_ok_and(|config| {
+        config.get("_class_name").is_some_and(|class| class == "AutoencoderTiny")
+    })
 }
 
 /// Where models are looked for.
@@ -68,6 +87,30 @@ impl ModelRoots {
             looked.push(cached);
         }
         Err(ResolveError::NotFound { id: id.to_owned(), looked, wanted: own })
+    }
+
+    /// The autoencoder for a model: the wished one, else the small one for Stable Diffusion, else the model's own. A
+    /// model whose own is small keeps it: its latents need not be those of Stable Diffusion.
+    pub fn autoencoder(
+        &self,
+        model: &Path,
+        wish: Option<&str>,
+        use_tiny: bool,
+    ) -> Result<ChosenAutoencoder, ResolveError> {
+        let own = model.join("vae");
+        let chosen = |folder, warning| Ok(ChosenAutoencoder { folder, warning });
+        match wish {
+            Some(id) => chosen(self.resolve(id)?, None),
+            None if !use_tiny || is_tiny(&own) => chosen(own, None),
+            None => match self.resolve(TINY_AUTOENCODER) {
+                Ok(folder) => chosen(folder, None),
+                Err(error) => {
+                    let warning =
+                        format!("the model's own autoencoder is used, which is slower: {error}");
+                    chosen(own, Some(warning))
+                }
+            },
+        }
     }
 
     /// An absolute path is taken when it lies, links followed, in one of the roots.
@@ -148,6 +191,27 @@ mod tests {
         {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn the_small_autoencoder_is_used_where_it_fits_and_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = roots(folder.path());
+        let own = roots.models.join("org/name/vae");
+        std::fs::create_dir_all(&own).unwrap();
+        let choose =
+            |wish, use_tiny| roots.autoencoder(own.parent().unwrap(), wish, use_tiny).unwrap();
+        let fallback = choose(None, true);
+        assert_eq!(fallback.folder, own);
+        assert!(fallback.warning.unwrap().contains("madebyollin/taesd"));
+        let tiny = roots.models.join("madebyollin/taesd");
+        std::fs::create_dir_all(&tiny).unwrap();
+        assert_eq!(choose(None, true), ChosenAutoencoder { folder: tiny.clone(), warning: None });
+        assert_eq!(choose(None, false).folder, own);
+        assert_eq!(choose(Some("madebyollin/taesd"), false).folder, tiny);
+        std::fs::write(own.join("config.json"), r#"{"_class_name": "AutoencoderTiny"}"#).unwrap();
+        assert_eq!(choose(None, true), ChosenAutoencoder { folder: own.clone(), warning: None });
+        assert!(roots.autoencoder(&own, Some("no/such"), true).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! With `n` steps the batch holds the newest frame at the noisiest step and the frames of the `n - 1` calls before it
 //! at the following ones; the last row is the picture that leaves. So the output of a call belongs to the frame given
-//! `n - 1` calls ago. Guidance is `none`: the prediction is used as it is.
+//! `n - 1` calls ago.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::blend::Blend;
 use crate::engine::RunError;
 use crate::folder::Checkpoint;
+use crate::guidance::{Guidance, StockNoise};
 use crate::image;
 use crate::noise::Generator;
 use crate::schedule::Step;
@@ -25,6 +26,9 @@ pub struct Settings {
     pub width: usize,
     pub height: usize,
     pub prompt: Blend<String>,
+    /// What to avoid, where the guidance asks the UNet for it.
+    pub negative_prompt: String,
+    pub guidance: Guidance,
     pub seed: Blend<u64>,
     /// Steps of the schedule to run, by index.
     pub t_index_list: Vec<usize>,
@@ -66,10 +70,12 @@ pub struct Times {
 pub struct Pass {
     /// The newest frame at the noisiest step.
     pub noisy: Tensor,
-    /// All rows as given to the UNet.
+    /// All rows as given to the UNet, those with the negative prompt first.
     pub batch: Tensor,
-    /// The noise the UNet predicted.
+    /// The noise the UNet predicted for them.
     pub predicted: Tensor,
+    /// The prediction after guidance, without the negative rows.
+    pub guided: Tensor,
     /// Every row without its noise; the last one leaves.
     pub denoised: Tensor,
 }
@@ -77,10 +83,7 @@ pub struct Pass {
 impl Pass {
     /// The latent that leaves.
     pub fn output(&self) -> Tensor {
-        let last = self.denoised.shape()[0] - 1;
-        let mut shape = self.denoised.shape().to_vec();
-        shape[0] = 1;
-        Tensor::new(shape, self.denoised.row(last).to_vec())
+        self.denoised.last()
     }
 }
 
@@ -95,6 +98,7 @@ pub struct Stream {
     embeddings: Tensor,
     generator: Generator,
     noise: Tensor,
+    stock: StockNoise,
     /// Rows of the frames under way, noised for their next step.
     buffer: Vec<f32>,
     /// Ids of the frames under way, oldest first.
@@ -113,6 +117,7 @@ impl Stream {
             embeddings: Tensor::zeros([0]),
             generator: Generator::new(0),
             noise: Tensor::zeros([0]),
+            stock: StockNoise::zeros(&[0]),
             buffer: Vec::new(),
             frames: VecDeque::new(),
             is_cold: true,
@@ -143,9 +148,7 @@ impl Stream {
         }
         let old = std::mem::replace(&mut self.settings, settings);
         let is_resized = old.t_index_list.len() != self.settings.t_index_list.len();
-        if (is_resized || old.prompt != self.settings.prompt)
-            && let Err(error) = self.apply_prompt()
-        {
+        if let Err(error) = self.apply_prompt() {
             self.settings = old;
             return Err(error);
         }
@@ -187,16 +190,19 @@ impl Stream {
         let latent = self.checkpoint.vae.encode(image, &mut self.generator)?;
         let encode = start.elapsed();
         let noisy = self.add_noise(latent);
-        let batch = self.with_buffer(&noisy);
+        let rows = self.with_buffer(&noisy);
+        self.stock.shift(&self.noise);
+        let guidance = self.settings.guidance;
+        let batch = guidance.widen(&rows);
         let start = Instant::now();
         let predicted = self.checkpoint.unet.run(&[&batch, &self.timesteps, &self.embeddings])?;
         let unet = start.elapsed();
-        let denoised = self.denoise(&batch, &predicted);
+        let guided = guidance.guide(&predicted, self.steps.len(), &mut self.stock);
+        let denoised = self.denoise(&rows, &guided);
+        self.stock.follow(&guidance, &guided, &self.steps, &self.noise);
         self.refill_buffer(&denoised);
-        Ok((
-            Pass { noisy, batch, predicted, denoised },
-            Times { encode, unet, decode: Duration::ZERO },
-        ))
+        let pass = Pass { noisy, batch, predicted, guided, denoised };
+        Ok((pass, Times { encode, unet, decode: Duration::ZERO }))
     }
 
     pub fn decode(&self, latent: &Tensor) -> Result<Tensor, StreamError> {
@@ -208,7 +214,12 @@ impl Stream {
         &self.noise
     }
 
-    /// The prompt's embeddings for every row.
+    /// The negative predictions that the residual kinds of guidance estimate.
+    pub fn stock_noise(&self) -> &Tensor {
+        self.stock.rows()
+    }
+
+    /// The text embeddings for every row given to the UNet.
     pub fn embeddings(&self) -> &Tensor {
         &self.embeddings
     }
@@ -260,10 +271,10 @@ impl Stream {
         let Settings { t_index_list, num_inference_steps, .. } = &self.settings;
         self.steps = self.checkpoint.levels.steps(t_index_list, *num_inference_steps);
         let timesteps = self.steps.iter().map(|step| step.timestep as f32).collect();
-        self.timesteps = Tensor::new([self.steps.len()], timesteps);
+        self.timesteps = self.settings.guidance.widen(&Tensor::new([self.steps.len()], timesteps));
         let latent_len = self.latent_shape(1).iter().product::<usize>();
         let buffered = (self.steps.len() - 1) * latent_len;
-        if self.buffer.len() != buffered || self.frames.len() >= self.steps.len() {
+        if self.buffer.len() != buffered {
             self.buffer = vec![0.0; buffered];
             self.frames.clear();
             self.is_cold = true;
@@ -277,13 +288,18 @@ impl Stream {
         let noises: Vec<Tensor> =
             generators.iter_mut().map(|generator| generator.normal(shape)).collect();
         self.noise = self.settings.seed.mix_noise(&noises.iter().collect::<Vec<_>>());
+        self.stock = StockNoise::zeros(&shape);
         // The first one goes on to draw the samples of a KL autoencoder.
         self.generator = generators.swap_remove(0);
     }
 
     fn apply_prompt(&mut self) -> Result<(), StreamError> {
-        let mut texts = Vec::with_capacity(self.settings.prompt.entries.len());
-        for (text, _) in &self.settings.prompt.entries {
+        let Settings { prompt, negative_prompt, guidance, t_index_list, .. } = &self.settings;
+        let rows = t_index_list.len();
+        let negative_rows = guidance.negative_rows(rows);
+        let mut texts: Vec<(String, Tensor)> = Vec::new();
+        let wanted = prompt.entries.iter().map(|(text, _)| text);
+        for text in wanted.chain((negative_rows > 0).then_some(negative_prompt)) {
             let known = self
                 .texts
                 .iter()
@@ -293,8 +309,12 @@ impl Stream {
             texts.push((text.clone(), embedding));
         }
         let embeddings: Vec<&Tensor> = texts.iter().map(|(_, embedding)| embedding).collect();
-        self.embeddings =
-            self.settings.prompt.mix(&embeddings).repeat_rows(self.settings.t_index_list.len());
+        let (positive, negative) = embeddings.split_at(prompt.entries.len());
+        let positive = prompt.mix(positive).repeat_rows(rows);
+        self.embeddings = match negative {
+            [negative] => Tensor::stack(&[&negative.repeat_rows(negative_rows), &positive]),
+            _ => positive,
+        };
         self.texts = texts;
         Ok(())
     }
@@ -336,6 +356,12 @@ fn check(settings: &Settings, checkpoint: &Checkpoint) -> Result<(), StreamError
             format!("at least one index, rising, up to {steps}"),
             indices,
         ));
+    }
+    let Guidance { scale, delta, .. } = settings.guidance;
+    for (name, value) in [("guidance_scale", scale), ("delta", delta)] {
+        if !(value.is_finite() && value >= 0.0) {
+            return Err(setting(name, "a number from 0", &value));
+        }
     }
     if settings.prompt.entries.is_empty() {
         return Err(setting("prompt", "at least one text", &settings.prompt.entries.len()));

@@ -58,6 +58,30 @@ impl Tensor {
         self.shape[1..].iter().product()
     }
 
+    /// The first `count` rows.
+    pub fn head(&self, count: usize) -> Self {
+        let mut shape = self.shape.clone();
+        shape[0] = count;
+        Self { shape, data: self.data[..count * self.row_len()].to_vec() }
+    }
+
+    /// The last row alone.
+    pub fn last(&self) -> Self {
+        let mut shape = self.shape.clone();
+        shape[0] = 1;
+        Self { shape, data: self.data[self.data.len() - self.row_len()..].to_vec() }
+    }
+
+    /// The rows of several tensors, one after another.
+    ///
+    /// # Panics
+    /// When there are none, or their rows differ in size.
+    pub fn stack(parts: &[&Self]) -> Self {
+        let mut shape = parts[0].shape.clone();
+        shape[0] = parts.iter().map(|part| part.shape[0]).sum();
+        Self::new(shape, parts.iter().flat_map(|part| &part.data).copied().collect())
+    }
+
     /// The same row `count` times, along the first axis.
     pub fn repeat_rows(&self, count: usize) -> Self {
         let mut shape = self.shape.clone();

@@ -1,0 +1,28 @@
+//! The plugin `sd15`: StreamDiffusion image to image with Stable Diffusion 1.5 and SD-Turbo.
+//!
+//! Here are the params, what can be said about them before anything is loaded, and the wiring to the `diffusion`
+//! library, which does the work. The host scales frames; what is asked for and not there yet is named by [`plan`].
+
+mod params;
+mod pipeline;
+mod plan;
+mod support;
+
+use plugin_api::{Error, Host, Params, Plan, PlanRequest, Plugin};
+
+/// Names the plugin for the export.
+pub struct Sd15;
+
+impl Plugin for Sd15 {
+    type Pipeline = pipeline::Loaded;
+
+    fn plan(request: &PlanRequest<'_>) -> Result<Plan, Error> {
+        Ok(plan::plan(request.params.values, request.environment))
+    }
+
+    fn open(host: &Host, params: &Params<'_>) -> Result<pipeline::Loaded, Error> {
+        pipeline::Loaded::open(host, params.values)
+    }
+}
+
+plugin_api::export_plugin!(Sd15, manifest = include_str!("../manifest.json"));

@@ -17,6 +17,9 @@ use bpe::Bpe;
 /// Vocabularies and merge lists are about a megabyte.
 const MAX_VOCABULARY_BYTES: u64 = 16 << 20;
 
+/// Longer texts are cut: no token of a real vocabulary is so long that what follows could count.
+const MAX_TEXT_CHARS: usize = 16 << 10;
+
 const BEGIN: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
 
@@ -77,7 +80,8 @@ impl Tokenizer {
     /// The ids of a text between begin and end tokens, cut or padded to `length`, which must be at least 2.
     pub fn encode(&self, text: &str, length: usize) -> Vec<u32> {
         let mut ids = vec![self.begin];
-        let mut rest = text;
+        let end = text.char_indices().nth(MAX_TEXT_CHARS).map_or(text.len(), |(end, _)| end);
+        let mut rest = &text[..end];
         while let Some((before, id, after)) = self.next_special(rest) {
             self.encode_plain(before, &mut ids);
             ids.push(id);

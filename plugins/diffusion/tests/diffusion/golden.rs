@@ -2,9 +2,7 @@
 //!
 //! `GOLDEN_DIR` names a further folder of cases, with its checkpoints in `checkpoints`; its results are printed.
 
-mod support;
-
-use support::{Golden, engines};
+use crate::support::{Golden, engines};
 
 /// Runs checked-in cases on both back ends.
 fn check(names: &[&str]) {
@@ -54,6 +52,21 @@ fn golden_images() {
 #[test]
 fn golden_streams() {
     check(&["stream_n1_none", "stream_n2_none", "stream_n4_none"]);
+}
+
+#[test]
+fn golden_guided_streams() {
+    check(&["stream_n1_self", "stream_n2_self", "stream_n4_full", "stream_n2_initialize"]);
+}
+
+#[test]
+fn golden_stream_options() {
+    check(&["stream_n2_self_g1", "stream_n2_self_noaddnoise", "stream_n2_self_steps25"]);
+}
+
+#[test]
+fn golden_hot_updates_and_blending() {
+    check(&["stream_n2_self_hot", "blend"]);
 }
 
 #[test]

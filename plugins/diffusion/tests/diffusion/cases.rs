@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use plugins_diffusion::blend::Blend;
+use plugins_diffusion::blend::{Blend, Interpolation};
 use plugins_diffusion::config::Config;
 use plugins_diffusion::engine::Engine;
 use plugins_diffusion::folder::{Checkpoint, weights_file};
+use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::image;
 use plugins_diffusion::nets::Unet;
 use plugins_diffusion::noise::Generator;
@@ -16,7 +17,7 @@ use plugins_diffusion::tensor::Tensor;
 use plugins_diffusion::tokenizer::Tokenizer;
 use plugins_diffusion::vae::Autoencoder;
 
-use super::{Case, Golden, Outcome};
+use crate::support::{Case, Golden, Outcome};
 
 const CLIP_TOKENS: usize = 77;
 
@@ -32,6 +33,7 @@ pub fn run(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
         "vae" => vae(golden, engine),
         "image" => image_case(golden),
         "frames" => frames(golden),
+        "blend" => blend(golden, engine),
         name if name.starts_with("stream_") => stream(golden, name, engine),
         _ => Err("not supported yet".into()),
     }
@@ -241,7 +243,7 @@ fn frame_tensors(frames: &Case) -> Vec<Tensor> {
 fn stream(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     let mut case = golden.case(name);
     let config = case.about["config"].clone();
-    if config["cfg_type"] != "none" || name.contains("controlnet") || name.contains("ipadapter") {
+    if name.contains("controlnet") || name.contains("ipadapter") {
         return Err("not supported yet".into());
     }
     if config["frame_buffer_size"] != 1 {
@@ -255,6 +257,18 @@ fn stream(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
         width: size("width"),
         height: size("height"),
         prompt: Blend::one(config["prompt"].as_str().unwrap().into()),
+        negative_prompt: config["negative_prompt"].as_str().unwrap().into(),
+        guidance: Guidance {
+            cfg_type: match config["cfg_type"].as_str().unwrap() {
+                "none" => CfgType::None,
+                "full" => CfgType::Full,
+                "self" => CfgType::Own,
+                "initialize" => CfgType::Initialize,
+                other => panic!("cfg_type {other}"),
+            },
+            scale: config["guidance_scale"].as_f64().unwrap() as f32,
+            delta: config["delta"].as_f64().unwrap() as f32,
+        },
         seed: Blend::one(config["seed"].as_u64().unwrap()),
         t_index_list: config["t_index_list"]
             .as_array()
@@ -267,8 +281,40 @@ fn stream(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     };
     let mut stream = Stream::new(checkpoint, settings).unwrap();
     compare_constants(&mut case, &stream);
-    compare_calls(&mut case, &mut stream, &frame_tensors(&golden.case("frames")));
+    let frames = frame_tensors(&golden.case("frames"));
+    for call in 0..case.int("frame_index").len() {
+        if name == "stream_n2_self_hot" {
+            update(&mut case, &mut stream, call, &golden.prompts());
+        }
+        compare_call(&mut case, &mut stream, call, &frames);
+    }
     Ok(case.report())
+}
+
+/// What the hot case changes before a call.
+fn update(case: &mut Case, stream: &mut Stream, call: usize, prompts: &[String]) {
+    let mut settings = stream.settings().clone();
+    match call {
+        2 => {
+            let entries = vec![(prompts[0].clone(), 0.7), (prompts[1].clone(), 0.3)];
+            settings.prompt =
+                Blend { entries, interpolation: Interpolation::Slerp, normalize: true };
+        }
+        3 => {
+            let entries = vec![(123, 0.6), (456, 0.4)];
+            settings.seed =
+                Blend { entries, interpolation: Interpolation::Linear, normalize: true };
+        }
+        4 => (settings.guidance.scale, settings.guidance.delta) = (1.6, 0.9),
+        5 => settings.t_index_list = vec![25, 40],
+        _ => return,
+    }
+    stream.update(settings).unwrap();
+    match call {
+        2 => case.compare("event2_prompt_embeds", stream.embeddings().data()),
+        3 => case.compare("event3_init_noise", stream.noise().data()),
+        _ => {}
+    }
 }
 
 fn compare_constants(case: &mut Case, stream: &Stream) {
@@ -285,27 +331,67 @@ fn compare_constants(case: &mut Case, stream: &Stream) {
     factor("c_out", &|step| step.out);
 }
 
-fn compare_calls(case: &mut Case, stream: &mut Stream, frames: &[Tensor]) {
-    let order = case.int("frame_index").to_vec();
-    let with_image = case.int("image_frame").to_vec();
-    for (call, &frame) in order.iter().enumerate() {
-        let (pass, _) = stream.advance(&frames[frame as usize]).unwrap();
-        let mut compare = |name: &str, ours: &[f32]| {
+fn compare_call(case: &mut Case, stream: &mut Stream, call: usize, frames: &[Tensor]) {
+    let frame = case.int("frame_index")[call] as usize;
+    let timesteps = case.int("unet_t").len() / case.int("frame_index").len();
+    let (pass, _) = stream.advance(&frames[frame]).unwrap();
+    assert_eq!(pass.batch.shape()[0], timesteps, "rows given to the UNet");
+    let mut compare = |name: &str, ours: &[f32]| {
+        if case.has(name) {
             let recorded = case.float(name).row(call).to_vec();
             case.compare_with(name, ours, &recorded);
-        };
-        compare("x_t", pass.noisy.data());
-        compare("unet_in", pass.batch.data());
-        compare("unet_out", pass.predicted.data());
-        compare("x0_batch", pass.denoised.data());
-        compare("x0_out", pass.output().data());
-        if stream.steps().len() > 1 {
-            compare("buffer_after", stream.buffer());
         }
-        if let Some(index) = with_image.iter().position(|&image| image == call as i64) {
-            let image = stream.decode(&pass.output()).unwrap();
-            let recorded = case.float("image_out").row(index).to_vec();
-            case.compare_with("image_out", image.data(), &recorded);
-        }
+    };
+    compare("x_t", pass.noisy.data());
+    compare("unet_in", pass.batch.data());
+    compare("unet_out", pass.predicted.data());
+    compare("model_pred", pass.guided.data());
+    compare("x0_batch", pass.denoised.data());
+    compare("x0_out", pass.output().data());
+    compare("buffer_after", stream.buffer());
+    compare("stock_noise_after", stream.stock_noise().data());
+    let with_image = case.int("image_frame").to_vec();
+    if let Some(index) = with_image.iter().position(|&image| image == call as i64) {
+        let image = stream.decode(&pass.output()).unwrap();
+        let recorded = case.float("image_out").row(index).to_vec();
+        case.compare_with("image_out", image.data(), &recorded);
     }
+}
+
+fn blend(golden: &Golden, engine: &Engine) -> Outcome {
+    let mut case = golden.case("blend");
+    let checkpoint = checkpoint(golden, "sd15-tiny", "taesd-tiny", engine)?;
+    let mut embeddings = Vec::new();
+    for (index, prompt) in golden.prompts().iter().take(3).enumerate() {
+        embeddings.push(checkpoint.embed(prompt).unwrap());
+        case.compare(&format!("e{index}"), embeddings[index].data());
+    }
+    let embeddings: Vec<&Tensor> = embeddings.iter().collect();
+    let blend = |weights: &[f32], interpolation, normalize| {
+        let entries = weights.iter().map(|&weight| ((), weight)).collect();
+        Blend { entries, interpolation, normalize }
+    };
+    for share in ["0.0", "0.25", "0.5", "0.9", "1.0"] {
+        let second: f32 = share.parse().unwrap();
+        let mixed =
+            blend(&[1.0 - second, second], Interpolation::Slerp, true).mix(&embeddings[..2]);
+        case.compare(&format!("slerp_t{share}"), mixed.data());
+    }
+    let weights = case.float("weights").data().to_vec();
+    for (name, normalize) in [("linear_norm", true), ("linear_raw", false)] {
+        case.compare(
+            name,
+            blend(&weights, Interpolation::Linear, normalize).mix(&embeddings).data(),
+        );
+    }
+    let noises = [123, 456].map(|seed| Generator::new(seed).normal([2, 4, 8, 16]));
+    let noises: Vec<&Tensor> = noises.iter().collect();
+    for (name, interpolation, normalize) in [
+        ("seed_linear_magnitude", Interpolation::Linear, true),
+        ("seed_linear_raw", Interpolation::Linear, false),
+        ("seed_slerp", Interpolation::Slerp, true),
+    ] {
+        case.compare(name, blend(&[0.6, 0.4], interpolation, normalize).mix_noise(&noises).data());
+    }
+    Ok(case.report())
 }

@@ -1,7 +1,5 @@
 //! Reading the golden data and comparing with it.
 
-mod cases;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -88,7 +86,7 @@ impl Golden {
 
     /// Runs a case of any kind on an engine.
     pub fn run(&self, name: &str, engine: &Engine) -> Outcome {
-        cases::run(self, name, engine)
+        crate::cases::run(self, name, engine)
     }
 
     /// Runs a case and fails the test when it could not be run.

@@ -1,0 +1,165 @@
+//! What both back ends must do alike beside the golden cases: half-precision weights, and errors that help.
+
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use plugins_diffusion::config::Config;
+use plugins_diffusion::engine::{Engine, Model};
+use plugins_diffusion::nets::Unet;
+use plugins_diffusion::noise::Generator;
+use plugins_diffusion::tensor::Tensor;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+
+fn unet_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/test/sd15-tiny/unet")
+}
+
+fn network() -> Unet {
+    Unet::from_config(&Config::read(&unet_folder().join("config.json")).unwrap()).unwrap()
+}
+
+fn weights() -> PathBuf {
+    unet_folder().join("diffusion_pytorch_model.safetensors")
+}
+
+fn run(unet: &Model<Unet>) -> Tensor {
+    let mut generator = Generator::new(1);
+    let timesteps = Tensor::new([2], vec![359.0, 99.0]);
+    unet.run(&[&generator.normal([2, 4, 8, 8]), &timesteps, &generator.normal([2, 77, 32])])
+        .unwrap()
+}
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+    a.data().iter().zip(b.data()).fold(0.0, |largest, (a, b)| f32::max(largest, (a - b).abs()))
+}
+
+/// The weights with every tensor changed by `change`, which may also drop it.
+fn rewrite(
+    path: &Path,
+    change: impl Fn(&str, &TensorView<'_>) -> Option<(Dtype, Vec<usize>, Vec<u8>)>,
+) {
+    let bytes = std::fs::read(weights()).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let changed: Vec<_> = tensors
+        .iter()
+        .filter_map(|(name, view)| Some((name.clone(), change(name, view)?)))
+        .collect();
+    let views = changed.iter().map(|(name, (dtype, shape, data))| {
+        (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    serialize_to_file(views, None, path).unwrap();
+}
+
+fn same(view: &TensorView<'_>) -> (Dtype, Vec<usize>, Vec<u8>) {
+    (view.dtype(), view.shape().to_vec(), view.data().to_vec())
+}
+
+#[test]
+fn half_precision_weights_run_on_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("half.safetensors");
+    rewrite(&path, |_, view| {
+        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        let halves = values.flat_map(|value| f16::from_f32(value).to_le_bytes()).collect();
+        Some((Dtype::F16, view.shape().to_vec(), halves))
+    });
+    let outputs: Vec<[Tensor; 2]> = crate::support::engines()
+        .iter()
+        .map(|engine| [&path, &weights()].map(|path| run(&engine.load(network(), path).unwrap())))
+        .collect();
+    let [[onnx_half, onnx_full], [candle_half, _]] = &outputs[..] else { panic!("two engines") };
+    let lost = largest_difference(onnx_half, onnx_full);
+    assert!(
+        lost > 0.0 && lost < 0.02,
+        "rounding the weights changes the result a little, by {lost}"
+    );
+    let apart = largest_difference(onnx_half, candle_half);
+    assert!(apart < 1e-4, "both read the same halves, apart by {apart}");
+}
+
+#[test]
+fn weights_behind_a_link_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("diffusion_pytorch_model.safetensors");
+    std::os::unix::fs::symlink(weights(), &link).unwrap();
+    for engine in crate::support::engines() {
+        let difference = largest_difference(
+            &run(&engine.load(network(), &link).unwrap()),
+            &run(&engine.load(network(), &weights()).unwrap()),
+        );
+        assert_eq!(difference, 0.0);
+    }
+}
+
+fn load_error(engine: &Engine, path: &Path) -> String {
+    engine.load(network(), path).map(drop).unwrap_err().to_string()
+}
+
+#[test]
+fn a_missing_or_misshapen_tensor_is_named_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (missing, misshapen) =
+        (folder.path().join("missing.safetensors"), folder.path().join("shape.safetensors"));
+    rewrite(&missing, |name, view| (name != "conv_out.bias").then(|| same(view)));
+    rewrite(&misshapen, |name, view| {
+        let (dtype, shape, data) = same(view);
+        Some(if name == "conv_out.bias" { (dtype, vec![2, 2], data) } else { (dtype, shape, data) })
+    });
+    for engine in crate::support::engines() {
+        let error = load_error(&engine, &missing);
+        assert!(
+            error.contains("`conv_out.bias` of shape [4]") && error.contains("missing.safetensors"),
+            "{error}"
+        );
+        let error = load_error(&engine, &misshapen);
+        assert!(
+            error.contains("`conv_out.bias`") && error.contains("[2, 2]") && error.contains("[4]"),
+            "{error}"
+        );
+        let error = load_error(&engine, &folder.path().join("absent.safetensors"));
+        assert!(error.contains("absent.safetensors"), "{error}");
+    }
+}
+
+#[test]
+fn inputs_of_the_wrong_shape_are_refused() {
+    for engine in crate::support::engines() {
+        let unet = engine.load(network(), &weights()).unwrap();
+        let [sample, timestep] = [Tensor::zeros([1, 4, 8, 8]), Tensor::zeros([1])];
+        let error =
+            unet.run(&[&sample, &timestep, &Tensor::zeros([1, 77, 64])]).unwrap_err().to_string();
+        assert!(
+            error.contains("`encoder_hidden_states`") && error.contains("[1, 77, 64]"),
+            "{error}"
+        );
+        assert!(unet.run(&[&sample, &timestep]).is_err());
+    }
+}
+
+#[test]
+fn an_unknown_block_type_names_file_key_and_what_is_supported() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = std::fs::read_to_string(unet_folder().join("config.json")).unwrap();
+    let path = folder.path().join("config.json");
+    for (old, new, key) in [
+        ("\"DownBlock2D\"", "\"AttnDownBlock2D\"", "`down_block_types`"),
+        ("\"act_fn\": \"silu\"", "\"act_fn\": \"mish\"", "`act_fn`"),
+        ("\"norm_num_groups\": 8", "\"norm_num_groups\": 7", "`norm_num_groups`"),
+        ("\"attention_head_dim\": 8", "\"attention_head_dim\": [8, 8]", "`attention_head_dim`"),
+        (
+            "\"addition_embed_type\": null",
+            "\"addition_embed_type\": \"text_time\"",
+            "`addition_embed_type`",
+        ),
+        ("\"UpBlock2D\",", "\"CrossAttnUpBlock2D\",", "`up_block_types`"),
+    ] {
+        std::fs::write(&path, config.replacen(old, new, 1)).unwrap();
+        let error =
+            Unet::from_config(&Config::read(&path).unwrap()).map(drop).unwrap_err().to_string();
+        assert!(
+            error.contains(key) && error.contains("config.json") && error.contains("supported: "),
+            "{error}"
+        );
+    }
+}

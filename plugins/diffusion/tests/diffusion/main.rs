@@ -1,0 +1,10 @@
+//! The library's tests through its public face. `golden` compares with recorded reference data, by way of `cases`.
+
+// Only functions marked as tests are let off by the lint's own setting; all of this is test.
+#![allow(clippy::unwrap_used)]
+
+mod back_ends;
+mod cases;
+mod golden;
+mod streams;
+mod support;

@@ -1,0 +1,126 @@
+//! Loading, and the way of a frame.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use plugin_api::{
+    Error, Formats, Frame, FrameFormat, FrameMut, Host, LogLevel, Outcome, Params, Pipeline, Stream,
+};
+use plugins_diffusion::engine::{Backend, Engine, EngineOptions, Report};
+use plugins_diffusion::folder::{Checkpoint, CheckpointError};
+use plugins_diffusion::resolve::ModelRoots;
+use plugins_diffusion::stream::{self, Times};
+use serde_json::{Map, Value};
+
+use crate::params::{Acceleration, Sd15Params, to_error};
+use crate::plan::RUNTIME;
+
+/// A model's weights, loaded; shared by its streams.
+pub struct Loaded {
+    checkpoint: Arc<Checkpoint>,
+}
+
+impl Loaded {
+    pub fn open(host: &Host, values: &Map<String, Value>) -> Result<Self, Error> {
+        let params = read(values)?;
+        let environment = host.environment();
+        let roots = ModelRoots::from_environment(environment.models_dir.clone());
+        let model = roots.resolve(&params.model_id)?;
+        let vae = roots.autoencoder(&model, params.vae_id.as_deref(), params.use_tiny_vae)?;
+        if let Some(warning) = vae.warning {
+            host.log(LogLevel::Warn, &warning);
+        }
+        let engine = Engine::start(&EngineOptions {
+            backend: Backend::Any,
+            allow_tensorrt: params.acceleration == Acceleration::Tensorrt,
+            runtime: environment.engines_dir.join(RUNTIME),
+            engines: environment.engines_dir.clone(),
+            threads: environment.threads.max(1) as usize,
+        })?;
+        let mut progress = |share: f32, part: &str| {
+            host.progress(share, &format!("loading {part}"));
+            !host.is_cancelled()
+        };
+        let checkpoint =
+            Checkpoint::load(&engine, &model, &vae.folder, &mut progress).map_err(|error| {
+                match error {
+                    CheckpointError::Cancelled => Error::cancelled(),
+                    error => error.into(),
+                }
+            })?;
+        log_report(host, &engine.report());
+        host.progress(1.0, "loaded");
+        Ok(Self { checkpoint: Arc::new(checkpoint) })
+    }
+}
+
+fn read(values: &Map<String, Value>) -> Result<Sd15Params, Error> {
+    let params = Sd15Params::read(values).map_err(|error| Error::invalid(error.message))?;
+    to_error(params.check())?;
+    Ok(params)
+}
+
+fn log_report(host: &Host, report: &Report) {
+    host.log(LogLevel::Info, &format!("networks run on {}, {}", report.backend, report.provider));
+    for refusal in &report.refused {
+        host.log(LogLevel::Info, &format!("not on {}: {}", refusal.provider, refusal.reason));
+    }
+}
+
+impl Pipeline for Loaded {
+    type Stream = Running;
+
+    fn open_stream(&self, host: &Host, params: &Params<'_>) -> Result<Running, Error> {
+        let settings = read(params.values)?.settings();
+        let stream = stream::Stream::new(self.checkpoint.clone(), settings)?;
+        Ok(Running { stream, host: host.clone(), captured: VecDeque::new() })
+    }
+}
+
+/// One stream.
+pub struct Running {
+    stream: stream::Stream,
+    host: Host,
+    /// Id and time of the latest frames; as many as the stream can have under way.
+    captured: VecDeque<(u64, u64)>,
+}
+
+impl Stream for Running {
+    fn formats(&self) -> Formats {
+        let settings = self.stream.settings();
+        Formats::same(FrameFormat::new(settings.width as u32, settings.height as u32))
+    }
+
+    fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
+        Ok(self.stream.update(read(params.values)?.settings())?)
+    }
+
+    fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>) -> Result<Outcome, Error> {
+        let rgb: Vec<u8> = input.rows().flatten().copied().collect();
+        self.captured.push_back((input.id, input.captured_ns));
+        let picture = self.stream.process(&rgb, input.id)?;
+        let row = input.width as usize * plugin_api::PIXEL_BYTES;
+        for (target, source) in output.rows_mut().zip(picture.rgb.chunks_exact(row)) {
+            target.copy_from_slice(source);
+        }
+        while self.captured.len() > self.stream.steps().len() {
+            self.captured.pop_front();
+        }
+        if let Some(&(id, captured_ns)) = self.captured.iter().find(|(id, _)| *id == picture.frame)
+        {
+            output.set_source(id, captured_ns);
+        }
+        self.report(picture.times);
+        Ok(Outcome::Produced)
+    }
+}
+
+impl Running {
+    fn report(&self, times: Times) {
+        for (name, time) in
+            [("encode_ms", times.encode), ("unet_ms", times.unet), ("decode_ms", times.decode)]
+        {
+            self.host.metric(name, time.as_secs_f64() * 1000.0);
+        }
+    }
+}

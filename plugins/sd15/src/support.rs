@@ -1,0 +1,113 @@
+//! What may be asked for and has no effect here, with the reasons.
+//!
+//! Nothing that a client wishes is dropped without a word; a feature that arrives is taken off this list.
+
+use std::path::Path;
+
+use plugin_api::Unsupported;
+
+use crate::params::{Acceleration, Mode, Processing, Sd15Params, Switch};
+
+/// The wishes that have no effect.
+pub fn unsupported(params: &Sd15Params, runtime: &Path) -> Vec<Unsupported> {
+    let mut list = Vec::new();
+    let mut refuse = |is_wished: bool, field: &str, reason: &str| {
+        if is_wished {
+            list.push(Unsupported { field: field.into(), reason: reason.into() });
+        }
+    };
+    refuse_models(params, &mut refuse);
+    refuse_modes(params, &mut refuse);
+    refuse_processing(params, &mut refuse);
+    refuse(
+        params.guidance().cfg_type == plugins_diffusion::guidance::CfgType::None
+            && params.guidance_scale > 1.0,
+        "guidance_scale",
+        "cfg_type none does not guide; choose self, full or initialize",
+    );
+    let reason = acceleration_refusal(params.acceleration, runtime);
+    refuse(reason.is_some(), "acceleration", reason.unwrap_or_default());
+    list
+}
+
+type Refuse<'a> = dyn FnMut(bool, &str, &str) + 'a;
+
+fn refuse_models(params: &Sd15Params, refuse: &mut Refuse<'_>) {
+    let has_loras = params.lora_dict.as_ref().is_some_and(|loras| !loras.is_empty());
+    refuse(
+        has_loras,
+        "lora_dict",
+        "LoRA weights cannot be merged yet; the model runs without them",
+    );
+    // As in StreamDiffusion: models that are already distilled are known by their name.
+    let is_distilled = params.model_id.contains("turbo");
+    let reason = "LoRA weights cannot be merged yet; use a distilled model, as SD-Turbo or LCM_Dreamshaper_v7, for few steps";
+    refuse(params.use_lcm_lora && !is_distilled, "use_lcm_lora", reason);
+    let has_controlnets = params.controlnets.iter().any(|controlnet| controlnet.enabled);
+    refuse(
+        has_controlnets,
+        "controlnets",
+        "ControlNets are not available yet; the picture is not steered by them",
+    );
+    refuse(
+        params.ip_adapter.enabled,
+        "ip_adapter",
+        "IP-Adapters are not available yet; the style image is not used",
+    );
+    let reason = "no safety checker is available yet; pictures are shown unchecked";
+    refuse(params.use_safety_checker, "use_safety_checker", reason);
+}
+
+fn refuse_modes(params: &Sd15Params, refuse: &mut Refuse<'_>) {
+    let reason = "pictures always start from the publisher's video; txt2img is not available yet";
+    refuse(params.mode == Mode::Txt2img, "mode", reason);
+    refuse(!params.use_denoising_batch, "use_denoising_batch", "steps always run as one batch");
+    refuse(params.frame_buffer_size > 1, "frame_buffer_size", "frames are always taken one by one");
+    refuse(
+        params.skip_diffusion,
+        "skip_diffusion",
+        "there are no image processors yet that could run alone",
+    );
+    let reason = "frames are never skipped for being alike yet";
+    refuse(params.enable_similar_image_filter, "enable_similar_image_filter", reason);
+    refuse(
+        params.cached_attention.enabled,
+        "cached_attention",
+        "cached attention is not available yet",
+    );
+}
+
+fn refuse_processing(params: &Sd15Params, refuse: &mut Refuse<'_>) {
+    let is_on = |block: &Option<Processing>| {
+        let has_processor = |list: &[Switch]| list.iter().any(|processor| processor.enabled);
+        block.as_ref().is_some_and(|block| block.enabled && has_processor(&block.processors))
+    };
+    for (field, block) in [
+        ("image_preprocessing", &params.image_preprocessing),
+        ("image_postprocessing", &params.image_postprocessing),
+        ("latent_preprocessing", &params.latent_preprocessing),
+        ("latent_postprocessing", &params.latent_postprocessing),
+    ] {
+        refuse(
+            is_on(block),
+            field,
+            "processors are not available yet; pictures and latents are used as they are",
+        );
+    }
+}
+
+/// Whether a GPU works shows only on loading; a runtime without TensorRT's part shows here.
+fn acceleration_refusal(wish: Acceleration, runtime: &Path) -> Option<&'static str> {
+    match wish {
+        Acceleration::None => None,
+        Acceleration::Xformers => {
+            Some("xformers belongs to PyTorch; ONNX Runtime's own attention is used")
+        }
+        Acceleration::Tensorrt if runtime.join("libonnxruntime_providers_tensorrt.so").exists() => {
+            None
+        }
+        Acceleration::Tensorrt => {
+            Some("the installed ONNX Runtime has no TensorRT; CUDA or the CPU is used")
+        }
+    }
+}
