@@ -1,11 +1,14 @@
 //! What the runtime tells about streams, and what it is asked: plain values for `host-api` to put on the wire.
 
+use crate::secret::Secret;
 use host_ports::{EgressStats, FieldError, IngressStats, OfferError, ResolveError};
+use host_stream::Phase;
 use serde_json::{Map, Value};
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 /// A request for a stream.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NewStream {
     pub name: Option<String>,
     pub pipeline: String,
@@ -14,7 +17,7 @@ pub struct NewStream {
 }
 
 /// A change of a stream.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct StreamChange {
     /// Must be the stream's own when given.
     pub pipeline: Option<String>,
@@ -27,7 +30,7 @@ pub struct StreamChange {
 }
 
 /// A stream as clients see it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct StreamView {
     pub id: String,
     pub name: String,
@@ -43,18 +46,6 @@ pub struct StreamView {
     pub output_rtmp_url: Option<String>,
     /// What was accepted and has no effect, and why.
     pub warnings: Vec<String>,
-}
-
-/// Where a stream is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The pipeline loads for the first time.
-    Starting,
-    Running,
-    /// The pipeline loads again, for new params or after a crash.
-    Reloading,
-    Error,
-    Stopping,
 }
 
 /// A stream's state and figures at one moment.
@@ -81,16 +72,21 @@ pub struct StreamError {
 }
 
 /// Counters since the stream was created, rates and latencies over the last seconds.
+///
+/// Every decoded frame is counted in `received` and ends in exactly one of `processed`, `skipped`, `dropped` and
+/// `set_aside`; the sums differ only by the frames that are on their way.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FrameFigures {
-    /// Frames that reached the input mailbox.
+    /// Frames that the publisher's decoder offered.
     pub received: u64,
-    /// Displaced in the input mailbox by a newer frame, or without free memory.
+    /// Displaced in the input mailbox by a newer frame, found no free memory, or lost in a call that failed.
     pub dropped: u64,
     /// Through the pipeline.
     pub processed: u64,
     /// Calls that the pipeline answered with "the last output still stands".
     pub skipped: u64,
+    /// Came while the pipeline could take none: with the fallback `input` they were shown as they are.
+    pub set_aside: u64,
     pub input_fps: f64,
     pub output_fps: f64,
     /// One call of the pipeline, middle value of the last seconds.
@@ -101,6 +97,48 @@ pub struct FrameFigures {
     pub frame_age_max: Option<Duration>,
     pub last_input_at: Option<SystemTime>,
     pub last_output_at: Option<SystemTime>,
+}
+
+// What is written by `{:?}` ends in logs: keys, params and publish URLs do not belong there.
+
+impl fmt::Debug for NewStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewStream")
+            .field("name", &self.name)
+            .field("pipeline", &self.pipeline)
+            .field("params", &Secret::new(&self.params))
+            .field("output_rtmp_url", &Secret::new(&self.output_rtmp_url))
+            .finish()
+    }
+}
+
+impl fmt::Debug for StreamChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamChange")
+            .field("pipeline", &self.pipeline)
+            .field("params", &Secret::new(&self.params))
+            .field("is_hot_only", &self.is_hot_only)
+            .field("output_rtmp_url", &Secret::new(&self.output_rtmp_url))
+            .finish()
+    }
+}
+
+impl fmt::Debug for StreamView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamView")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("stream_key", &Secret::new(&self.stream_key))
+            .field("playback_id", &self.playback_id)
+            .field("created_at", &self.created_at)
+            .field("pipeline", &self.pipeline)
+            .field("params", &Secret::new(&self.params))
+            .field("revision", &self.revision)
+            .field("phase", &self.phase)
+            .field("output_rtmp_url", &Secret::new(&self.output_rtmp_url))
+            .field("warnings", &self.warnings)
+            .finish()
+    }
 }
 
 /// Why a stream could not be created or changed.

@@ -1,0 +1,179 @@
+//! What a stream runs with: params that its schema and its plugin have agreed to, and how they are agreed on.
+//!
+//! Plugins answer in a control process, which may take a while: never on a tokio thread.
+
+use crate::{ChangeError, Fallback, NewStream};
+use host_ports::{
+    Claim, ClaimRef, FieldError, Fit, Formats, PipelineCatalog, Plan, PlanError, StateStore,
+    StoreError,
+};
+use host_stream::{Changes, Checked, ParamError, ParamsSchema};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Agreed params with what follows from them.
+#[derive(Clone)]
+pub struct Agreement {
+    pub claim: Arc<Claim>,
+    pub schema: Arc<ParamsSchema>,
+    /// Complete, with the host's own.
+    pub params: Map<String, Value>,
+    pub formats: Formats,
+    /// Of the plugin, about the params.
+    pub plan_warnings: Vec<String>,
+    /// About the latest request.
+    pub request_warnings: Vec<String>,
+}
+
+impl Agreement {
+    pub fn for_plugin(&self) -> Map<String, Value> {
+        self.schema.for_plugin(&self.params)
+    }
+
+    pub fn fallback(&self) -> Fallback {
+        let name = self.schema.host_param(&self.params, "fallback");
+        name.and_then(Fallback::from_name).unwrap_or_default()
+    }
+
+    pub fn fit(&self) -> Fit {
+        match self.schema.host_param(&self.params, "fit") {
+            Some("letterbox") => Fit::Letterbox,
+            Some("stretch") => Fit::Stretch,
+            _ => Fit::Crop,
+        }
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        self.request_warnings.iter().chain(&self.plan_warnings).cloned().collect()
+    }
+}
+
+/// Agrees on params with schemas and plugins, and writes to the store.
+#[derive(Clone)]
+pub struct Desk {
+    pub catalog: Arc<dyn PipelineCatalog>,
+    pub store: Arc<dyn StateStore>,
+    pub default_fallback: Fallback,
+}
+
+impl Desk {
+    /// The agreement for a new stream.
+    pub async fn agree(&self, wish: &NewStream) -> Result<Agreement, ChangeError> {
+        let claim = self.catalog.resolve(&wish.pipeline, model_id(&wish.params))?;
+        let schema = self.compile(&claim)?;
+        let checked = schema.create(&wish.params).map_err(refused)?;
+        let plan = self.plan(&claim.id, None, schema.for_plugin(&checked.params)).await?;
+        Ok(conclude(Arc::new(claim), schema, checked, plan))
+    }
+
+    /// The agreement after `patch`, and what it changes.
+    pub async fn amend(
+        &self,
+        current: &Agreement,
+        patch: &Map<String, Value>,
+        is_hot_only: bool,
+    ) -> Result<(Agreement, Changes), ChangeError> {
+        let model_id = model_id(patch).or_else(|| model_id(&current.params));
+        let claim = self.catalog.resolve(&current.claim.id.pipeline, model_id)?;
+        let is_same_claim = claim == *current.claim;
+        let (claim, schema) = match is_same_claim {
+            true => (current.claim.clone(), current.schema.clone()),
+            false => (Arc::new(claim.clone()), self.compile(&claim)?),
+        };
+        let checked = schema.patch(&current.params, patch).map_err(refused)?;
+        let mut changes = schema.changes(&current.params, &checked.params);
+        if changes.is_empty() && is_same_claim {
+            let request_warnings = checked.warnings;
+            return Ok((Agreement { request_warnings, ..current.clone() }, changes));
+        }
+        if claim.id != current.claim.id {
+            changes.escalate(&["model_id".to_owned()]);
+        }
+        hold_back_reload(&changes, is_hot_only)?;
+        let previous = (claim.id == current.claim.id).then(|| current.for_plugin());
+        let plan = self.plan(&claim.id, previous, schema.for_plugin(&checked.params)).await?;
+        changes.escalate(&plan.reload);
+        if plan.formats != current.formats && changes.reload.is_empty() {
+            changes.escalate(&changes.hot.clone());
+        }
+        hold_back_reload(&changes, is_hot_only)?;
+        Ok((conclude(claim, schema, checked, plan), changes))
+    }
+
+    /// Does something with the store, which may wait for a disk.
+    pub async fn with_store<T: Send + 'static>(
+        &self,
+        action: impl FnOnce(&dyn StateStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ChangeError> {
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || action(&*store)).await;
+        done.map_err(internal)?.map_err(|error| match error {
+            StoreError::Missing { id } => ChangeError::NotFound { id },
+            error => internal(error),
+        })
+    }
+
+    fn compile(&self, claim: &Claim) -> Result<Arc<ParamsSchema>, ChangeError> {
+        let schema = ParamsSchema::compile(&claim.params_schema, self.default_fallback);
+        schema.map(Arc::new).map_err(|error| {
+            ChangeError::Internal(format!("plugin {} is at fault: {error}", claim.id.plugin))
+        })
+    }
+
+    async fn plan(
+        &self,
+        claim: &ClaimRef,
+        previous: Option<Map<String, Value>>,
+        params: Map<String, Value>,
+    ) -> Result<Plan, ChangeError> {
+        let (catalog, claim) = (self.catalog.clone(), claim.clone());
+        let planned =
+            tokio::task::spawn_blocking(move || catalog.plan(&claim, previous.as_ref(), &params));
+        let plan = planned.await.map_err(internal)?;
+        let plan = plan.map_err(|error: PlanError| internal(error))?;
+        match plan.errors.is_empty() {
+            true => Ok(plan),
+            false => Err(ChangeError::Params(plan.errors)),
+        }
+    }
+}
+
+fn conclude(
+    claim: Arc<Claim>,
+    schema: Arc<ParamsSchema>,
+    checked: Checked,
+    plan: Plan,
+) -> Agreement {
+    let unsupported = plan.unsupported.into_iter();
+    let unsupported =
+        unsupported.map(|each| format!("`{}` has no effect now: {}", each.field, each.reason));
+    Agreement {
+        claim,
+        schema,
+        params: checked.params,
+        formats: plan.formats,
+        plan_warnings: unsupported.chain(plan.warnings).collect(),
+        request_warnings: checked.warnings,
+    }
+}
+
+fn hold_back_reload(changes: &Changes, is_hot_only: bool) -> Result<(), ChangeError> {
+    match is_hot_only && !changes.reload.is_empty() {
+        true => Err(ChangeError::ReloadRequired { fields: changes.reload.clone() }),
+        false => Ok(()),
+    }
+}
+
+fn model_id(params: &Map<String, Value>) -> Option<&str> {
+    params.get("model_id")?.as_str()
+}
+
+fn refused(errors: Vec<ParamError>) -> ChangeError {
+    let errors = errors.into_iter();
+    let errors = errors.map(|error| FieldError { pointer: error.pointer, message: error.message });
+    ChangeError::Params(errors.collect())
+}
+
+fn internal(error: impl std::error::Error) -> ChangeError {
+    ChangeError::Internal(error.to_string())
+}

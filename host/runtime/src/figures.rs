@@ -1,0 +1,168 @@
+//! Counts a stream's frames and times their way. Bounded, whatever comes.
+
+use crate::FrameFigures;
+use host_ports::FrameStamp;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Rates and middle values are over this long.
+const WINDOW: Duration = Duration::from_secs(5);
+/// Enough for `WINDOW` at 100 frames a second; beyond that the window is shorter.
+const MOST_SAMPLES: usize = 512;
+
+/// Shared by the threads that move frames.
+#[derive(Default)]
+pub struct Figures {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    counted: FrameFigures,
+    inputs: Window<()>,
+    outputs: Window<Timing>,
+}
+
+#[derive(Clone, Copy)]
+struct Timing {
+    process_time: Duration,
+    age: Duration,
+}
+
+impl Figures {
+    /// A decoded frame came, or would have come had there been memory for it.
+    pub fn count_received(&self) {
+        let mut state = self.state();
+        state.counted.received += 1;
+        state.inputs.push(Instant::now(), ());
+    }
+
+    pub fn count_dropped(&self) {
+        self.state().counted.dropped += 1;
+    }
+
+    pub fn count_skipped(&self) {
+        self.state().counted.skipped += 1;
+    }
+
+    pub fn count_set_aside(&self) {
+        self.state().counted.set_aside += 1;
+    }
+
+    /// A call that took `process_time` gave the output of the frame stamped `stamp`.
+    pub fn count_processed(&self, process_time: Duration, stamp: FrameStamp) {
+        let now = Instant::now();
+        let age = now.saturating_duration_since(stamp.captured_at);
+        let mut state = self.state();
+        state.counted.processed += 1;
+        state.outputs.push(now, Timing { process_time, age });
+    }
+
+    pub fn snapshot(&self) -> FrameFigures {
+        let now = Instant::now();
+        let state = self.state();
+        let timings: Vec<_> = state.outputs.recent(now).collect();
+        FrameFigures {
+            input_fps: state.inputs.rate(now),
+            output_fps: state.outputs.rate(now),
+            process_time: middle(timings.iter().map(|timing| timing.process_time)),
+            frame_age: middle(timings.iter().map(|timing| timing.age)),
+            frame_age_max: timings.iter().map(|timing| timing.age).max(),
+            last_input_at: state.inputs.last().map(|at| wall_clock(now, at)),
+            last_output_at: state.outputs.last().map(|at| wall_clock(now, at)),
+            ..state.counted.clone()
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Counters hold at every step, even if a thread panicked between two.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The samples of the last seconds.
+struct Window<T> {
+    samples: VecDeque<(Instant, T)>,
+    since: Option<Instant>,
+}
+
+impl<T> Default for Window<T> {
+    fn default() -> Self {
+        Self { samples: VecDeque::new(), since: None }
+    }
+}
+
+impl<T: Copy> Window<T> {
+    fn push(&mut self, now: Instant, sample: T) {
+        self.since.get_or_insert(now);
+        if self.samples.len() == MOST_SAMPLES {
+            self.samples.pop_front();
+        }
+        self.samples.push_back((now, sample));
+    }
+
+    fn recent(&self, now: Instant) -> impl Iterator<Item = T> {
+        let is_recent = move |(at, _): &&(Instant, T)| now.saturating_duration_since(*at) <= WINDOW;
+        self.samples.iter().filter(is_recent).map(|(_, sample)| *sample)
+    }
+
+    fn last(&self) -> Option<Instant> {
+        self.samples.back().map(|(at, _)| *at)
+    }
+
+    /// Samples a second. Of a window that is not full yet, over the time since its first sample.
+    fn rate(&self, now: Instant) -> f64 {
+        let oldest = match self.samples.len() {
+            MOST_SAMPLES => self.samples.front().map(|(at, _)| *at),
+            _ => self.since,
+        };
+        let Some(oldest) = oldest else { return 0.0 };
+        let span = now.saturating_duration_since(oldest).clamp(Duration::from_secs(1), WINDOW);
+        self.recent(now).count() as f64 / span.as_secs_f64()
+    }
+}
+
+fn middle(values: impl Iterator<Item = Duration>) -> Option<Duration> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
+}
+
+fn wall_clock(now: Instant, at: Instant) -> SystemTime {
+    SystemTime::now() - now.saturating_duration_since(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(count: u64, interval: Duration) -> (Window<u64>, Instant) {
+        let start = Instant::now();
+        let mut window = Window::default();
+        (0..count).for_each(|n| window.push(start + interval * n as u32, n));
+        (window, start + interval * count as u32)
+    }
+
+    #[test]
+    fn rates_are_over_the_last_seconds_and_fall_to_nothing() {
+        let (window, end) = filled(300, Duration::from_millis(40));
+        assert!((window.rate(end) - 25.0).abs() < 0.5, "{}", window.rate(end));
+        assert_eq!(window.rate(end + WINDOW), 0.0);
+        assert_eq!(Window::<()>::default().rate(end), 0.0);
+    }
+
+    #[test]
+    fn a_fast_stream_takes_no_more_memory() {
+        let (window, end) = filled(10_000, Duration::from_millis(1));
+        assert_eq!(window.samples.len(), MOST_SAMPLES);
+        assert!((window.rate(end) - 512.0).abs() < 5.0, "{}", window.rate(end));
+    }
+
+    #[test]
+    fn the_middle_of_nothing_is_nothing() {
+        assert_eq!(middle(std::iter::empty()), None);
+        let values = [9, 1, 5].map(Duration::from_secs);
+        assert_eq!(middle(values.into_iter()), Some(Duration::from_secs(5)));
+    }
+}

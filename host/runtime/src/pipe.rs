@@ -1,0 +1,198 @@
+//! The thread `pipe-<short id>` of a stream: opens, loads, updates and drops its pipeline and puts frames through it.
+//! The only place that waits for a pipeline.
+
+use crate::figures::Figures;
+use crate::health::Health;
+use crate::inbox::{Inbox, Job, LoadOrder, Order, Params};
+use crate::ingress::Ingress;
+use crate::screen::Screen;
+use host_ports::{Frame, OpenRequest, Pipeline, PipelineCatalog, PipelineError};
+use host_stream::{Event, LoadId};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::mpsc;
+use tracing::{Span, debug};
+
+type Cancel = Arc<dyn Fn() + Send + Sync>;
+
+/// What the thread works with.
+pub struct Pipe {
+    pub catalog: Arc<dyn PipelineCatalog>,
+    pub inbox: Arc<Inbox>,
+    pub ingress: Arc<Ingress>,
+    pub screen: Arc<Screen>,
+    pub figures: Arc<Figures>,
+    pub health: Arc<Health>,
+    pub canceller: Arc<Canceller>,
+    /// Rare: what happens at every frame goes into `figures` and `health`.
+    pub reports: mpsc::Sender<Event>,
+}
+
+/// Another thread's way to end the call that the pipeline's thread is in.
+#[derive(Default)]
+pub struct Canceller {
+    cancel: Mutex<Option<Cancel>>,
+}
+
+impl Canceller {
+    pub fn cancel(&self) {
+        let cancel = self.cancel.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(cancel) = cancel {
+            cancel();
+        }
+    }
+
+    fn set(&self, cancel: Option<Cancel>) {
+        *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = cancel;
+    }
+}
+
+/// A pipeline, loaded or not.
+struct Open {
+    pipeline: Box<dyn Pipeline>,
+    load: LoadId,
+    /// Frames captured earlier may lie in another pipeline's memory.
+    since: Instant,
+}
+
+impl Pipe {
+    /// Until it is told to stop.
+    pub fn run(self, stream: Span) {
+        let _entered = stream.entered();
+        let mut open = None;
+        let mut load = LoadId(0);
+        loop {
+            let job = self.inbox.next();
+            match &job {
+                Job::Order(Order::Stop) => break,
+                Job::Order(Order::Load(order) | Order::Restart(order)) => load = order.load,
+                Job::Update(_) | Job::Process(_) => {}
+            }
+            // A panic here is a fault of this host's. It costs the pipeline, not the stream.
+            if catch_unwind(AssertUnwindSafe(|| self.perform(&mut open, job))).is_err() {
+                open = None;
+                self.inbox.close();
+                self.health.note_error("the host failed at driving the pipeline".to_owned());
+                // Whichever fits the stream's state counts.
+                self.report(Event::LoadFailed(load));
+                self.report(Event::PipelineFailed(load));
+            }
+        }
+        drop(open);
+        self.health.set_worker(None);
+    }
+
+    fn perform(&self, open: &mut Option<Open>, job: Job) {
+        match job {
+            Job::Order(Order::Load(order)) => {
+                // Frees the old one's memory before the new one needs it.
+                drop(open.take());
+                *open = self.open(&order);
+                self.load(open.as_mut(), order);
+            }
+            Job::Order(Order::Restart(order)) => {
+                *open = open.take().or_else(|| self.open(&order));
+                self.load(open.as_mut(), order);
+            }
+            Job::Order(Order::Stop) => {}
+            Job::Update(params) => self.update(open.as_mut(), params),
+            Job::Process(frame) => self.process(open.as_mut(), frame),
+        }
+    }
+
+    fn open(&self, order: &LoadOrder) -> Option<Open> {
+        let request = OpenRequest { claim: order.claim.clone(), formats: order.formats };
+        match self.catalog.open(request) {
+            Ok(opened) => {
+                self.canceller.set(Some(opened.pipeline.canceller()));
+                self.ingress.set_pool(opened.input);
+                self.screen.set_size(order.formats.output);
+                let since = Instant::now();
+                Some(Open { pipeline: opened.pipeline, load: order.load, since })
+            }
+            Err(error) => {
+                self.canceller.set(None);
+                self.report_load_error(order.load, error);
+                None
+            }
+        }
+    }
+
+    fn load(&self, open: Option<&mut Open>, order: LoadOrder) {
+        let Some(open) = open else { return };
+        open.load = order.load;
+        // An order that came before the canceller was set found nothing to cancel.
+        if self.inbox.has_order() {
+            return;
+        }
+        let mut on_progress = |progress| self.health.set_loading(Some(progress));
+        let loaded = open.pipeline.load(order.params.reveal(), &mut on_progress);
+        self.health.set_loading(None);
+        self.health.set_worker(open.pipeline.worker_pid());
+        match loaded {
+            Ok(()) if self.inbox.open(open.since) => {
+                self.health.note_loaded();
+                self.report(Event::Loaded(order.load));
+            }
+            // Another order waits: nobody asks about this load any more.
+            Ok(()) => debug!("loaded in vain"),
+            Err(PipelineError::Cancelled) if self.inbox.has_order() => debug!("load cancelled"),
+            Err(error) => self.report_load_error(order.load, error),
+        }
+    }
+
+    fn update(&self, open: Option<&mut Open>, params: Params) {
+        let Some(open) = open else { return };
+        if let Err(error) = open.pipeline.update(params.reveal()) {
+            self.fail(open, error);
+        }
+    }
+
+    fn process(&self, open: Option<&mut Open>, frame: Frame) {
+        let Some(open) = open else { return self.figures.count_dropped() };
+        let started = Instant::now();
+        match open.pipeline.process(frame.clone()) {
+            Ok(Some(output)) => {
+                self.figures.count_processed(started.elapsed(), output.stamp);
+                self.screen.show_output(output);
+            }
+            // The pipeline found the frame too like the last one.
+            Ok(None) => self.figures.count_skipped(),
+            Err(error) => {
+                self.figures.count_dropped();
+                if self.fail(open, error) {
+                    self.screen.show_instead(frame);
+                }
+            }
+        }
+    }
+
+    /// Notes a failed call. Whether the pipeline goes on.
+    fn fail(&self, open: &mut Open, error: PipelineError) -> bool {
+        if error == PipelineError::Cancelled && self.inbox.has_order() {
+            return false;
+        }
+        let goes_on = !error.needs_restart();
+        self.health.note_error(error.to_string());
+        if !goes_on {
+            self.inbox.close();
+            self.health.set_worker(None);
+            self.report(Event::PipelineFailed(open.load));
+        }
+        goes_on
+    }
+
+    fn report_load_error(&self, load: LoadId, error: PipelineError) {
+        self.health.note_error(error.to_string());
+        self.report(match error {
+            PipelineError::CannotLoad { .. } => Event::LoadRefused(load),
+            _ => Event::LoadFailed(load),
+        });
+    }
+
+    fn report(&self, event: Event) {
+        // The session may be gone already; then nobody is left to tell.
+        let _ = self.reports.blocking_send(event);
+    }
+}

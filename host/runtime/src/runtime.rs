@@ -1,0 +1,244 @@
+//! The handle that the API calls: every stream by its id, its key and its playback id.
+
+use crate::agreement::{Agreement, Desk};
+use crate::directory::{Directory, Name, NoPlace, Place};
+use crate::identity::Identity;
+use crate::session::{self, Handle, Parts, Request};
+use crate::{ChangeError, Fallback, MediaError, NewStream, StreamChange, StreamStatus, StreamView};
+use host_ports::{Answer, MediaServer, PipelineCatalog, SessionId, StateStore, StoredStream};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+/// What an operator may set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub max_streams: usize,
+    /// What viewers see while a pipeline cannot deliver, where a stream says nothing else.
+    pub default_fallback: Fallback,
+    /// The pause before a dead pipeline is started again; doubled with every failure in a row.
+    pub restart_backoff_first: Duration,
+    /// The longest pause; a pipeline that keeps failing is tried again at this interval for ever.
+    pub restart_backoff_max: Duration,
+    /// How long deleting a stream, or shutting down with all of them, waits for pipelines to end.
+    pub stop_deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_streams: 16,
+            default_fallback: Fallback::Input,
+            restart_backoff_first: Duration::from_millis(250),
+            restart_backoff_max: Duration::from_secs(30),
+            stop_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// All streams of this host. Clones are cheap and mean the same streams.
+#[derive(Clone)]
+pub struct Runtime {
+    settings: Arc<Settings>,
+    desk: Desk,
+    media: Arc<dyn MediaServer>,
+    directory: Arc<Directory>,
+}
+
+impl Runtime {
+    /// Must be called inside a tokio runtime.
+    pub fn new(
+        settings: Settings,
+        catalog: Arc<dyn PipelineCatalog>,
+        media: Arc<dyn MediaServer>,
+        store: Arc<dyn StateStore>,
+    ) -> Self {
+        let desk = Desk { catalog, store, default_fallback: settings.default_fallback };
+        Self { settings: Arc::new(settings), desk, media, directory: Arc::default() }
+    }
+
+    /// Answers as soon as the request is checked; the pipeline loads afterwards.
+    pub async fn create(&self, wish: NewStream) -> Result<StreamView, ChangeError> {
+        let runtime = self.clone();
+        to_the_end(async move { runtime.create_now(wish).await }).await
+    }
+
+    /// In order of creation.
+    pub fn list(&self) -> Vec<StreamView> {
+        self.directory.all().iter().map(|stream| stream.told.borrow().view.clone()).collect()
+    }
+
+    pub fn get(&self, id: &str) -> Option<StreamView> {
+        Some(self.directory.find(Name::Id(id))?.told.borrow().view.clone())
+    }
+
+    pub async fn change(&self, id: &str, change: StreamChange) -> Result<StreamView, ChangeError> {
+        let not_found = || ChangeError::NotFound { id: id.to_owned() };
+        let stream = self.directory.find(Name::Id(id)).ok_or_else(not_found)?;
+        let (reply, answer) = oneshot::channel();
+        stream.requests.try_send(Request { change, reply }).map_err(|refusal| match refusal {
+            TrySendError::Full(_) => ChangeError::Busy { id: id.to_owned() },
+            TrySendError::Closed(_) => not_found(),
+        })?;
+        // Deleted before the change was agreed on.
+        answer.await.unwrap_or_else(|_| Err(not_found()))
+    }
+
+    /// Answers when the pipeline and the media are gone.
+    pub async fn delete(&self, id: &str) -> Result<(), ChangeError> {
+        let (runtime, id) = (self.clone(), id.to_owned());
+        to_the_end(async move { runtime.delete_now(&id).await }).await
+    }
+
+    pub fn status(&self, id: &str) -> Option<StreamStatus> {
+        Some(self.directory.find(Name::Id(id))?.status())
+    }
+
+    /// In order of creation.
+    pub fn statuses(&self) -> Vec<StreamStatus> {
+        self.directory.all().iter().map(|stream| stream.status()).collect()
+    }
+
+    /// Streams that exist, whatever their phase.
+    pub fn active_streams(&self) -> usize {
+        self.directory.count()
+    }
+
+    /// Answers a WHIP offer, with the stream it belongs to.
+    pub fn publish(
+        &self,
+        stream_key: &str,
+        offer: &str,
+    ) -> Result<(Answer, StreamView), MediaError> {
+        let stream = self.serving(Name::StreamKey(stream_key))?;
+        let answer = stream.path.publish(offer)?;
+        let view = stream.told.borrow().view.clone();
+        Ok((answer, view))
+    }
+
+    /// Answers a WHEP offer.
+    pub fn play(&self, playback_id: &str, offer: &str) -> Result<Answer, MediaError> {
+        Ok(self.serving(Name::PlaybackId(playback_id))?.path.play(offer)?)
+    }
+
+    pub fn hang_up_publisher(&self, stream_key: &str, session: &str) -> Result<(), MediaError> {
+        self.hang_up(Name::StreamKey(stream_key), session)
+    }
+
+    pub fn hang_up_reader(&self, playback_id: &str, session: &str) -> Result<(), MediaError> {
+        self.hang_up(Name::PlaybackId(playback_id), session)
+    }
+
+    /// What the installed plugins offer.
+    pub fn catalog(&self) -> &dyn PipelineCatalog {
+        &*self.desk.catalog
+    }
+
+    /// Ends ingress, pipelines and egress of all streams, within one deadline. The streams stay in the store.
+    pub async fn shutdown(&self) {
+        self.directory.close();
+        let streams = self.directory.all();
+        for stream in &streams {
+            stream.stop();
+        }
+        // Each ends by the same deadline on its own.
+        for stream in streams {
+            stream.ended().await;
+        }
+    }
+
+    async fn create_now(&self, wish: NewStream) -> Result<StreamView, ChangeError> {
+        let limit = self.settings.max_streams;
+        let place = self.directory.reserve(limit).map_err(|refusal| match refusal {
+            NoPlace::Full => ChangeError::TooManyStreams { limit },
+            NoPlace::Closed => ChangeError::Internal("the server is shutting down".to_owned()),
+        })?;
+        let identity = Identity::draw(wish.name.clone())?;
+        let agreement = self.desk.agree(&wish).await?;
+        let record = record(identity, wish, &agreement);
+        let stored = record.clone();
+        self.desk.with_store(move |store| store.create(stored)).await?;
+        self.start(place, record, agreement).await
+    }
+
+    async fn delete_now(&self, id: &str) -> Result<(), ChangeError> {
+        let not_found = || ChangeError::NotFound { id: id.to_owned() };
+        let stream = self.directory.find(Name::Id(id)).ok_or_else(not_found)?;
+        let forgotten = id.to_owned();
+        // First of all: a crash from here on must not bring the stream back. Of two deletions one finds it.
+        if !self.desk.with_store(move |store| store.delete(&forgotten)).await? {
+            return Err(not_found());
+        }
+        stream.stop();
+        stream.ended().await;
+        Ok(())
+    }
+
+    async fn start(
+        &self,
+        place: Place,
+        record: StoredStream,
+        agreement: Agreement,
+    ) -> Result<StreamView, ChangeError> {
+        let id = record.id.clone();
+        let parts = Parts {
+            settings: &self.settings,
+            desk: self.desk.clone(),
+            media: &*self.media,
+            record,
+            agreement,
+        };
+        let (directory, ended) = (self.directory.clone(), id.clone());
+        let started = session::spawn(parts, move || directory.remove(&ended));
+        let stream = match started {
+            Ok(stream) => Arc::new(stream),
+            Err(error) => {
+                self.desk.with_store(move |store| store.delete(&id)).await?;
+                return Err(ChangeError::Internal(format!("no thread could be started: {error}")));
+            }
+        };
+        let view = stream.told.borrow().view.clone();
+        if !place.take(stream.clone()) {
+            stream.stop();
+            stream.ended().await;
+        }
+        Ok(view)
+    }
+
+    fn serving(&self, name: Name<'_>) -> Result<Arc<Handle>, MediaError> {
+        let stream = self.directory.find(name).filter(|stream| !stream.is_stopping());
+        stream.ok_or(MediaError::NoStream)
+    }
+
+    fn hang_up(&self, name: Name<'_>, session: &str) -> Result<(), MediaError> {
+        let stream = self.serving(name)?;
+        match stream.path.hang_up(&SessionId(session.to_owned())) {
+            true => Ok(()),
+            false => Err(MediaError::NoSession),
+        }
+    }
+}
+
+/// Does not stop halfway when the caller, a request whose client hung up, goes away.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ChangeError>> + Send + 'static,
+) -> Result<T, ChangeError> {
+    let done = tokio::spawn(work.in_current_span()).await;
+    done.unwrap_or_else(|error| Err(ChangeError::Internal(error.to_string())))
+}
+
+fn record(identity: Identity, wish: NewStream, agreement: &Agreement) -> StoredStream {
+    StoredStream {
+        id: identity.id,
+        name: identity.name,
+        stream_key: identity.stream_key,
+        playback_id: identity.playback_id,
+        created_at: identity.created_at,
+        pipeline: wish.pipeline,
+        params: agreement.params.clone(),
+        revision: 1,
+        output_rtmp_url: wish.output_rtmp_url.filter(|url| !url.is_empty()),
+    }
+}

@@ -1,0 +1,221 @@
+//! Changing streams while they run, load or fail.
+
+use crate::support::{Load, World, change};
+use host_ports::{FrameSize, PipelineError, StateStore};
+use host_runtime::{ChangeError, Phase, StreamChange};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_hot_prompt_reaches_the_pipeline_before_the_next_frame() {
+    let world = World::new();
+    let stream = world.create(json!({ "prompt": "a cat" })).await;
+    stream.reach(Phase::Running).await;
+    stream.see(1).await;
+    let view = stream.change(json!({ "prompt": "a dog" })).await;
+    assert_eq!(
+        (view.phase, view.revision, &view.params["prompt"]),
+        (Phase::Running, 2, &json!("a dog"))
+    );
+    stream.see(2).await;
+    let expected = [
+        "plan",
+        "open 8x8",
+        "load a cat",
+        "process 1 a cat",
+        "plan",
+        "update a dog",
+        "process 2 a dog",
+    ];
+    assert_eq!(stream.script.log(), expected);
+    assert!(stream.status().last_params_update_at.is_some());
+}
+
+#[tokio::test]
+async fn the_same_values_again_change_nothing() {
+    let world = World::new();
+    let stream = world.create(json!({ "prompt": "a cat" })).await;
+    stream.reach(Phase::Running).await;
+    let view = stream.change(json!({ "prompt": "a cat", "model_id": "small", "width": 8.0 })).await;
+    assert_eq!(view.revision, 1);
+    assert_eq!(stream.script.log(), ["plan", "open 8x8", "load a cat"]);
+}
+
+#[tokio::test]
+async fn viewers_see_the_input_through_a_reload_and_then_frames_of_the_new_size() {
+    let world = World::new();
+    let stream = world.create(json!({})).await;
+    stream.reach(Phase::Running).await;
+    stream.see(1).await;
+    stream.script.load(Load::Never);
+    let view = stream.change(json!({ "width": 16 })).await;
+    assert_eq!(view.phase, Phase::Reloading);
+    stream.script.logged("load", 2).await;
+    stream.see(2).await;
+    stream.change(json!({ "width": 32, "prompt": "more" })).await;
+    stream.reach(Phase::Running).await;
+    stream.see(3).await;
+    let shown: Vec<_> =
+        stream.path.shown().iter().map(|shown| (shown.id, shown.by, shown.size.width)).collect();
+    assert_eq!(shown, [(1, "pipeline", 16), (2, "publisher", 16), (3, "pipeline", 64)]);
+    assert_eq!(stream.script.count("cancelled"), 1);
+    assert_eq!(world.runtime.get(&stream.id).unwrap().revision, 3);
+}
+
+#[tokio::test]
+async fn a_frame_from_before_a_reload_does_not_reach_the_new_pipeline() {
+    let world = World::new();
+    let stream = world.create(json!({})).await;
+    stream.reach(Phase::Running).await;
+    let captured_at = std::time::Instant::now();
+    let slot = stream.path.ingress.lease().unwrap();
+    stream.change(json!({ "model_id": "large" })).await;
+    stream.reach(Phase::Running).await;
+    let stamp = host_ports::FrameStamp { id: 1, captured_at };
+    stream.path.ingress.put(host_ports::Frame::new(stamp, slot));
+    stream.see(2).await;
+    assert_eq!((stream.script.count("process 1"), stream.script.count("process 2")), (0, 1));
+    assert_eq!(stream.status().frames.set_aside, 1);
+}
+
+#[tokio::test]
+async fn a_failed_reload_leaves_the_stream_in_error_with_its_media_up() {
+    let world = World::new();
+    let stream = world.create(json!({})).await;
+    stream.reach(Phase::Running).await;
+    stream.see(1).await;
+    let message = "no weights for large".to_owned();
+    stream.script.load(Load::Fails(PipelineError::CannotLoad { message: message.clone() }));
+    stream.change(json!({ "model_id": "large" })).await;
+    stream.reach(Phase::Error).await;
+    stream.see(2).await;
+    assert_eq!(stream.path.last_shown().unwrap().by, "publisher");
+    assert!(!stream.path.is_closed());
+    assert_eq!(stream.status().last_error.unwrap().message, message);
+    // Any change of params is a reason to try again.
+    stream.change(json!({ "prompt": "please" })).await;
+    stream.reach(Phase::Running).await;
+    stream.see(3).await;
+    assert_eq!(stream.path.last_shown().unwrap().by, "pipeline");
+}
+
+#[tokio::test]
+async fn params_changed_while_loading_are_applied_once_loaded() {
+    let world = World::new();
+    world.catalog.script("fake").load(Load::Never);
+    let stream = world.create(json!({ "prompt": "one" })).await;
+    stream.script.logged("load one", 1).await;
+    stream.change(json!({ "prompt": "two" })).await;
+    stream.change(json!({ "model_id": "large", "prompt": "three" })).await;
+    stream.reach(Phase::Running).await;
+    stream.see(1).await;
+    assert_eq!(stream.script.log().last().unwrap(), "process 1 three");
+    assert_eq!(stream.script.count("update"), 0);
+}
+
+#[tokio::test]
+async fn a_hot_change_refuses_what_needs_a_reload() {
+    let world = World::new();
+    let stream = world.create(json!({})).await;
+    let hot = |params| StreamChange { is_hot_only: true, ..change(params) };
+    let error = world.runtime.change(&stream.id, hot(json!({ "width": 16, "prompt": "x" }))).await;
+    assert!(matches!(error, Err(ChangeError::ReloadRequired { fields }) if fields == ["width"]));
+    let view = world.runtime.change(&stream.id, hot(json!({ "width": 8, "prompt": "x" }))).await;
+    assert_eq!(view.unwrap().revision, 2);
+}
+
+#[tokio::test]
+async fn a_refused_change_leaves_the_stream_as_it_was() {
+    let world = World::new();
+    let stream = world.create(json!({})).await;
+    stream.reach(Phase::Running).await;
+    let before = world.runtime.get(&stream.id).unwrap();
+    for params in [json!({ "width": 100 }), json!({ "prompt": "forbidden", "width": 16 })] {
+        let error = world.runtime.change(&stream.id, change(params)).await.unwrap_err();
+        assert!(matches!(error, ChangeError::Params(_)));
+    }
+    let other = StreamChange { pipeline: Some("steady".into()), ..change(json!({})) };
+    let error = world.runtime.change(&stream.id, other).await.unwrap_err();
+    assert!(matches!(error, ChangeError::PipelineMismatch { .. }));
+    assert_eq!(world.runtime.get(&stream.id), Some(before));
+    assert_eq!(stream.script.count("load"), 1);
+}
+
+#[tokio::test]
+async fn an_update_that_fails_is_reported_and_the_stream_goes_on() {
+    let world = World::new();
+    let stream = world.create(json!({})).await;
+    stream.reach(Phase::Running).await;
+    let error = PipelineError::Failed { message: "no such word".into() };
+    stream.script.updates.lock().unwrap().push_back(error);
+    stream.change(json!({ "prompt": "xyzzy" })).await;
+    stream.see(1).await;
+    let status = stream.status();
+    assert_eq!((status.view.phase, status.restarts), (Phase::Running, 0));
+    assert_eq!(status.last_error.unwrap().message, "no such word");
+}
+
+#[tokio::test]
+async fn the_fallback_is_changed_at_once_without_asking_the_pipeline() {
+    let world = World::new();
+    world.catalog.script("fake").load(Load::Never);
+    let stream = world.create(json!({})).await;
+    stream.script.logged("load", 1).await;
+    stream.see(1).await;
+    stream.change(json!({ "fallback": "black" })).await;
+    let black = stream.path.black().await;
+    assert_eq!(black.size, FrameSize::new(16, 16));
+    assert!(stream.path.publish_frame(2));
+    stream.change(json!({ "fallback": "input", "fit": "stretch" })).await;
+    stream.see(3).await;
+    assert_eq!(stream.path.shown().iter().map(|shown| shown.id).collect::<Vec<_>>(), [1, 0, 3]);
+    assert_eq!(stream.path.ingress.fit(), host_ports::Fit::Stretch);
+    assert_eq!(stream.script.count("update"), 0);
+    world.runtime.delete(&stream.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn restreaming_is_noted_and_stopped_by_empty_text() {
+    let world = World::new();
+    let stream = world.create(json!({})).await;
+    for (sent, kept) in
+        [("rtmp://example.org/live", Some("rtmp://example.org/live".to_owned())), ("", None)]
+    {
+        let change = StreamChange { output_rtmp_url: Some(sent.into()), ..StreamChange::default() };
+        let view = world.runtime.change(&stream.id, change).await.unwrap();
+        assert_eq!(
+            (&view.output_rtmp_url, view.warnings.len()),
+            (&kept, usize::from(kept.is_some()))
+        );
+        assert_eq!(world.store.get(&stream.id).unwrap().unwrap().output_rtmp_url, kept);
+    }
+}
+
+#[tokio::test]
+async fn changes_that_a_session_cannot_queue_are_answered_busy() {
+    let world = World::new();
+    let stream = world.create(json!({})).await;
+    stream.reach(Phase::Running).await;
+    stream.script.hold();
+    let mut first =
+        Box::pin(world.runtime.change(&stream.id, change(json!({ "prompt": "slow plan" }))));
+    tokio::select! {
+        _ = &mut first => panic!("the plan is held"),
+        () = stream.script.logged("plan", 2) => {}
+    }
+    let mut queued = Vec::new();
+    for n in 0..32 {
+        let (runtime, id) = (world.runtime.clone(), stream.id.clone());
+        queued.push(tokio::spawn(async move {
+            runtime.change(&id, change(json!({ "prompt": format!("{n}") }))).await
+        }));
+        tokio::task::yield_now().await;
+    }
+    let error = world.runtime.change(&stream.id, change(json!({ "prompt": "late" }))).await;
+    assert!(matches!(error, Err(ChangeError::Busy { .. })));
+    stream.script.release_all();
+    first.await.unwrap();
+    for change in queued {
+        change.await.unwrap().unwrap();
+    }
+    assert_eq!(world.runtime.get(&stream.id).unwrap().params["prompt"], "31");
+}

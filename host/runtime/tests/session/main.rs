@@ -1,0 +1,15 @@
+//! Sessions as the API and the media server see them: real threads and tasks, with plugins, media and storage that do
+//! what a test tells them.
+
+#[cfg(test)]
+mod changes;
+#[cfg(test)]
+mod creation;
+#[cfg(test)]
+mod deletion;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod frames;
+#[cfg(test)]
+mod support;

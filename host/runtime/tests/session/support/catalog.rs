@@ -1,0 +1,303 @@
+//! Two plugins, `fake` and `steady`, each with a script that says how their pipelines fare.
+
+use super::media::BY_PIPELINE;
+use super::memory::HeapPool;
+use super::patiently;
+use host_ports::{
+    Claim, ClaimRef, FieldError, Formats, Frame, FramePool, FrameSize, OpenRequest, Opened,
+    Pipeline, PipelineCatalog, PipelineError, Plan, PlanError, PluginReport, Progress,
+    ResolveError, Unsupported,
+};
+use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use tokio::sync::watch;
+
+#[derive(Default)]
+pub struct FakeCatalog {
+    fake: Arc<Script>,
+    steady: Arc<Script>,
+}
+
+/// How one load goes; well, if nothing is said.
+pub enum Load {
+    Well,
+    Fails(PipelineError),
+    /// Until it is cancelled.
+    Never,
+}
+
+/// How one frame fares; well, if nothing is said.
+pub enum Turn {
+    Well,
+    Fails(PipelineError),
+    Skips,
+    Panics,
+    /// Until it is released, deaf to cancelling.
+    Hangs,
+}
+
+/// What a plugin's pipelines do, and what was asked of them.
+pub struct Script {
+    log: watch::Sender<Vec<String>>,
+    pub loads: Mutex<VecDeque<Load>>,
+    pub turns: Mutex<VecDeque<Turn>>,
+    pub updates: Mutex<VecDeque<PipelineError>>,
+    pub plans: Mutex<VecDeque<PlanError>>,
+    pub unsupported: Mutex<Vec<Unsupported>>,
+    /// Calls that may go on; none means all.
+    permits: Mutex<Option<usize>>,
+    changed: Condvar,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            log: watch::channel(Vec::new()).0,
+            loads: Mutex::default(),
+            turns: Mutex::default(),
+            updates: Mutex::default(),
+            plans: Mutex::default(),
+            unsupported: Mutex::default(),
+            permits: Mutex::new(None),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl Script {
+    pub fn load(&self, load: Load) {
+        self.loads.lock().unwrap().push_back(load);
+    }
+
+    pub fn turn(&self, turn: Turn) {
+        self.turns.lock().unwrap().push_back(turn);
+    }
+
+    /// From now on a frame, a plan or a hanging call waits for `release`.
+    pub fn hold(&self) {
+        *self.permits.lock().unwrap() = Some(0);
+    }
+
+    pub fn release(&self, calls: usize) {
+        *self.permits.lock().unwrap().get_or_insert(0) += calls;
+        self.changed.notify_all();
+    }
+
+    /// All go on, now and later.
+    pub fn release_all(&self) {
+        *self.permits.lock().unwrap() = None;
+        self.changed.notify_all();
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.log.borrow().clone()
+    }
+
+    pub fn count(&self, entry: &str) -> usize {
+        self.log.borrow().iter().filter(|each| each.starts_with(entry)).count()
+    }
+
+    /// Waits until `count` entries start with `entry`.
+    pub async fn logged(&self, entry: &str, count: usize) {
+        let mut log = self.log.subscribe();
+        let is_met =
+            |log: &Vec<String>| log.iter().filter(|each| each.starts_with(entry)).count() >= count;
+        let met = patiently(entry, log.wait_for(is_met)).await;
+        met.expect("the script keeps the channel open");
+    }
+
+    fn note(&self, entry: String) {
+        self.log.send_modify(|log| log.push(entry));
+    }
+
+    fn wait(&self) {
+        let permits = self.permits.lock().unwrap();
+        let mut permits = self.changed.wait_while(permits, |permits| *permits == Some(0)).unwrap();
+        if let Some(left) = permits.as_mut() {
+            *left -= 1;
+        }
+    }
+}
+
+impl FakeCatalog {
+    pub fn script(&self, pipeline: &str) -> Arc<Script> {
+        match pipeline {
+            "steady" => self.steady.clone(),
+            _ => self.fake.clone(),
+        }
+    }
+}
+
+impl PipelineCatalog for FakeCatalog {
+    fn plugins(&self) -> Vec<PluginReport> {
+        Vec::new()
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        ["fake", "steady"].map(claim).to_vec()
+    }
+
+    fn resolve(&self, pipeline: &str, model_id: Option<&str>) -> Result<Claim, ResolveError> {
+        let on_offer = || vec!["fake".to_owned(), "steady".to_owned()];
+        let pipeline = pipeline.to_owned();
+        match (pipeline.as_str(), model_id) {
+            ("fake" | "steady", None | Some("small" | "large")) => Ok(claim(&pipeline)),
+            ("fake" | "steady", Some(model_id)) => Err(ResolveError::UnknownModel {
+                pipeline: pipeline.clone(),
+                model_id: model_id.to_owned(),
+                on_offer: vec!["small".to_owned(), "large".to_owned()],
+            }),
+            _ => Err(ResolveError::UnknownPipeline { pipeline, on_offer: on_offer() }),
+        }
+    }
+
+    fn plan(
+        &self,
+        claim: &ClaimRef,
+        _previous: Option<&Map<String, Value>>,
+        params: &Map<String, Value>,
+    ) -> Result<Plan, PlanError> {
+        let script = self.script(&claim.pipeline);
+        script.note("plan".to_owned());
+        if params["prompt"] == "slow plan" {
+            script.wait();
+        }
+        if let Some(error) = script.plans.lock().unwrap().pop_front() {
+            return Err(error);
+        }
+        let forbidden = params["prompt"] == "forbidden";
+        let errors = forbidden.then(|| FieldError {
+            pointer: "/prompt".to_owned(),
+            message: "must be another one".to_owned(),
+        });
+        Ok(Plan {
+            formats: formats(params),
+            errors: errors.into_iter().collect(),
+            unsupported: script.unsupported.lock().unwrap().clone(),
+            reload: Vec::new(),
+            warnings: Vec::new(),
+            memory_bytes: 0,
+            latency_frames: 0,
+        })
+    }
+
+    fn open(&self, request: OpenRequest) -> Result<Opened, PipelineError> {
+        let script = self.script(&request.claim.pipeline);
+        script.note(format!("open {}", request.formats.input));
+        let input = HeapPool::new(request.formats.input);
+        let pipeline = FakePipeline {
+            script,
+            input: input.clone(),
+            output: HeapPool::new(request.formats.output),
+            prompt: String::new(),
+            is_cancelled: Arc::default(),
+        };
+        Ok(Opened { pipeline: Box::new(pipeline), input: Arc::new(input) })
+    }
+}
+
+struct FakePipeline {
+    script: Arc<Script>,
+    input: HeapPool,
+    output: HeapPool,
+    prompt: String,
+    is_cancelled: Arc<AtomicBool>,
+}
+
+impl Pipeline for FakePipeline {
+    fn load(
+        &mut self,
+        params: &Map<String, Value>,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), PipelineError> {
+        self.take(params);
+        self.script.note(format!("load {}", self.prompt));
+        on_progress(Progress { fraction: 0.5, what: "weights".to_owned() });
+        let load = self.script.loads.lock().unwrap().pop_front();
+        match load.unwrap_or(Load::Well) {
+            Load::Well => Ok(()),
+            Load::Fails(error) => Err(error),
+            Load::Never => {
+                let permits = self.script.permits.lock().unwrap();
+                let is_waiting = |_: &mut Option<usize>| !self.is_cancelled.load(Ordering::SeqCst);
+                drop(self.script.changed.wait_while(permits, is_waiting).unwrap());
+                self.script.note("cancelled".to_owned());
+                Err(PipelineError::Cancelled)
+            }
+        }
+    }
+
+    fn update(&mut self, params: &Map<String, Value>) -> Result<(), PipelineError> {
+        self.take(params);
+        self.script.note(format!("update {}", self.prompt));
+        match self.script.updates.lock().unwrap().pop_front() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn process(&mut self, frame: Frame) -> Result<Option<Frame>, PipelineError> {
+        assert!(self.input.owns(frame.slot()), "a frame in another pipeline's memory");
+        self.script.note(format!("process {} {}", frame.stamp.id, self.prompt));
+        let turn = self.script.turns.lock().unwrap().pop_front().unwrap_or(Turn::Well);
+        match turn {
+            Turn::Hangs | Turn::Well => self.script.wait(),
+            Turn::Fails(error) => return Err(error),
+            Turn::Skips => return Ok(None),
+            Turn::Panics => panic!("a fault of the host"),
+        }
+        let mut slot = self.output.lease().expect("the pipeline's own memory suffices");
+        slot.pixels_mut()[0] = BY_PIPELINE;
+        Ok(Some(Frame::new(frame.stamp, slot)))
+    }
+
+    fn canceller(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let (script, is_cancelled) = (self.script.clone(), self.is_cancelled.clone());
+        Arc::new(move || {
+            is_cancelled.store(true, Ordering::SeqCst);
+            drop(script.permits.lock().unwrap());
+            script.changed.notify_all();
+        })
+    }
+
+    fn worker_pid(&self) -> Option<u32> {
+        Some(4711)
+    }
+}
+
+impl FakePipeline {
+    fn take(&mut self, params: &Map<String, Value>) {
+        assert!(!params.contains_key("fallback"), "the host's params stay with the host");
+        self.prompt = params["prompt"].as_str().unwrap_or_default().to_owned();
+    }
+}
+
+impl Drop for FakePipeline {
+    fn drop(&mut self) {
+        self.script.note("drop".to_owned());
+    }
+}
+
+fn formats(params: &Map<String, Value>) -> Formats {
+    let side = params["width"].as_u64().and_then(|side| u32::try_from(side).ok()).unwrap_or(8);
+    let input = FrameSize::new(side, side);
+    Formats { input, output: FrameSize::new(side * 2, side * 2) }
+}
+
+fn claim(pipeline: &str) -> Claim {
+    Claim {
+        id: ClaimRef { plugin: pipeline.to_owned(), pipeline: pipeline.to_owned(), index: 0 },
+        models: Some(vec!["small".to_owned(), "large".to_owned()]),
+        description: String::new(),
+        params_schema: json!({
+            "type": "object",
+            "properties": {
+                "model_id": { "enum": ["small", "large"], "default": "small" },
+                "prompt": { "type": "string", "default": "flowers", "x-apply": "hot" },
+                "width": { "type": "integer", "default": 8, "maximum": 64 },
+            },
+        }),
+    }
+}

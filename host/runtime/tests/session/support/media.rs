@@ -1,0 +1,144 @@
+//! A media server without network and codecs: tests publish frames and look at what is shown.
+
+use super::patiently;
+use host_ports::{
+    Answer, EgressStats, Frame, FrameSize, FrameStamp, IngressEvent, IngressSink, IngressStats,
+    MediaPath, MediaServer, OfferError, SessionId,
+};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tokio::sync::watch;
+
+#[derive(Default)]
+pub struct FakeMedia {
+    paths: Mutex<HashMap<String, Arc<FakePath>>>,
+}
+
+impl FakeMedia {
+    pub fn path(&self, stream: &str) -> Arc<FakePath> {
+        self.paths.lock().unwrap()[stream].clone()
+    }
+}
+
+impl MediaServer for FakeMedia {
+    fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
+        let (shown, _) = watch::channel(Vec::new());
+        let path = Arc::new(FakePath { ingress, shown, is_closed: AtomicBool::new(false) });
+        self.paths.lock().unwrap().insert(stream.to_owned(), path.clone());
+        path
+    }
+}
+
+pub struct FakePath {
+    pub ingress: Arc<dyn IngressSink>,
+    shown: watch::Sender<Vec<Shown>>,
+    is_closed: AtomicBool,
+}
+
+/// A frame that viewers saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The id in its stamp; 0 for a frame that nobody published.
+    pub id: u64,
+    pub size: FrameSize,
+    /// Who made it: `publisher`, `pipeline` or `host`.
+    pub by: &'static str,
+}
+
+/// First bytes of pictures.
+pub const BY_PUBLISHER: u8 = 1;
+pub const BY_PIPELINE: u8 = 2;
+
+impl FakePath {
+    /// Publishes a frame as a decoder does. False if there was no memory for it.
+    pub fn publish_frame(&self, id: u64) -> bool {
+        self.publish_frame_of(id, Instant::now())
+    }
+
+    pub fn publish_frame_of(&self, id: u64, captured_at: Instant) -> bool {
+        let Some(mut slot) = self.ingress.lease() else { return false };
+        slot.pixels_mut()[0] = BY_PUBLISHER;
+        self.ingress.put(Frame::new(FrameStamp { id, captured_at }, slot));
+        true
+    }
+
+    pub fn publisher_leaves(&self) {
+        self.ingress.on(IngressEvent::PublisherGone);
+    }
+
+    pub fn shown(&self) -> Vec<Shown> {
+        self.shown.borrow().clone()
+    }
+
+    pub fn last_shown(&self) -> Option<Shown> {
+        self.shown.borrow().last().cloned()
+    }
+
+    /// Waits until a frame of that id was shown.
+    pub async fn seen(&self, id: u64) -> Shown {
+        self.wait(|shown| shown.id == id).await
+    }
+
+    pub async fn black(&self) -> Shown {
+        self.wait(|shown| shown.by == "host").await
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    async fn wait(&self, is_meant: impl Fn(&Shown) -> bool) -> Shown {
+        let mut shown = self.shown.subscribe();
+        let all = shown.wait_for(|shown| shown.iter().any(&is_meant));
+        let all = patiently("a shown frame", all).await;
+        all.expect("the path keeps the channel open")
+            .iter()
+            .rfind(|shown| is_meant(shown))
+            .cloned()
+            .expect("there is one")
+    }
+}
+
+impl MediaPath for FakePath {
+    fn publish(&self, offer: &str) -> Result<Answer, OfferError> {
+        Ok(Answer { session: SessionId("publisher".into()), sdp: format!("answer to {offer}") })
+    }
+
+    fn play(&self, offer: &str) -> Result<Answer, OfferError> {
+        match self.shown.borrow().is_empty() {
+            true => Err(OfferError::NotReady),
+            false => Ok(Answer {
+                session: SessionId("reader".into()),
+                sdp: format!("answer to {offer}"),
+            }),
+        }
+    }
+
+    fn hang_up(&self, session: &SessionId) -> bool {
+        matches!(session.0.as_str(), "publisher" | "reader")
+    }
+
+    fn show(&self, frame: Frame) {
+        let by = match frame.pixels()[0] {
+            BY_PUBLISHER => "publisher",
+            BY_PIPELINE => "pipeline",
+            _ => "host",
+        };
+        let shown = Shown { id: frame.stamp.id, size: frame.size(), by };
+        self.shown.send_modify(|all| all.push(shown));
+    }
+
+    fn ingress_stats(&self) -> IngressStats {
+        IngressStats::default()
+    }
+
+    fn egress_stats(&self) -> EgressStats {
+        EgressStats { frames_encoded: self.shown.borrow().len() as u64, ..EgressStats::default() }
+    }
+
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,130 @@
+//! A runtime among fakes, and short words for what tests do with it.
+
+mod catalog;
+mod media;
+mod memory;
+mod store;
+
+pub use catalog::{FakeCatalog, Load, Script, Turn};
+pub use media::{FakeMedia, FakePath};
+
+use host_ports::StateStore;
+use host_runtime::{NewStream, Phase, Runtime, Settings, StreamChange, StreamStatus, StreamView};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+pub struct World {
+    pub runtime: Runtime,
+    pub catalog: Arc<FakeCatalog>,
+    pub media: Arc<FakeMedia>,
+    pub store: Arc<store::FakeStore>,
+}
+
+/// A stream with the fakes that serve it.
+pub struct Stream {
+    pub runtime: Runtime,
+    pub id: String,
+    pub path: Arc<FakePath>,
+    pub script: Arc<Script>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    pub fn with(settings: Settings) -> Self {
+        let catalog = Arc::new(FakeCatalog::default());
+        let media = Arc::new(FakeMedia::default());
+        let store = Arc::new(store::FakeStore::default());
+        let runtime = Runtime::new(settings, catalog.clone(), media.clone(), store.clone());
+        Self { runtime, catalog, media, store }
+    }
+
+    /// A stream of the pipeline `fake`.
+    pub async fn create(&self, params: Value) -> Stream {
+        self.create_of("fake", params).await
+    }
+
+    pub async fn create_of(&self, pipeline: &str, params: Value) -> Stream {
+        let view = self.runtime.create(wish(pipeline, params)).await.unwrap();
+        self.stream(view)
+    }
+
+    pub fn stream(&self, view: StreamView) -> Stream {
+        Stream {
+            runtime: self.runtime.clone(),
+            path: self.media.path(&view.id),
+            script: self.catalog.script(&view.pipeline),
+            id: view.id,
+        }
+    }
+
+    pub fn stored(&self) -> usize {
+        self.store.list().unwrap().len()
+    }
+}
+
+impl Stream {
+    pub async fn change(&self, params: Value) -> StreamView {
+        self.runtime.change(&self.id, change(params)).await.unwrap()
+    }
+
+    pub fn status(&self) -> StreamStatus {
+        self.runtime.status(&self.id).unwrap()
+    }
+
+    /// Waits until the stream is in `phase`. Phases tell no channel of their own: looks again whenever tasks had a turn.
+    pub async fn reach(&self, phase: Phase) {
+        self.wait_for(|status| status.view.phase == phase).await;
+    }
+
+    pub async fn wait_for(&self, is_met: impl Fn(&StreamStatus) -> bool) {
+        patiently("the status", async {
+            while !is_met(&self.status()) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Publishes a frame and waits until viewers see it.
+    pub async fn see(&self, frame: u64) {
+        assert!(self.path.publish_frame(frame));
+        self.path.seen(frame).await;
+    }
+}
+
+pub fn wish(pipeline: &str, params: Value) -> NewStream {
+    NewStream { pipeline: pipeline.to_owned(), params: object(params), ..NewStream::default() }
+}
+
+pub fn change(params: Value) -> StreamChange {
+    StreamChange { params: object(params), ..StreamChange::default() }
+}
+
+pub fn object(value: Value) -> Map<String, Value> {
+    value.as_object().cloned().expect("tests write objects")
+}
+
+/// Waits for what must come, and fails the test if it does not. On a thread's clock, as tokio's may be paused.
+pub async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let (_over, is_over) = std::sync::mpsc::channel::<()>();
+    let (patience, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        if is_over.recv_timeout(Duration::from_secs(20)) == Err(RecvTimeoutError::Timeout) {
+            let _ = patience.send(());
+        }
+    });
+    tokio::select! {
+        value = future => value,
+        Ok(()) = ended => panic!("waited too long for {what}"),
+    }
+}
+
+/// Settings that give up on a hung pipeline quickly.
+pub fn impatient() -> Settings {
+    Settings { stop_deadline: Duration::from_millis(50), ..Settings::default() }
+}
