@@ -28,4 +28,5 @@ mod workers;
 
 pub use catalog::PluginCatalog;
 pub use config::{Config, Limits, WorkerCommand};
+pub use plugin_api::Environment;
 pub use worker::run_worker;
