@@ -8,9 +8,12 @@ pub(crate) fn close_inherited() -> io::Result<()> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|number| *number > 2)
         .collect();
-    for number in numbers {
+    // One of the numbers is that of the listing itself, closed already.
+    let is_open =
+        |number: &i32| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
+    for number in numbers.into_iter().filter(is_open) {
         // SAFETY: whatever is open was opened by libraries of our parent that forgot to mark it; nothing in this young
-        // process owns it. One of the numbers is that of the listing itself, closed already: an error without effect.
+        // process owns it.
         unsafe { rustix::io::close(number) }
     }
     Ok(())
