@@ -1,0 +1,31 @@
+//! The embedded media server: publishers in by WHIP, readers out by WHEP, one UDP and TCP port for all of them.
+//!
+//! `offer` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
+//! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`);
+//! `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
+
+mod access_unit;
+mod answer;
+mod codecs;
+mod config;
+mod convert;
+mod counters;
+mod decoder;
+mod egress;
+mod encoder;
+mod framing;
+mod graph;
+mod hub;
+mod negotiate;
+mod net;
+mod offer;
+mod path;
+mod peer;
+mod server;
+mod sockets;
+mod tcp;
+mod worker;
+
+pub use codecs::{Codec, Codecs, MissingElements};
+pub use config::{MediaConfig, MediaStartError};
+pub use server::Media;

@@ -1,0 +1,77 @@
+//! Figures that hub and codec threads count and anyone may read.
+
+use crate::codecs::Codec;
+use host_ports::{EgressStats, IngressStats};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
+    /// Counts one and returns the new sum.
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Relaxed) + 1
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct IngressCounters {
+    pub is_publishing: AtomicBool,
+    codec: AtomicU8,
+    pub frames_decoded: Counter,
+    pub frames_delivered: Counter,
+    pub frames_dropped: Counter,
+    pub bytes_received: Counter,
+    pub packets_received: Counter,
+    pub packets_lost: Counter,
+}
+
+impl IngressCounters {
+    pub fn set_codec(&self, codec: Codec) {
+        self.codec.store(1 + codec as u8, Relaxed);
+    }
+
+    pub fn read(&self) -> IngressStats {
+        let codec = [Codec::H264, Codec::Vp8]
+            .into_iter()
+            .find(|codec| 1 + *codec as u8 == self.codec.load(Relaxed));
+        IngressStats {
+            is_publishing: self.is_publishing.load(Relaxed),
+            codec: codec.map(Codec::name),
+            frames_decoded: self.frames_decoded.get(),
+            frames_dropped: self.frames_dropped.get(),
+            bytes_received: self.bytes_received.get(),
+            packets_received: self.packets_received.get(),
+            packets_lost: self.packets_lost.get(),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct EgressCounters {
+    pub frames_encoded: Counter,
+    pub frames_dropped: Counter,
+    pub bytes_sent: Counter,
+    pub key_frames: Counter,
+}
+
+impl EgressCounters {
+    pub fn read(&self, readers: usize, codecs: Vec<&'static str>) -> EgressStats {
+        EgressStats {
+            readers,
+            codecs,
+            frames_encoded: self.frames_encoded.get(),
+            frames_dropped: self.frames_dropped.get(),
+            bytes_sent: self.bytes_sent.get(),
+            key_frames: self.key_frames.get(),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A publisher's access units become frames: one thread that decodes and converts straight into leased slots.
+
+use crate::access_unit::MAX_SIDE;
+use crate::codecs::{Codec, Element};
+use crate::convert::Importer;
+use crate::counters::IngressCounters;
+use crate::graph::{Graph, GraphError};
+use crate::worker::Worker;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_video::VideoInfo;
+use host_ports::{Frame, FrameStamp, IngressSink};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// About a second of video: a decoder that is further behind has to start over at a key frame.
+const QUEUE: usize = 30;
+
+/// One compressed frame.
+pub(crate) struct AccessUnit {
+    pub data: Arc<[u8]>,
+    /// When its last packet came.
+    pub received_at: Instant,
+}
+
+/// What the decoder's thread shares with the hub.
+pub(crate) struct Decoder {
+    // Before the worker, so that dropping closes it and the thread ends.
+    units: SyncSender<AccessUnit>,
+    needs_key_frame: Arc<AtomicBool>,
+    _worker: Worker,
+}
+
+impl Decoder {
+    pub fn start(
+        elements: Vec<&'static Element>,
+        ingress: Arc<dyn IngressSink>,
+        counters: Arc<IngressCounters>,
+    ) -> std::io::Result<Self> {
+        let (units, queue) = sync_channel(QUEUE);
+        let needs_key_frame = Arc::new(AtomicBool::new(false));
+        let decoding = Decoding {
+            elements,
+            failures: 0,
+            graph: None,
+            latest: Latest::default(),
+            importer: Importer::default(),
+            ingress,
+            counters,
+            needs_key_frame: needs_key_frame.clone(),
+        };
+        let worker = Worker::start("decode", move || decoding.run(queue))?;
+        Ok(Self { units, needs_key_frame, _worker: worker })
+    }
+
+    /// Queues a unit; false when the decoder is so far behind that it has to start over at a key frame.
+    pub fn push(&self, unit: AccessUnit) -> bool {
+        self.units.try_send(unit).is_ok()
+    }
+
+    /// Whether the decoder lost its way since it was last asked.
+    pub fn takes_key_frame_only(&self) -> bool {
+        self.needs_key_frame.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// The newest decoded picture; older ones are not worth converting.
+type Latest = Arc<Mutex<Option<(gst::Buffer, gst::Caps)>>>;
+
+struct Decoding {
+    elements: Vec<&'static Element>,
+    failures: usize,
+    graph: Option<Graph>,
+    latest: Latest,
+    importer: Importer,
+    ingress: Arc<dyn IngressSink>,
+    counters: Arc<IngressCounters>,
+    needs_key_frame: Arc<AtomicBool>,
+}
+
+impl Decoding {
+    fn run(mut self, queue: Receiver<AccessUnit>) {
+        let mut next = queue.recv().ok();
+        while let Some(unit) = next {
+            let received_at = unit.received_at;
+            if let Err(error) = self.decode(unit) {
+                tracing::warn!(error = %error, "decoder failed, starting over at the next key frame");
+                self.counters.frames_dropped.add(1);
+                self.failures += 1;
+                self.graph = None;
+                self.needs_key_frame.store(true, Ordering::Relaxed);
+            }
+            next = queue.try_recv().ok();
+            let picture = self.latest.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match picture {
+                Some(picture) if next.is_none() => self.deliver(picture, received_at),
+                Some(_) => self.counters.frames_dropped.add(1),
+                None => {}
+            }
+            if next.is_none() {
+                next = queue.recv().ok();
+            }
+        }
+    }
+
+    fn decode(&mut self, unit: AccessUnit) -> Result<(), GraphError> {
+        let graph = match self.graph.take() {
+            Some(graph) => graph,
+            None => self.build()?,
+        };
+        let mut buffer = gst::Buffer::from_slice(unit.data);
+        if let Some(buffer) = buffer.get_mut() {
+            // Only the order matters: pictures are shown as they come.
+            buffer.set_pts(gst::ClockTime::from_nseconds(self.counters.frames_decoded.get()));
+        }
+        graph.push(buffer)?;
+        self.graph = Some(graph);
+        Ok(())
+    }
+
+    fn build(&self) -> Result<Graph, GraphError> {
+        // The next best element after each failure: a codec on a device may be there and yet not work.
+        let element = self.elements[self.failures % self.elements.len()];
+        let (latest, counters) = (self.latest.clone(), self.counters.clone());
+        let graph = Graph::start(element.decoding(), &element.codec.caps(), move |output| {
+            counters.frames_decoded.add(1);
+            let picture = (output.buffer, output.caps.to_owned());
+            let displaced = latest.lock().unwrap_or_else(PoisonError::into_inner).replace(picture);
+            counters.frames_dropped.add(displaced.is_some().into());
+        })?;
+        if element.codec == Codec::H264 {
+            refuse_large_pictures(&graph);
+        }
+        Ok(graph)
+    }
+
+    fn deliver(&mut self, (picture, caps): (gst::Buffer, gst::Caps), captured_at: Instant) {
+        let Some(slot) = self.ingress.lease() else {
+            return self.counters.frames_dropped.add(1);
+        };
+        let imported = VideoInfo::from_caps(&caps).map_err(Into::into);
+        let imported = imported
+            .and_then(|info| self.importer.import(&picture, &info, self.ingress.fit(), slot));
+        match imported {
+            Ok(slot) => {
+                let stamp = FrameStamp { id: self.counters.frames_delivered.next(), captured_at };
+                self.ingress.put(Frame::new(stamp, slot));
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, caps = %caps, "picture not converted");
+                self.counters.frames_dropped.add(1);
+            }
+        }
+    }
+}
+
+/// Stops the parser's announcement of an oversized picture before the decoder sees it.
+fn refuse_large_pictures(graph: &Graph) {
+    let Some(parsed) = graph.element("parse").and_then(|parser| parser.static_pad("src")) else {
+        return;
+    };
+    parsed.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view()) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        let side =
+            |name| caps.structure().and_then(|fields| fields.get::<i32>(name).ok()).unwrap_or(0);
+        let is_large =
+            [side("width"), side("height")].iter().any(|side| side.unsigned_abs() > MAX_SIDE);
+        if is_large { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+    });
+}

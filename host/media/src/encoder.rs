@@ -1,0 +1,209 @@
+//! Shown frames become access units for all readers of one codec: one thread, one encode, newest frame first.
+
+use crate::codecs::{Codec, Element};
+use crate::convert::{ConvertError, Exporter};
+use crate::counters::EgressCounters;
+use crate::graph::{Graph, GraphError, Output};
+use crate::worker::Worker;
+use gstreamer as gst;
+use host_ports::{Frame, FrameSize, Mailbox};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// The last frame is shown again when none came for this long.
+const REPEAT: Duration = Duration::from_millis(200);
+
+/// Key frames are large: however many readers ask, this long passes between two.
+const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(200);
+
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// One encoded frame on its way to the readers.
+#[derive(Clone)]
+pub(crate) struct EncodedUnit {
+    /// The path it is shown on.
+    pub path: u64,
+    pub codec: Codec,
+    pub data: Arc<[u8]>,
+    pub is_key_frame: bool,
+    pub shown_at: Instant,
+    /// In units of the 90 kHz clock of RTP video.
+    pub rtp_time: u64,
+}
+
+pub(crate) struct Encoder {
+    frames: Arc<Mailbox<Frame>>,
+    wants_key_frame: Arc<AtomicBool>,
+    _worker: Worker,
+}
+
+/// Where an encoder's units go.
+pub(crate) struct Outlet {
+    pub path: u64,
+    pub units: mpsc::Sender<EncodedUnit>,
+    pub counters: Arc<EgressCounters>,
+}
+
+impl Encoder {
+    pub fn start(
+        codec: Codec,
+        elements: Vec<&'static Element>,
+        bitrate_kbps: u32,
+        outlet: Outlet,
+    ) -> std::io::Result<Self> {
+        let frames = Arc::new(Mailbox::default());
+        let wants_key_frame = Arc::new(AtomicBool::new(true));
+        let encoding = Encoding {
+            elements,
+            bitrate_kbps,
+            outlet: Arc::new(outlet),
+            frames: frames.clone(),
+            wants_key_frame: wants_key_frame.clone(),
+            started_at: Instant::now(),
+            last_key_frame: None,
+            session: None,
+            failures: 0,
+        };
+        let name = format!("encode-{}", codec.name().to_ascii_lowercase());
+        let worker = Worker::start(&name, move || encoding.run())?;
+        Ok(Self { frames, wants_key_frame, _worker: worker })
+    }
+
+    /// Encodes this frame next, in place of one that still waits.
+    pub fn show(&self, frame: Frame) -> bool {
+        self.frames.put(frame)
+    }
+
+    /// A reader cannot go on without a key frame.
+    pub fn want_key_frame(&self) {
+        self.wants_key_frame.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        self.frames.close();
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum EncodeError {
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+}
+
+/// A graph for frames of one size, and the picture it was given last.
+struct Session {
+    size: FrameSize,
+    graph: Graph,
+    exporter: Exporter,
+}
+
+struct Encoding {
+    elements: Vec<&'static Element>,
+    bitrate_kbps: u32,
+    outlet: Arc<Outlet>,
+    frames: Arc<Mailbox<Frame>>,
+    wants_key_frame: Arc<AtomicBool>,
+    started_at: Instant,
+    last_key_frame: Option<Instant>,
+    session: Option<Session>,
+    failures: u32,
+}
+
+impl Encoding {
+    fn run(mut self) {
+        while !self.frames.is_closed() {
+            // Once closed this returns at once, with the last frame or none.
+            let frame = self.frames.take_until(Instant::now() + REPEAT);
+            if let Err(error) = self.encode(frame.clone()) {
+                tracing::error!(error = %error, codec = self.elements[0].codec.name(), "encoder failed, building it anew");
+                self.session = None;
+                self.failures += 1;
+                self.back_off(frame);
+            }
+        }
+    }
+
+    /// Waits longer after each failure, and leaves the frame for the next attempt unless a newer one came.
+    fn back_off(&mut self, frame: Option<Frame>) {
+        let pause = (REPEAT * 2_u32.saturating_pow(self.failures.min(8))).min(MAX_BACKOFF);
+        let retry_at = Instant::now() + pause;
+        let mut newest = frame;
+        while let Some(newer) = self.frames.take_until(retry_at) {
+            newest = Some(newer);
+        }
+        if let Some(frame) = newest {
+            self.frames.put(frame);
+        }
+    }
+
+    /// Encodes a new frame, or the last one again.
+    fn encode(&mut self, frame: Option<Frame>) -> Result<(), EncodeError> {
+        if let Some(frame) = frame {
+            self.ready(frame.size())?.exporter.load(frame)?;
+        }
+        let now = Instant::now();
+        let is_key_frame_due =
+            self.last_key_frame.is_none_or(|last| now - last >= KEY_FRAME_INTERVAL);
+        let Some(session) = &mut self.session else { return Ok(()) };
+        if is_key_frame_due && self.wants_key_frame.swap(false, Ordering::Relaxed) {
+            self.last_key_frame = Some(now);
+            session.graph.force_key_frame();
+        }
+        let time = u64::try_from((now - self.started_at).as_nanos()).unwrap_or(u64::MAX);
+        let picture = session.exporter.picture(gst::ClockTime::from_nseconds(time));
+        session.graph.push(picture)?;
+        self.failures = 0;
+        Ok(())
+    }
+
+    /// The graph for frames of this size, built when there is none.
+    fn ready(&mut self, size: FrameSize) -> Result<&mut Session, EncodeError> {
+        if self.session.as_ref().is_none_or(|session| session.size != size) {
+            // The old one goes first: codecs on a device may allow only one.
+            self.session = None;
+            self.session = Some(self.build(size)?);
+        }
+        self.session.as_mut().ok_or(EncodeError::Convert(ConvertError::InUse))
+    }
+
+    fn build(&self, size: FrameSize) -> Result<Session, EncodeError> {
+        let element = self.elements[self.failures as usize % self.elements.len()];
+        let exporter = Exporter::new(size, element.raw_format())?;
+        let (outlet, wants_key_frame) = (self.outlet.clone(), self.wants_key_frame.clone());
+        let (codec, started_at) = (element.codec, self.started_at);
+        let description = element.encoding(size, self.bitrate_kbps);
+        let graph = Graph::start(&description, &exporter.caps()?, move |output| {
+            if !outlet.send(codec, started_at, output) {
+                wants_key_frame.store(true, Ordering::Relaxed);
+            }
+        })?;
+        tracing::debug!(element = element.name, %size, "encoder built");
+        Ok(Session { size, graph, exporter })
+    }
+}
+
+impl Outlet {
+    /// Hands a unit on; false if the hub is too far behind and the unit was thrown away.
+    fn send(&self, codec: Codec, started_at: Instant, output: Output<'_>) -> bool {
+        let Ok(data) = output.buffer.map_readable() else { return false };
+        let is_key_frame = !output.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        self.counters.frames_encoded.add(1);
+        self.counters.key_frames.add(is_key_frame.into());
+        let time = Duration::from_nanos(output.time.nseconds());
+        let unit = EncodedUnit {
+            path: self.path,
+            codec,
+            data: Arc::from(data.as_slice()),
+            is_key_frame,
+            shown_at: started_at + time,
+            rtp_time: u64::try_from(time.as_micros() * 9 / 100).unwrap_or(0),
+        };
+        self.units.try_send(unit).is_ok()
+    }
+}

@@ -1,0 +1,276 @@
+//! The one task that owns all peer connections and the sockets: packets, encoded frames, commands and time come in,
+//! each is given to the peers it is for, and what they have to send goes out.
+
+use crate::egress::IDLE;
+use crate::encoder::EncodedUnit;
+use crate::negotiate::Role;
+use crate::net::Net;
+use crate::peer::{Peer, Progress};
+use crate::tcp::TcpEvent;
+use host_ports::{OfferError, SessionId};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use str0m::Input;
+use str0m::net::{Protocol, Receive};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+/// A peer changes its address now and then; one that comes from more than this is up to something.
+const MAX_ADDRESSES: usize = 32;
+
+pub(crate) enum Command {
+    Add(Box<Peer>),
+    HangUp(SessionId),
+    ClosePath(u64),
+    Stop(oneshot::Sender<()>),
+}
+
+/// How the rest of the server speaks to the hub.
+#[derive(Clone)]
+pub(crate) struct HubHandle {
+    pub commands: mpsc::Sender<Command>,
+    pub runtime: Handle,
+    pub places: Arc<Semaphore>,
+}
+
+impl HubHandle {
+    /// A place among all sessions, given back when dropped.
+    pub fn ticket(&self) -> Result<OwnedSemaphorePermit, OfferError> {
+        self.places.clone().try_acquire_owned().map_err(|_| OfferError::Unavailable {
+            reason: "the server has as many media sessions as it takes".to_owned(),
+        })
+    }
+
+    pub fn try_send(&self, command: Command) -> Result<(), &'static str> {
+        self.commands.try_send(command).map_err(|_| "the media server is overloaded")
+    }
+
+    /// For what ends sessions, which must not be lost: waits elsewhere if the hub is busy. There is at most one of
+    /// these for each session and path.
+    pub fn send(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(command) {
+            let commands = self.commands.clone();
+            self.runtime.spawn(async move { drop(commands.send(command).await) });
+        }
+    }
+}
+
+/// What comes in, beside UDP.
+pub(crate) struct Inbox {
+    pub commands: mpsc::Receiver<Command>,
+    pub units: mpsc::Receiver<EncodedUnit>,
+    pub tcp: mpsc::Receiver<TcpEvent>,
+}
+
+pub(crate) struct Hub {
+    net: Net,
+    peers: HashMap<u64, Peer>,
+    next_key: u64,
+    routes: HashMap<(Protocol, SocketAddr), u64>,
+    /// No peer wants to be looked at before this.
+    wake_at: Instant,
+}
+
+impl Hub {
+    pub fn new(net: Net) -> Self {
+        Self {
+            net,
+            peers: HashMap::new(),
+            next_key: 0,
+            routes: HashMap::new(),
+            wake_at: Instant::now(),
+        }
+    }
+
+    /// Runs until it is told to stop or nobody is left who could tell it anything.
+    pub async fn run(mut self, mut inbox: Inbox) {
+        loop {
+            let wake_at = self.wake_at;
+            tokio::select! {
+                biased;
+                command = inbox.commands.recv() => match command {
+                    Some(Command::Stop(done)) => {
+                        self.end_where("the server stops", |_| true);
+                        // The caller may have given up waiting.
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(command) => self.command(command),
+                    None => return self.end_where("the server stops", |_| true),
+                },
+                Some(unit) = inbox.units.recv() => self.fan_out(&unit),
+                Some(event) = inbox.tcp.recv() => self.tcp(event),
+                socket = self.net.udp.readable() => self.udp(socket),
+                () = tokio::time::sleep_until(wake_at.into()) => {}
+            }
+            // Also under a flood of packets: time goes on for everyone.
+            let now = Instant::now();
+            if now >= self.wake_at {
+                self.tick(now);
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Add(peer) => {
+                self.next_key += 1;
+                self.peers.insert(self.next_key, *peer);
+                self.advance(self.next_key);
+            }
+            Command::HangUp(session) => self.end_where("hung up", |peer| peer.session == session),
+            Command::ClosePath(path) => {
+                self.end_where("the stream ended", |peer| peer.path.id == path)
+            }
+            Command::Stop(_) => {}
+        }
+    }
+
+    fn fan_out(&mut self, unit: &EncodedUnit) {
+        let readers = self.keys(|peer| peer.role == Role::Reader && peer.path.id == unit.path);
+        for key in readers {
+            self.with_peer(key, |peer| {
+                peer.send(unit);
+                Ok(())
+            });
+        }
+    }
+
+    fn udp(&mut self, socket: usize) {
+        let now = Instant::now();
+        let mut packets = std::mem::take(&mut self.net.packets);
+        self.net.udp.receive(socket, &mut packets);
+        for (source, destination, range) in packets.ranges.drain(..) {
+            self.packet(now, Protocol::Udp, (source, destination), &packets.bytes[range]);
+        }
+        self.net.packets = packets;
+    }
+
+    fn tcp(&mut self, event: TcpEvent) {
+        match event {
+            TcpEvent::Opened(ends, outgoing) => self.net.opened(ends, outgoing, Instant::now()),
+            TcpEvent::Closed(ends) => self.net.closed(ends),
+            TcpEvent::Received(ends, bytes) => {
+                let route = (ends.remote, ends.local);
+                match self.packet(Instant::now(), Protocol::Tcp, route, &bytes) {
+                    true => self.net.adopted(ends),
+                    // What a connection sends before anything that belongs to a session is not for us.
+                    false => self.net.refuse_unless_adopted(ends),
+                }
+            }
+        }
+    }
+
+    /// Gives a packet to the peer it belongs to, if there is one.
+    fn packet(
+        &mut self,
+        now: Instant,
+        protocol: Protocol,
+        (source, destination): (SocketAddr, SocketAddr),
+        bytes: &[u8],
+    ) -> bool {
+        let Ok(receive) = Receive::new(protocol, source, destination, bytes) else { return false };
+        let input = Input::Receive(now, receive);
+        let Some(key) = self.route((protocol, source), &input) else { return false };
+        self.with_peer(key, |peer| peer.input(input));
+        true
+    }
+
+    fn route(&mut self, from: (Protocol, SocketAddr), input: &Input<'_>) -> Option<u64> {
+        if let Some(key) = self.routes.get(&from)
+            && self.peers.get(key).is_some_and(|peer| peer.rtc.accepts(input))
+        {
+            return Some(*key);
+        }
+        let (key, peer) = self.peers.iter_mut().find(|(_, peer)| peer.rtc.accepts(input))?;
+        if peer.addresses >= MAX_ADDRESSES {
+            return None;
+        }
+        peer.addresses += 1;
+        self.routes.insert(from, *key);
+        Some(*key)
+    }
+
+    /// Looks at everyone whose time has come.
+    fn tick(&mut self, now: Instant) {
+        for key in self.keys(|peer| peer.wake_at <= now) {
+            self.with_peer(key, |peer| peer.input(Input::Timeout(now)));
+        }
+        self.net.tick(now);
+        let heartbeat = now + Duration::from_secs(1);
+        self.wake_at =
+            self.peers.values().map(|peer| peer.wake_at).min().unwrap_or(heartbeat).min(heartbeat);
+    }
+
+    fn advance(&mut self, key: u64) {
+        self.with_peer(key, |_| Ok(()));
+    }
+
+    /// Changes one peer and does what follows from it. A peer that makes the WebRTC library panic costs only itself.
+    fn with_peer(&mut self, key: u64, change: impl FnOnce(&mut Peer) -> Result<(), String>) {
+        let (net, Some(peer)) = (&mut self.net, self.peers.get_mut(&key)) else { return };
+        let changed = catch_unwind(AssertUnwindSafe(|| match change(peer) {
+            Ok(()) => peer.advance(Instant::now(), |packet| net.transmit(packet)),
+            Err(reason) => Progress::Ended(reason),
+        }));
+        self.wake_at = self.wake_at.min(peer.wake_at);
+        match changed {
+            Ok(Progress::Going) => {}
+            Ok(Progress::Connected) => self.connected(key),
+            Ok(Progress::Ended(reason)) => self.remove(key, &reason),
+            Err(_) => self.remove(key, "the connection failed internally"),
+        }
+    }
+
+    fn connected(&mut self, key: u64) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let (path, session, role) = (peer.path.clone(), peer.session.clone(), peer.role);
+        tracing::info!(path = %path.name, ?role, codec = peer.codec.name(), "session connected");
+        if let Err(error) = peer.begin() {
+            return self.remove(key, &format!("no thread for its decoder: {error}"));
+        }
+        if role == Role::Publisher {
+            path.publisher_connected(&session, peer.codec);
+            self.end_where("replaced by a newer publisher", |other| {
+                let is_publisher = other.role == Role::Publisher && other.is_connected;
+                is_publisher && other.path.id == path.id && other.session != session
+            });
+        }
+    }
+
+    /// Says goodbye to peers and removes them.
+    fn end_where(&mut self, reason: &str, is_meant: impl Fn(&Peer) -> bool) {
+        for key in self.keys(is_meant) {
+            self.with_peer(key, |peer| peer.rtc.close().map_err(|error| error.to_string()));
+            self.remove(key, reason);
+        }
+    }
+
+    fn remove(&mut self, key: u64, reason: &str) {
+        let Some(peer) = self.peers.remove(&key) else { return };
+        for ((protocol, remote), _) in self.routes.extract_if(|_, to| *to == key) {
+            if protocol == Protocol::Tcp {
+                self.net.disconnect(remote);
+            }
+        }
+        tracing::info!(path = %peer.path.name, role = ?peer.role, reason, "session ended");
+        peer.path.session_ended(&peer.session);
+        if peer.role == Role::Reader {
+            peer.path.egress.release(peer.codec);
+            let path = Arc::downgrade(&peer.path);
+            tokio::spawn(async move {
+                tokio::time::sleep(IDLE).await;
+                if let Some(path) = path.upgrade() {
+                    path.egress.reap();
+                }
+            });
+        }
+    }
+
+    fn keys(&self, is_meant: impl Fn(&Peer) -> bool) -> Vec<u64> {
+        self.peers.iter().filter(|(_, peer)| is_meant(peer)).map(|(key, _)| *key).collect()
+    }
+}

@@ -1,0 +1,191 @@
+//! Chooses what to receive from or send to a peer, and writes the small offer that the WebRTC library is given.
+
+use crate::codecs::Codec;
+use crate::offer::{Offer, Payload, Section, invalid};
+use host_ports::OfferError;
+use std::fmt::Write;
+
+/// Attributes of the session or the video section that matter for transport.
+const TRANSPORT: [&str; 4] = ["ice-ufrag", "ice-pwd", "fingerprint", "setup"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Publisher,
+    Reader,
+}
+
+impl Role {
+    /// What the host does with this peer's video.
+    const fn doing(self) -> &'static str {
+        match self {
+            Self::Publisher => "decode",
+            Self::Reader => "encode",
+        }
+    }
+
+    /// Directions that the peer may have offered.
+    const fn offered(self) -> [&'static str; 2] {
+        match self {
+            Self::Publisher => ["sendonly", "sendrecv"],
+            Self::Reader => ["recvonly", "sendrecv"],
+        }
+    }
+
+    pub const fn answered(self) -> &'static str {
+        match self {
+            Self::Publisher => "recvonly",
+            Self::Reader => "sendonly",
+        }
+    }
+}
+
+/// The video section and payload chosen from an offer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Choice<'a> {
+    /// Which of the offer's sections.
+    pub index: usize,
+    pub mid: &'a str,
+    pub payload: Payload,
+    /// An offer with this section and this payload only.
+    pub reduced: String,
+}
+
+/// Chooses the first video section of the right direction, and in it the payload that suits best.
+pub(crate) fn choose<'a>(
+    offer: &Offer<'a>,
+    role: Role,
+    usable: &[Codec],
+) -> Result<Choice<'a>, OfferError> {
+    let is_candidate = |section: &&Section| {
+        section.kind == "video" && is_alive(section) && has_direction(offer, section, role)
+    };
+    let (index, section) =
+        offer.sections.iter().enumerate().find(|(_, section)| is_candidate(section)).ok_or_else(
+            || {
+                let [wanted, _] = role.offered();
+                invalid(format!("it has no video section that is {wanted}"))
+            },
+        )?;
+    if !section.protocol.ends_with("TLS/RTP/SAVPF") && !section.protocol.ends_with("TLS/RTP/SAVP") {
+        return Err(invalid("video must be sent over UDP/TLS/RTP/SAVPF"));
+    }
+    let payload =
+        best(section.payloads(), role, usable).ok_or_else(|| OfferError::NoCommonCodec {
+            doing: role.doing(),
+            supported: usable.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(", "),
+            offered: match section.codec_names() {
+                names if names.is_empty() => "none".to_owned(),
+                names => names.join(", "),
+            },
+        })?;
+    let mut choice =
+        Choice { index, mid: section.mid()?.unwrap_or("0"), payload, reduced: String::new() };
+    choice.reduced = reduce(offer, section, &choice, role)?;
+    Ok(choice)
+}
+
+fn is_alive(section: &Section) -> bool {
+    // Port 0 together with bundle-only means: on the first section's transport or not at all.
+    !section.is_rejected || section.lines.contains(&"a=bundle-only")
+}
+
+fn has_direction(offer: &Offer, section: &Section, role: Role) -> bool {
+    let all = ["a=sendonly", "a=recvonly", "a=sendrecv", "a=inactive"];
+    let directions = section.lines.iter().chain(&offer.session).find(|line| all.contains(line));
+    let direction = directions.and_then(|line| line.strip_prefix("a=")).unwrap_or("sendrecv");
+    role.offered().contains(&direction)
+}
+
+fn best(payloads: Vec<Payload>, role: Role, usable: &[Codec]) -> Option<Payload> {
+    let mut fitting: Vec<_> = payloads
+        .into_iter()
+        .filter_map(|payload| Some((rank(&payload, role, usable)?, payload)))
+        .collect();
+    // Stable: among equals the peer's own order decides.
+    fitting.sort_by_key(|(rank, _)| *rank);
+    fitting.into_iter().next().map(|(_, payload)| payload)
+}
+
+/// How well a payload suits, 0 is best; none if it does not.
+fn rank(payload: &Payload, role: Role, usable: &[Codec]) -> Option<u8> {
+    if !usable.contains(&payload.codec) {
+        return None;
+    }
+    let is_fragmented = payload.packetization_mode == Some(1);
+    match (payload.codec, role) {
+        (Codec::Vp8, _) => Some(9),
+        // What we send is cut into fragments, which only mode 1 allows.
+        (Codec::H264, Role::Reader) if !is_fragmented => None,
+        (Codec::H264, Role::Reader) => {
+            Some(match payload.profile_level_id.map(|id| (id >> 16, id >> 8 & 0x40)) {
+                Some((0x42, 0x40)) => 0,
+                Some((0x42, _)) => 1,
+                Some((0x4d, _)) => 2,
+                _ => 3,
+            })
+        }
+        (Codec::H264, Role::Publisher) => Some(if is_fragmented { 0 } else { 1 }),
+    }
+}
+
+fn reduce(
+    offer: &Offer,
+    section: &Section,
+    choice: &Choice,
+    role: Role,
+) -> Result<String, OfferError> {
+    let (mid, payload) = (choice.mid, &choice.payload);
+    let mut sdp =
+        format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {mid}\r\n");
+    let formats = payload.retransmission.map_or(String::new(), |pt| format!(" {pt}"));
+    let number = payload.number;
+    // Writing to a String cannot fail.
+    let _ = write!(
+        sdp,
+        "m=video 9 UDP/TLS/RTP/SAVPF {number}{formats}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\n"
+    );
+    for name in TRANSPORT {
+        match offer.attribute(section, name) {
+            Some(value) => drop(write!(sdp, "a={name}:{value}\r\n")),
+            None if name == "setup" => sdp.push_str("a=setup:actpass\r\n"),
+            None => return Err(invalid(format!("its video section lacks a={name}"))),
+        }
+    }
+    let [direction, _] = role.offered();
+    let _ = write!(sdp, "a={direction}\r\na=rtcp-mux\r\n");
+    let _ = write!(sdp, "a=rtpmap:{number} {}/90000\r\n", payload.codec.name());
+    sdp.push_str(&format_parameters(payload));
+    if let Some(retransmission) = payload.retransmission {
+        let _ = write!(
+            sdp,
+            "a=rtpmap:{retransmission} rtx/90000\r\na=fmtp:{retransmission} apt={number}\r\n"
+        );
+    }
+    for line in section.lines.iter().filter(|line| is_kept(line, payload)) {
+        let _ = write!(sdp, "{line}\r\n");
+    }
+    Ok(sdp)
+}
+
+fn format_parameters(payload: &Payload) -> String {
+    let mut parameters = Vec::new();
+    if payload.codec == Codec::H264 {
+        let mode =
+            payload.packetization_mode.map(|mode| format!("packetization-mode={}", mode.min(1)));
+        let profile = payload.profile_level_id.map(|id| format!("profile-level-id={id:06x}"));
+        parameters.extend(mode.into_iter().chain(profile));
+    }
+    if parameters.is_empty() {
+        return String::new();
+    }
+    format!("a=fmtp:{} level-asymmetry-allowed=1;{}\r\n", payload.number, parameters.join(";"))
+}
+
+/// Lines passed on as they are: feedback for the payload, header extensions, sources.
+fn is_kept(line: &str, payload: &Payload) -> bool {
+    if let Some(feedback) = line.strip_prefix("a=rtcp-fb:") {
+        let of = feedback.split(' ').next().unwrap_or_default();
+        return of == "*" || of.parse() == Ok(payload.number);
+    }
+    ["a=extmap:", "a=ssrc:", "a=ssrc-group:"].iter().any(|kept| line.starts_with(kept))
+}

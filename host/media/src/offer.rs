@@ -1,0 +1,197 @@
+//! Reads as much of an SDP offer as it takes to choose one video section and one payload of it.
+//!
+//! Offers come from anyone. Only what is known here reaches the WebRTC library, as a small offer written anew.
+
+use crate::codecs::Codec;
+use host_ports::OfferError;
+
+/// Far more than any client sends.
+const MAX_LINES: usize = 2000;
+const MAX_LINE: usize = 2048;
+const MAX_SECTIONS: usize = 16;
+/// What RTP's MID extension is given room for.
+const MAX_MID: usize = 16;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Offer<'a> {
+    pub session: Vec<&'a str>,
+    pub sections: Vec<Section<'a>>,
+}
+
+/// An m-line and what follows it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Section<'a> {
+    pub kind: &'a str,
+    pub protocol: &'a str,
+    pub formats: Vec<&'a str>,
+    pub is_rejected: bool,
+    pub lines: Vec<&'a str>,
+}
+
+/// A payload type of a codec we know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Payload {
+    pub codec: Codec,
+    pub number: u8,
+    /// The payload type of its retransmissions.
+    pub retransmission: Option<u8>,
+    pub packetization_mode: Option<u8>,
+    pub profile_level_id: Option<u32>,
+}
+
+pub(crate) fn invalid(reason: impl Into<String>) -> OfferError {
+    OfferError::Invalid { reason: reason.into() }
+}
+
+impl<'a> Offer<'a> {
+    pub fn parse(text: &'a str) -> Result<Self, OfferError> {
+        if let Some(unprintable) =
+            text.chars().find(|c| c.is_control() && !matches!(c, '\r' | '\n' | '\t'))
+        {
+            return Err(invalid(format!("it contains the control character {unprintable:?}")));
+        }
+        // A lone carriage return ends a line as well: nothing of the offer may hide behind one.
+        let lines: Vec<_> =
+            text.split(['\r', '\n']).map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        if lines.first() != Some(&"v=0") {
+            return Err(invalid("SDP starts with the line v=0"));
+        }
+        if lines.len() > MAX_LINES {
+            return Err(invalid(format!("it has more than {MAX_LINES} lines")));
+        }
+        if let Some(line) = lines.iter().find(|line| line.len() > MAX_LINE) {
+            let start: String = line.chars().take(20).collect();
+            return Err(invalid(format!("the line `{start}...` has more than {MAX_LINE} bytes")));
+        }
+        Self::split(&lines)
+    }
+
+    fn split(lines: &[&'a str]) -> Result<Self, OfferError> {
+        let mut offer = Self { session: Vec::new(), sections: Vec::new() };
+        for line in lines {
+            match (line.strip_prefix("m="), offer.sections.last_mut()) {
+                (Some(description), _) => offer.sections.push(Section::parse(description)?),
+                (None, Some(section)) => section.lines.push(line),
+                (None, None) => offer.session.push(line),
+            }
+            if offer.sections.len() > MAX_SECTIONS {
+                return Err(invalid(format!("it has more than {MAX_SECTIONS} m-lines")));
+            }
+        }
+        Ok(offer)
+    }
+
+    /// The `mid`s that share the first one's transport; none if the offer has no such group.
+    pub fn bundle(&self) -> Option<Vec<&'a str>> {
+        let group = self.session.iter().find_map(|line| line.strip_prefix("a=group:BUNDLE"))?;
+        Some(group.split_ascii_whitespace().collect())
+    }
+
+    /// The value of an attribute that may stand in the section or before all sections.
+    pub fn attribute(&self, section: &Section<'a>, name: &str) -> Option<&'a str> {
+        section.attribute(name).or_else(|| attributes(&self.session, name).next())
+    }
+}
+
+impl<'a> Section<'a> {
+    fn parse(description: &'a str) -> Result<Self, OfferError> {
+        let mut words = description.split_ascii_whitespace();
+        let (Some(kind), Some(port), Some(protocol)) = (words.next(), words.next(), words.next())
+        else {
+            let start: String = description.chars().take(40).collect();
+            return Err(invalid(format!("the line `m={start}` lacks kind, port or protocol")));
+        };
+        let is_rejected = port == "0";
+        Ok(Self { kind, protocol, formats: words.collect(), is_rejected, lines: Vec::new() })
+    }
+
+    pub fn attribute(&self, name: &str) -> Option<&'a str> {
+        attributes(&self.lines, name).next()
+    }
+
+    /// The section's name; it must fit the packets that carry it.
+    pub fn mid(&self) -> Result<Option<&'a str>, OfferError> {
+        let Some(mid) = self.attribute("mid") else { return Ok(None) };
+        let is_token = mid.bytes().all(|byte| byte.is_ascii_graphic());
+        if mid.is_empty() || mid.len() > MAX_MID || !is_token {
+            return Err(invalid(format!(
+                "a=mid must be 1 to {MAX_MID} printable ASCII characters"
+            )));
+        }
+        Ok(Some(mid))
+    }
+
+    /// Payloads of codecs that we know, in the offer's order.
+    pub fn payloads(&self) -> Vec<Payload> {
+        self.formats
+            .iter()
+            .filter_map(|format| self.payload(format.parse().ok().filter(|pt| *pt < 128)?))
+            .collect()
+    }
+
+    fn payload(&self, number: u8) -> Option<Payload> {
+        let codec = match self.codec_name(number)?.to_ascii_uppercase().as_str() {
+            "H264" => Codec::H264,
+            "VP8" => Codec::Vp8,
+            _ => return None,
+        };
+        let parameter =
+            |name| self.parameters(number).find_map(|(key, value)| (key == name).then_some(value));
+        Some(Payload {
+            codec,
+            number,
+            retransmission: self.retransmission(number),
+            packetization_mode: parameter("packetization-mode").and_then(|mode| mode.parse().ok()),
+            profile_level_id: parameter("profile-level-id")
+                .and_then(|id| u32::from_str_radix(id, 16).ok()),
+        })
+    }
+
+    /// Names of all video codecs, for the error that none is usable.
+    pub fn codec_names(&self) -> Vec<&'a str> {
+        let mut names: Vec<_> = self
+            .formats
+            .iter()
+            .filter_map(|format| self.codec_name(format.parse().ok()?))
+            .collect();
+        names.retain(|name| !["rtx", "red", "ulpfec", "flexfec-03"].contains(name));
+        names.dedup();
+        names
+    }
+
+    fn codec_name(&self, number: u8) -> Option<&'a str> {
+        let maps = attributes(&self.lines, "rtpmap").filter_map(|map| map.split_once(' '));
+        let mut named = maps.filter(|(format, _)| format.parse() == Ok(number));
+        named.next().and_then(|(_, encoding)| encoding.split('/').next())
+    }
+
+    fn parameters(&self, number: u8) -> impl Iterator<Item = (&'a str, &'a str)> {
+        attributes(&self.lines, "fmtp")
+            .filter_map(|parameters| parameters.split_once(' '))
+            .filter(move |(format, _)| format.parse() == Ok(number))
+            .flat_map(|(_, list)| list.split(';'))
+            .filter_map(|parameter| parameter.trim().split_once('='))
+    }
+
+    fn retransmission(&self, of: u8) -> Option<u8> {
+        let numbers = self
+            .formats
+            .iter()
+            .filter_map(|format| format.parse::<u8>().ok().filter(|pt| *pt < 128));
+        let mut matching = numbers.filter(|number| {
+            let is_retransmission =
+                self.codec_name(*number).is_some_and(|name| name.eq_ignore_ascii_case("rtx"));
+            is_retransmission
+                && self
+                    .parameters(*number)
+                    .any(|(key, value)| key == "apt" && value.parse() == Ok(of))
+        });
+        matching.next()
+    }
+}
+
+fn attributes<'a>(lines: &[&'a str], name: &str) -> impl Iterator<Item = &'a str> {
+    lines
+        .iter()
+        .filter_map(move |line| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'))
+}

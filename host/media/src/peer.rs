@@ -1,0 +1,188 @@
+//! One peer connection: a publisher whose frames are decoded, or a reader who is sent what is encoded.
+
+use crate::access_unit::{is_key_frame, is_oversized};
+use crate::codecs::Codec;
+use crate::decoder::{AccessUnit, Decoder};
+use crate::encoder::EncodedUnit;
+use crate::negotiate::Role;
+use crate::path::PathState;
+use host_ports::SessionId;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use str0m::media::{KeyframeRequestKind, MediaData, MediaTime, Mid, Pt};
+use str0m::net::Transmit;
+use str0m::{Event, IceConnectionState, Input, Output, Rtc};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// How often a publisher is asked for a key frame until it sends one.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+
+/// Every peer is looked at once in this time.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+pub(crate) struct Peer {
+    pub session: SessionId,
+    pub path: Arc<PathState>,
+    pub role: Role,
+    pub codec: Codec,
+    pub rtc: Rtc,
+    pub mid: Mid,
+    pub pt: Pt,
+    /// Its place among all sessions of the server.
+    pub ticket: Option<OwnedSemaphorePermit>,
+    /// When it wants to be looked at again.
+    pub wake_at: Instant,
+    pub connect_by: Instant,
+    pub is_connected: bool,
+    /// Remote addresses that its packets came from.
+    pub addresses: usize,
+    pub receiving: Receiving,
+    /// A reader that cannot go on, or a publisher's decoder that cannot.
+    pub needs_key_frame: bool,
+}
+
+/// A publisher's half of the state.
+#[derive(Default)]
+pub(crate) struct Receiving {
+    decoder: Option<Decoder>,
+    asked_at: Option<Instant>,
+    next_packet: Option<u64>,
+}
+
+/// How a peer stands after it was given something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Going,
+    /// It has just been connected.
+    Connected,
+    Ended(String),
+}
+
+impl Peer {
+    /// Does all that is due now. Must be called after everything that changes the connection.
+    pub fn advance(&mut self, now: Instant, mut transmit: impl FnMut(Transmit)) -> Progress {
+        let was_connected = self.is_connected;
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
+                    self.wake_at = at.min(now + HEARTBEAT);
+                    break;
+                }
+                Ok(Output::Transmit(packet)) => transmit(packet),
+                Ok(Output::Event(event)) => {
+                    if let Some(reason) = self.on(event, now) {
+                        return Progress::Ended(reason);
+                    }
+                }
+                Err(error) => return Progress::Ended(error.to_string()),
+            }
+        }
+        match (was_connected, self.is_connected) {
+            _ if !self.rtc.is_alive() => {
+                Progress::Ended("the peer closed the connection".to_owned())
+            }
+            (false, false) if now >= self.connect_by => {
+                Progress::Ended("it did not connect in time".to_owned())
+            }
+            (false, true) => Progress::Connected,
+            _ => Progress::Going,
+        }
+    }
+
+    pub fn input(&mut self, input: Input) -> Result<(), String> {
+        self.rtc.handle_input(input).map_err(|error| error.to_string())
+    }
+
+    /// Starts what a connected peer needs: a publisher's decoder, a reader's first key frame.
+    pub fn begin(&mut self) -> std::io::Result<()> {
+        self.needs_key_frame = true;
+        match self.role {
+            Role::Reader => self.path.egress.want_key_frame(self.codec),
+            Role::Publisher => {
+                let elements = self.path.egress.codecs.decoders_of(self.codec);
+                let (ingress, counters) =
+                    (self.path.ingress.clone(), self.path.ingress_counters.clone());
+                self.receiving.decoder = Some(Decoder::start(elements, ingress, counters)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends an encoded frame to a reader.
+    pub fn send(&mut self, unit: &EncodedUnit) {
+        if !self.is_connected || self.role != Role::Reader || self.codec != unit.codec {
+            return;
+        }
+        if self.needs_key_frame && !unit.is_key_frame {
+            return self.path.egress.want_key_frame(self.codec);
+        }
+        let Some(writer) = self.rtc.writer(self.mid) else { return };
+        // The browser shows frames as they come instead of collecting them against jitter.
+        let now = MediaTime::from_90khz(0);
+        let time = MediaTime::from_90khz(unit.rtp_time);
+        let written =
+            writer.playout_delay(now, now).write(self.pt, unit.shown_at, time, unit.data.clone());
+        match written {
+            Ok(()) => {
+                self.needs_key_frame = false;
+                self.path.egress.counters.bytes_sent.add(unit.data.len() as u64);
+            }
+            Err(error) => tracing::debug!(error = %error, "frame not sent"),
+        }
+    }
+
+    fn on(&mut self, event: Event, now: Instant) -> Option<String> {
+        match event {
+            Event::Connected => self.is_connected = true,
+            Event::KeyframeRequest(_) => self.path.egress.want_key_frame(self.codec),
+            Event::MediaData(data) if self.role == Role::Publisher => self.receive(data, now),
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                return Some("the peer is not heard of any more".to_owned());
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn receive(&mut self, data: MediaData, now: Instant) {
+        self.count(&data);
+        let counters = self.path.ingress_counters.clone();
+        let Some(decoder) = &self.receiving.decoder else { return };
+        self.needs_key_frame |= !data.contiguous || decoder.takes_key_frame_only();
+        let starts_over =
+            is_key_frame(self.codec, &data.data) && !is_oversized(self.codec, &data.data);
+        if self.needs_key_frame && !starts_over {
+            counters.frames_dropped.add(1);
+            return self.ask_for_key_frame(now);
+        }
+        self.needs_key_frame = !decoder.push(AccessUnit { data: data.data, received_at: now });
+        if self.needs_key_frame {
+            counters.frames_dropped.add(1);
+            self.ask_for_key_frame(now);
+        }
+    }
+
+    fn count(&mut self, data: &MediaData) {
+        let counters = &self.path.ingress_counters;
+        let (first, last) = (**data.seq_range.start(), **data.seq_range.end());
+        let missing = self.receiving.next_packet.map_or(0, |next| first.saturating_sub(next));
+        self.receiving.next_packet = Some(last + 1);
+        counters.bytes_received.add(data.data.len() as u64);
+        counters.packets_received.add((last + 1).saturating_sub(first));
+        counters.packets_lost.add(missing);
+    }
+
+    fn ask_for_key_frame(&mut self, now: Instant) {
+        if self.receiving.asked_at.is_some_and(|asked_at| now < asked_at + ASK_AGAIN) {
+            return;
+        }
+        self.receiving.asked_at = Some(now);
+        let asked = self
+            .rtc
+            .writer(self.mid)
+            .map(|mut writer| writer.request_keyframe(None, KeyframeRequestKind::Pli));
+        if let Some(Err(error)) = asked {
+            tracing::debug!(error = %error, "key frame not asked for");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Starts the media server, opens paths on it, and negotiates their sessions.
+
+use crate::answer;
+use crate::codecs::{Codec, Codecs};
+use crate::config::{MediaConfig, MediaStartError};
+use crate::egress::{Egress, EgressState};
+use crate::encoder::EncodedUnit;
+use crate::hub::{Command, Hub, HubHandle, Inbox};
+use crate::negotiate::{Choice, Role, choose};
+use crate::net::Net;
+use crate::offer::{Offer, invalid};
+use crate::path::{Path, PathState};
+use crate::peer::{Peer, Receiving};
+use crate::sockets::{Announced, bind};
+use crate::tcp;
+use gstreamer as gst;
+use host_ports::{IngressSink, MediaPath, MediaServer, OfferError, SessionId};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use str0m::change::SdpOffer;
+use str0m::config::{CryptoProvider, DtlsCert};
+use str0m::format::FormatParams;
+use str0m::media::{Frequency, Mid};
+use str0m::rtp::{Extension, ExtensionMap};
+use str0m::{Rtc, RtcConfig};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// Commands that may wait; a full channel refuses new sessions.
+const COMMANDS: usize = 64;
+
+/// Encoded frames of all paths that may wait for the hub; a full channel drops them and forces key frames.
+const UNITS: usize = 64;
+
+/// Packets of all TCP connections that may wait for the hub; a full channel makes their senders wait.
+const TCP_EVENTS: usize = 256;
+
+/// How long a lost packet is waited for before its frame is given up.
+const REORDERING: Duration = Duration::from_millis(100);
+
+/// More packets than any key frame has: with less, a large one would be given up half received.
+const REORDERING_PACKETS: usize = 2000;
+
+/// The embedded media server. Runs until it is stopped, or it and all its paths are dropped.
+pub struct Media {
+    hub: HubHandle,
+    context: Arc<Context>,
+    next_path: AtomicU64,
+}
+
+/// What sessions are made from.
+pub(crate) struct Context {
+    pub config: MediaConfig,
+    codecs: Arc<Codecs>,
+    crypto: Arc<CryptoProvider>,
+    certificate: DtlsCert,
+    announced: Announced,
+    units: mpsc::Sender<EncodedUnit>,
+}
+
+impl Media {
+    /// Binds the media port and starts the task that serves it. Must be called inside a tokio runtime.
+    pub fn start(config: MediaConfig) -> Result<Arc<Self>, MediaStartError> {
+        let runtime = Handle::try_current().map_err(|_| MediaStartError::NoRuntime)?;
+        gst::init().map_err(MediaStartError::GStreamer)?;
+        let codecs = Arc::new(Codecs::probe()?);
+        let crypto = Arc::new(str0m::crypto::from_feature_flags());
+        let certificate =
+            crypto.dtls_provider.generate_certificate().ok_or(MediaStartError::Certificate)?;
+        let sockets = bind(&config)?;
+
+        let (commands, command_inbox) = mpsc::channel(COMMANDS);
+        let (units, unit_inbox) = mpsc::channel(UNITS);
+        let (tcp_events, tcp_inbox) = mpsc::channel(TCP_EVENTS);
+        for listener in sockets.tcp {
+            runtime.spawn(tcp::listen(listener, tcp_events.clone()));
+        }
+        let net = Net::new(sockets.udp, config.max_sessions * 2, config.connect_timeout);
+        let inbox = Inbox { commands: command_inbox, units: unit_inbox, tcp: tcp_inbox };
+        runtime.spawn(Hub::new(net).run(inbox));
+
+        let hub =
+            HubHandle { commands, runtime, places: Arc::new(Semaphore::new(config.max_sessions)) };
+        let announced = sockets.announced;
+        tracing::info!(port = announced.port, ?codecs, "media server started");
+        let context = Arc::new(Context { config, codecs, crypto, certificate, announced, units });
+        Ok(Arc::new(Self { hub, context, next_path: AtomicU64::new(1) }))
+    }
+
+    /// The UDP and TCP port of all media.
+    pub fn port(&self) -> u16 {
+        self.context.announced.port
+    }
+
+    /// The codec elements found on this machine.
+    pub fn codecs(&self) -> &Codecs {
+        &self.context.codecs
+    }
+
+    /// Ends all sessions and frees the port.
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.hub.commands.send(Command::Stop(done)).await.is_ok() {
+            // An error means that the hub ended by itself.
+            let _ = stopped.await;
+        }
+    }
+}
+
+impl MediaServer for Media {
+    fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
+        let id = self.next_path.fetch_add(1, Ordering::Relaxed);
+        let egress = Egress {
+            path: id,
+            codecs: self.context.codecs.clone(),
+            bitrate_kbps: self.context.config.bitrate_kbps,
+            units: self.context.units.clone(),
+            counters: Arc::default(),
+            state: Mutex::new(EgressState::default()),
+        };
+        let state = Arc::new(PathState::new(id, stream.to_owned(), ingress, egress));
+        Arc::new(Path { state, hub: self.hub.clone(), context: self.context.clone() })
+    }
+}
+
+impl Context {
+    /// Makes a peer connection that suits an offer, and the answer to it.
+    pub fn negotiate(
+        &self,
+        offer: &str,
+        role: Role,
+        path: &Arc<PathState>,
+        session: &SessionId,
+    ) -> Result<(Peer, String), OfferError> {
+        let offer = Offer::parse(offer)?;
+        let choice = choose(&offer, role, &self.usable(role))?;
+        // The library is given only what we wrote ourselves; should it panic all the same, it was the offer's fault.
+        let connected = catch_unwind(AssertUnwindSafe(|| self.connect(&choice, role)));
+        let (rtc, inner) = connected.unwrap_or_else(|_| Err(invalid("it cannot be understood")))?;
+        let candidates = [self.announced.public(), self.announced.local()].concat();
+        let sdp = answer::complete(&offer, &choice, role, &inner, &candidates);
+        let now = Instant::now();
+        let peer = Peer {
+            session: session.clone(),
+            path: path.clone(),
+            role,
+            codec: choice.payload.codec,
+            rtc,
+            mid: Mid::from(choice.mid),
+            pt: choice.payload.number.into(),
+            ticket: None,
+            wake_at: now,
+            connect_by: now + self.config.connect_timeout,
+            is_connected: false,
+            addresses: 0,
+            receiving: Receiving::default(),
+            needs_key_frame: true,
+        };
+        Ok((peer, sdp))
+    }
+
+    /// Codecs for a role, best first.
+    fn usable(&self, role: Role) -> Vec<Codec> {
+        let mut codecs: Vec<_> = match role {
+            Role::Publisher => self.codecs.decoders().map(|(codec, _)| codec).collect(),
+            Role::Reader => self.codecs.encoders().map(|(codec, _)| codec).collect(),
+        };
+        codecs.dedup();
+        codecs
+    }
+
+    fn connect(&self, choice: &Choice<'_>, role: Role) -> Result<(Rtc, String), OfferError> {
+        let refused =
+            |error: &dyn std::fmt::Display| invalid(format!("it cannot be negotiated: {error}"));
+        let offer = SdpOffer::from_sdp_string(&choice.reduced).map_err(|error| refused(&error))?;
+        let mut rtc = self.rtc_config(choice, role).build(Instant::now());
+        for candidate in self.announced.local() {
+            rtc.add_local_candidate(candidate);
+        }
+        let answer =
+            rtc.sdp_api().accept_offer(offer).map_err(|error| refused(&error))?.to_sdp_string();
+        let has_payload = rtc.writer(Mid::from(choice.mid)).is_some_and(|writer| {
+            writer.payload_params().any(|params| *params.pt() == choice.payload.number)
+        });
+        if !has_payload {
+            let codec = choice.payload.codec.name();
+            return Err(invalid(format!("its {codec} parameters cannot be negotiated")));
+        }
+        Ok((rtc, answer))
+    }
+
+    fn rtc_config(&self, choice: &Choice<'_>, role: Role) -> RtcConfig {
+        let mut extensions = ExtensionMap::empty();
+        extensions.set(1, Extension::RtpMid);
+        match role {
+            // Lets the sender estimate what the way to us can carry.
+            Role::Publisher => extensions.set(2, Extension::TransportSequenceNumber),
+            Role::Reader => extensions.set(2, Extension::PlayoutDelay),
+        }
+        let mut config = RtcConfig::new()
+            .set_crypto_provider(self.crypto.clone())
+            .set_dtls_cert(self.certificate.clone())
+            .set_ice_lite(true)
+            .clear_codecs()
+            .set_extension_map(extensions)
+            .set_reordering_size_video(REORDERING_PACKETS)
+            .set_reordering_timeout_video(Some(REORDERING));
+        let payload = &choice.payload;
+        let codec = match payload.codec {
+            Codec::H264 => str0m::format::Codec::H264,
+            Codec::Vp8 => str0m::format::Codec::Vp8,
+        };
+        let resend = payload.retransmission.map(Into::into);
+        let format = match payload.codec {
+            Codec::Vp8 => FormatParams::default(),
+            Codec::H264 => FormatParams {
+                level_asymmetry_allowed: Some(true),
+                packetization_mode: payload.packetization_mode.map(|mode| mode.min(1)),
+                profile_level_id: payload.profile_level_id,
+                ..FormatParams::default()
+            },
+        };
+        let clock = Frequency::NINETY_KHZ;
+        config.codec_config().add_config(payload.number.into(), resend, codec, clock, None, format);
+        config
+    }
+}

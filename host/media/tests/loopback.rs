@@ -1,0 +1,177 @@
+//! Publishers and readers over real sockets: what goes in comes out, whatever joins, leaves or changes on the way.
+
+mod support;
+
+use host_media::{Codec, MediaConfig};
+use host_ports::{FrameSize, IngressEvent, MediaPath, OfferError, SessionId};
+use std::time::{Duration, Instant};
+use support::client::{Client, Link, Publisher};
+use support::video::{Clip, Picture, decode};
+use support::{PATIENCE, Pixels, Server};
+
+const SIZE: FrameSize = FrameSize::new(160, 120);
+
+/// Plays as soon as there is something to show.
+fn play(path: &dyn MediaPath, codecs: &[Codec], link: impl Fn() -> Link) -> Client {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        match Client::play(path, codecs, link()) {
+            Ok(client) => return client,
+            Err(OfferError::NotReady) => assert!(Instant::now() < give_up, "nothing was shown"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn moves(pictures: &[Picture]) -> bool {
+    pictures.windows(2).any(|pair| pair[0].luma != pair[1].luma)
+}
+
+#[test]
+fn a_publishers_picture_moves_on_a_readers_screen() {
+    let server = Server::start();
+    let (path, events) = server.echo(SIZE);
+    let publisher = Publisher::start(&*path, Clip::ball(Codec::H264, 320, 240));
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(IngressEvent::PublisherConnected));
+    let mut reader = play(&*path, &[Codec::Vp8, Codec::H264], Client::udp);
+    let pictures = decode(Codec::H264, &reader.frames(20));
+    assert!(pictures.len() >= 19 && moves(&pictures), "{} pictures", pictures.len());
+    assert_eq!((pictures[0].width, pictures[0].height), (160, 120));
+
+    let (ingress, egress) = (path.ingress_stats(), path.egress_stats());
+    assert!(ingress.is_publishing && ingress.codec == Some("H264"), "{ingress:?}");
+    assert!(ingress.frames_decoded >= 20 && ingress.packets_received >= 20, "{ingress:?}");
+    assert!(ingress.bytes_received > 1000 && ingress.packets_lost == 0, "{ingress:?}");
+    assert_eq!((egress.readers, egress.codecs), (1, vec!["H264"]));
+    assert!(egress.frames_encoded >= 20 && egress.key_frames >= 1 && egress.bytes_sent > 1000);
+
+    assert!(path.hang_up(&publisher.session));
+    publisher.wait_until_closed();
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(IngressEvent::PublisherGone));
+    assert!(!path.ingress_stats().is_publishing);
+    // The output goes on without a publisher.
+    reader.frames(3);
+}
+
+#[test]
+fn a_reader_without_h264_gets_vp8_beside_one_with_it() {
+    let server = Server::start();
+    let (path, _events) = server.echo(SIZE);
+    let _publisher = Publisher::start(&*path, Clip::ball(Codec::Vp8, 201, 151));
+    let mut vp8 = play(&*path, &[Codec::Vp8], Client::udp);
+    let mut h264 = play(&*path, &[Codec::H264], Client::udp);
+    let vp8 = decode(Codec::Vp8, &vp8.frames(15));
+    let h264 = decode(Codec::H264, &h264.frames(15));
+    assert!(moves(&vp8) && moves(&h264));
+    assert_eq!(path.egress_stats().codecs, ["H264", "VP8"]);
+}
+
+#[test]
+fn a_newer_publisher_replaces_the_older_one() {
+    let server = Server::start();
+    let (path, events) = server.echo(SIZE);
+    let first = Publisher::start(&*path, Clip::ball(Codec::H264, 160, 120));
+    let _second = Publisher::start(&*path, Clip::ball(Codec::Vp8, 160, 120));
+    first.wait_until_closed();
+    let connected: Vec<_> = (0..2).map(|_| events.recv_timeout(PATIENCE).unwrap()).collect();
+    assert_eq!(connected, [IngressEvent::PublisherConnected; 2]);
+    assert!(!path.hang_up(&first.session), "its session is gone");
+    play(&*path, &[Codec::H264], Client::udp).frames(3);
+    assert_eq!(path.ingress_stats().codec, Some("VP8"));
+    assert!(events.try_recv().is_err(), "the stream was never without a publisher");
+}
+
+#[test]
+fn a_late_reader_is_shown_the_last_frame() {
+    let server = Server::start();
+    let (path, _events) = server.echo(SIZE);
+    assert!(matches!(
+        Client::play(&*path, &[Codec::H264], Client::udp()),
+        Err(OfferError::NotReady)
+    ));
+    path.show(Pixels::plain(SIZE, 200));
+    for _ in 0..2 {
+        let mut reader = Client::play(&*path, &[Codec::H264], Client::udp()).unwrap();
+        let pictures = decode(Codec::H264, &reader.frames(2));
+        assert!(pictures[0].middle().abs_diff(188) < 12, "{}", pictures[0].middle());
+    }
+}
+
+#[test]
+fn readers_stay_when_the_frames_change_size() {
+    let server = Server::start();
+    let (path, _events) = server.echo(SIZE);
+    path.show(Pixels::plain(FrameSize::new(128, 64), 50));
+    let mut reader = Client::play(&*path, &[Codec::H264], Client::udp()).unwrap();
+    let mut frames = reader.frames(1);
+    path.show(Pixels::plain(FrameSize::new(65, 97), 220));
+    // Frames of the old size may still be on their way, and then come repeats of the new one.
+    let shows_new =
+        |frames: &[_]| decode(Codec::H264, frames).last().is_some_and(|last| last.height == 96);
+    reader.until("the new size arrives", |_, received| {
+        let has_received = !received.is_empty();
+        frames.extend(received);
+        has_received && shows_new(&frames)
+    });
+    let pictures = decode(Codec::H264, &frames);
+    let (first, last) = (&pictures[0], &pictures[pictures.len() - 1]);
+    assert_eq!((first.width, first.height, last.width, last.height), (128, 64, 64, 96));
+    assert!(first.middle() < 80 && last.middle() > 180);
+}
+
+#[test]
+fn a_key_frame_comes_when_a_reader_asks() {
+    let server = Server::start();
+    let (path, _events) = server.echo(SIZE);
+    path.show(Pixels::plain(SIZE, 90));
+    let mut reader = Client::play(&*path, &[Codec::H264], Client::udp()).unwrap();
+    assert!(reader.frames(1)[0].is_keyframe());
+    reader
+        .until("a frame that is none", |_, frames| frames.iter().any(|frame| !frame.is_keyframe()));
+    reader.ask_for_key_frame();
+    reader.until("the key frame", |_, frames| frames.iter().any(|frame| frame.is_keyframe()));
+}
+
+#[test]
+fn a_reader_without_udp_comes_by_tcp() {
+    let server = Server::start();
+    let (path, _events) = server.echo(SIZE);
+    let _publisher = Publisher::start(&*path, Clip::ball(Codec::H264, 160, 120));
+    let mut reader = play(&*path, &[Codec::H264], Client::tcp);
+    let pictures = decode(Codec::H264, &reader.frames(10));
+    assert!(moves(&pictures));
+    assert!(path.hang_up(&reader.session));
+    reader.until("the connection is closed", |client, _| client.is_closed);
+}
+
+#[test]
+fn sessions_are_limited_and_end_when_they_do_not_connect() {
+    let connect_timeout = Duration::from_millis(300);
+    let server = Server::start_with(MediaConfig {
+        max_readers: 1,
+        connect_timeout,
+        ..MediaConfig::default()
+    });
+    let (path, _events) = server.echo(SIZE);
+    path.show(Pixels::plain(SIZE, 90));
+    let idle = Client::play(&*path, &[Codec::Vp8], Client::udp()).unwrap();
+    let full = Client::play(&*path, &[Codec::Vp8], Client::udp()).err();
+    assert_eq!(full, Some(OfferError::TooManyReaders { limit: 1 }));
+    // It never sends anything; another one gets its place.
+    let give_up = Instant::now() + PATIENCE;
+    let mut next = loop {
+        match Client::play(&*path, &[Codec::Vp8], Client::udp()) {
+            Ok(client) => break client,
+            Err(error) => assert!(Instant::now() < give_up, "{error}"),
+        }
+    };
+    assert!(!path.hang_up(&idle.session));
+    assert!(!path.hang_up(&SessionId("unknown".to_owned())));
+    next.frames(1);
+    path.close();
+    next.until("the session ended with its path", |client, _| client.is_closed);
+    assert!(matches!(
+        Client::publish(&*path, Codec::Vp8, Client::udp()),
+        Err(OfferError::Unavailable { .. })
+    ));
+}

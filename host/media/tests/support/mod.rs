@@ -1,0 +1,106 @@
+//! Peers and sinks for the integration tests: a WebRTC client over real sockets and a sink that echoes.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub mod client;
+pub mod video;
+
+use host_media::{Media, MediaConfig};
+use host_ports::{
+    Fit, Frame, FrameSize, FrameSlot, FrameStamp, IngressEvent, IngressSink, MediaPath, MediaServer,
+};
+use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// Long enough for a busy machine; tests end as soon as what they wait for happens.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A media server on free ports, with its own runtime.
+pub struct Server {
+    pub media: Arc<Media>,
+    _runtime: Runtime,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::start_with(MediaConfig::default())
+    }
+
+    pub fn start_with(config: MediaConfig) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let media = runtime
+            .block_on(async { Media::start(MediaConfig { rtc_port: 0, ..config }) })
+            .unwrap();
+        Self { media, _runtime: runtime }
+    }
+
+    /// A path whose publisher is echoed to its readers.
+    pub fn echo(&self, size: FrameSize) -> (Arc<dyn MediaPath>, mpsc::Receiver<IngressEvent>) {
+        let (events, received) = mpsc::channel();
+        let sink = Arc::new(Echo { size, path: OnceLock::new(), last_id: Mutex::new(0), events });
+        let path = self.media.open("echo", sink.clone());
+        let _ = sink.path.set(Arc::downgrade(&path));
+        (path, received)
+    }
+}
+
+struct Echo {
+    size: FrameSize,
+    path: OnceLock<Weak<dyn MediaPath>>,
+    last_id: Mutex<u64>,
+    events: mpsc::Sender<IngressEvent>,
+}
+
+impl IngressSink for Echo {
+    fn lease(&self) -> Option<Box<dyn FrameSlot>> {
+        Some(Box::new(Pixels::black(self.size)))
+    }
+
+    fn fit(&self) -> Fit {
+        Fit::Crop
+    }
+
+    fn put(&self, frame: Frame) {
+        let mut last_id = self.last_id.lock().unwrap();
+        assert!(frame.stamp.id > *last_id && frame.stamp.captured_at <= Instant::now());
+        *last_id = frame.stamp.id;
+        if let Some(path) = self.path.get().and_then(Weak::upgrade) {
+            path.show(frame);
+        }
+    }
+
+    fn on(&self, event: IngressEvent) {
+        let _ = self.events.send(event);
+    }
+}
+
+/// Frame memory of a test's own.
+pub struct Pixels(FrameSize, Vec<u8>);
+
+impl Pixels {
+    pub fn black(size: FrameSize) -> Self {
+        Self(size, vec![0; size.bytes()])
+    }
+
+    /// A frame of one brightness.
+    pub fn plain(size: FrameSize, brightness: u8) -> Frame {
+        let stamp = FrameStamp { id: 1, captured_at: Instant::now() };
+        Frame::new(stamp, Box::new(Self(size, vec![brightness; size.bytes()])))
+    }
+}
+
+impl FrameSlot for Pixels {
+    fn size(&self) -> FrameSize {
+        self.0
+    }
+    fn pixels(&self) -> &[u8] {
+        &self.1
+    }
+    fn pixels_mut(&mut self) -> &mut [u8] {
+        &mut self.1
+    }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
