@@ -82,9 +82,10 @@ impl Desk {
         };
         let checked = schema.patch(&current.params, patch).map_err(refused)?;
         let mut changes = schema.changes(&current.params, &checked.params);
-        if changes.is_empty() && is_same_claim {
-            let request_warnings = checked.warnings;
-            return Ok((Agreement { request_warnings, ..current.clone() }, changes));
+        if changes.hot.is_empty() && changes.reload.is_empty() && is_same_claim {
+            // Nothing that the plugin knows of has changed.
+            let Checked { params, warnings: request_warnings } = checked;
+            return Ok((Agreement { params, request_warnings, ..current.clone() }, changes));
         }
         if claim.id != current.claim.id {
             changes.escalate(&["model_id".to_owned()]);

@@ -137,7 +137,7 @@ impl Pipe {
             }
             // Another order waits: nobody asks about this load any more.
             Ok(()) => debug!("loaded in vain"),
-            Err(PipelineError::Cancelled) if self.inbox.has_order() => debug!("load cancelled"),
+            Err(error) if self.inbox.has_order() => debug!(%error, "load given up"),
             Err(error) => self.report_load_error(order.load, error),
         }
     }

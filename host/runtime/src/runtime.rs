@@ -6,6 +6,7 @@ use crate::identity::Identity;
 use crate::session::{self, Handle, Parts, Request};
 use crate::{ChangeError, Fallback, MediaError, NewStream, StreamChange, StreamStatus, StreamView};
 use host_ports::{Answer, MediaServer, PipelineCatalog, SessionId, StateStore, StoredStream};
+use host_stream::Backoff;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
@@ -35,6 +36,12 @@ impl Default for Settings {
             restart_backoff_max: Duration::from_secs(30),
             stop_deadline: Duration::from_secs(10),
         }
+    }
+}
+
+impl Settings {
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff { first: self.restart_backoff_first, max: self.restart_backoff_max }
     }
 }
 

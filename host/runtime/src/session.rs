@@ -12,7 +12,7 @@ use crate::ingress::Presence;
 use crate::secret::Secret;
 use crate::{ChangeError, StreamChange, StreamView};
 use host_ports::StoredStream;
-use host_stream::{Changes, Effect, Event, Lifecycle, LoadId};
+use host_stream::{Changes, Effect, Event, Lifecycle, LoadId, Phase};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -56,7 +56,7 @@ struct Inputs {
 
 /// A change that is being agreed on.
 struct Pending {
-    agreed: JoinHandle<Result<Agreed, ChangeError>>,
+    agreed: JoinHandle<Result<Box<Agreed>, ChangeError>>,
     reply: oneshot::Sender<Result<StreamView, ChangeError>>,
 }
 
@@ -71,14 +71,14 @@ enum Input {
     Event(Event),
     Presence(Presence),
     Request(Request),
-    Agreed(Result<Agreed, ChangeError>),
+    Agreed(Result<Box<Agreed>, ChangeError>),
 }
 
 impl Session {
     async fn run(mut self, first: Vec<Effect>, mut inputs: Inputs) {
         info!(plugin = %self.agreement.claim.id.plugin, "stream created");
         self.perform(first);
-        while !matches!(self.lifecycle.phase(), host_stream::Phase::Stopping) {
+        while self.lifecycle.phase() != Phase::Stopping {
             match self.next(&mut inputs).await {
                 Input::Event(event) => self.on(event),
                 Input::Presence(presence) => self.see(presence),
@@ -135,16 +135,18 @@ impl Session {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::ShowPipeline => self.wiring.screen.select_pipeline(),
-                Effect::ShowFallback => self.wiring.screen.select_fallback(),
-                Effect::CancelLoad => self.wiring.canceller.cancel(),
-                Effect::Load(load) => self.wiring.inbox.order(Order::Load(self.load_order(load))),
+                Effect::ShowPipeline => self.wiring.shared.screen.select_pipeline(),
+                Effect::ShowFallback => self.wiring.shared.screen.select_fallback(),
+                Effect::CancelLoad => self.wiring.shared.canceller.cancel(),
+                Effect::Load(load) => {
+                    self.wiring.shared.inbox.order(Order::Load(self.load_order(load)))
+                }
                 Effect::Restart(load) => {
-                    self.wiring.health.note_restart();
-                    self.wiring.inbox.order(Order::Restart(self.load_order(load)));
+                    self.wiring.shared.health.note_restart();
+                    self.wiring.shared.inbox.order(Order::Restart(self.load_order(load)));
                 }
                 Effect::ApplyParams => {
-                    self.wiring.inbox.put_params(Secret::new(self.agreement.for_plugin()));
+                    self.wiring.shared.inbox.put_params(Secret::new(self.agreement.for_plugin()));
                 }
                 Effect::Stop => self.wiring.stop(),
             }
@@ -170,10 +172,10 @@ impl Session {
         self.pending = Some(Pending { agreed, reply });
     }
 
-    fn finish(&mut self, agreed: Result<Agreed, ChangeError>) {
+    fn finish(&mut self, agreed: Result<Box<Agreed>, ChangeError>) {
         let Some(pending) = self.pending.take() else { return };
         let answer = agreed.map(|agreed| {
-            self.apply(agreed);
+            self.apply(*agreed);
             self.told.borrow().view.clone()
         });
         // Who asked may have gone; the change holds all the same.
@@ -184,10 +186,10 @@ impl Session {
         let Agreed { record, agreement, changes } = agreed;
         self.record = record;
         self.agreement = agreement;
-        self.wiring.screen.set_fallback(self.agreement.fallback());
-        self.wiring.ingress.set_fit(self.agreement.fit());
+        self.wiring.shared.screen.set_fallback(self.agreement.fallback());
+        self.wiring.shared.ingress.set_fit(self.agreement.fit());
         if !changes.is_empty() {
-            self.wiring.health.note_params_update();
+            self.wiring.shared.health.note_params_update();
         }
         let needs_reload = !changes.reload.is_empty();
         if needs_reload || !changes.hot.is_empty() {
@@ -202,7 +204,7 @@ async fn agree(
     mut record: StoredStream,
     agreement: Agreement,
     change: StreamChange,
-) -> Result<Agreed, ChangeError> {
+) -> Result<Box<Agreed>, ChangeError> {
     if let Some(requested) = change.pipeline.filter(|requested| *requested != record.pipeline) {
         return Err(ChangeError::PipelineMismatch { requested, actual: record.pipeline });
     }
@@ -220,7 +222,7 @@ async fn agree(
         let record = record.clone();
         desk.with_store(move |store| store.update(expected, record)).await?;
     }
-    Ok(Agreed { record, agreement, changes })
+    Ok(Box::new(Agreed { record, agreement, changes }))
 }
 
 async fn until(deadline: Option<std::time::Instant>) {
@@ -230,7 +232,7 @@ async fn until(deadline: Option<std::time::Instant>) {
     }
 }
 
-async fn outcome(pending: &mut Option<Pending>) -> Result<Agreed, ChangeError> {
+async fn outcome(pending: &mut Option<Pending>) -> Result<Box<Agreed>, ChangeError> {
     match pending {
         Some(pending) => match (&mut pending.agreed).await {
             Ok(agreed) => agreed,

@@ -100,8 +100,7 @@ impl ParamsSchema {
 
     /// Without the host's own params.
     pub fn for_plugin(&self, params: &Map<String, Value>) -> Map<String, Value> {
-        let is_host = |key: &str| self.host_params.iter().any(|each| *each == key);
-        let kept = params.iter().filter(|(key, _)| !is_host(key));
+        let kept = params.iter().filter(|(key, _)| !self.host_params.contains(&key.as_str()));
         kept.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 

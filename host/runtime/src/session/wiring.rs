@@ -6,12 +6,12 @@ use crate::figures::Figures;
 use crate::health::Health;
 use crate::identity::short;
 use crate::inbox::{Inbox, Order};
-use crate::ingress::{self, Ingress};
+use crate::ingress::{self, Ingress, Presence};
 use crate::pipe::{Canceller, Pipe};
 use crate::screen::Screen;
 use crate::{Settings, StreamStatus};
-use host_ports::{MediaPath, MediaServer, StoredStream};
-use host_stream::{Backoff, Lifecycle};
+use host_ports::{MediaPath, MediaServer, PipelineCatalog, StoredStream};
+use host_stream::{Effect, Event, Lifecycle};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -45,15 +45,21 @@ pub struct Handle {
     health: Arc<Health>,
 }
 
-/// The parts that the session acts on.
+/// What the session works with.
 pub struct Wiring {
+    pub shared: Shared,
+    path: Arc<dyn MediaPath>,
+    thread: Thread,
+}
+
+/// What the session shares with the threads that move frames.
+pub struct Shared {
     pub inbox: Arc<Inbox>,
     pub ingress: Arc<Ingress>,
     pub screen: Arc<Screen>,
+    pub figures: Arc<Figures>,
     pub health: Arc<Health>,
     pub canceller: Arc<Canceller>,
-    path: Arc<dyn MediaPath>,
-    thread: Thread,
 }
 
 struct Thread {
@@ -65,57 +71,32 @@ struct Thread {
 /// Starts the thread and the task of a stream; `at_end` runs when both have ended.
 pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Result<Handle> {
     let Parts { settings, desk, media, record, agreement } = parts;
-    let span = info_span!("stream", id = %record.id, pipeline = %record.pipeline);
-    let figures = Arc::new(Figures::default());
-    let health = Arc::new(Health::default());
-    let inbox = Arc::new(Inbox::new(figures.clone()));
-    let screen = Arc::new(Screen::new(agreement.fallback(), agreement.formats.output));
-    let (ingress, presence) = Ingress::new(
-        ingress::Parts {
-            inbox: inbox.clone(),
-            screen: screen.clone(),
-            figures: figures.clone(),
-            stream: span.clone(),
-        },
-        agreement.fit(),
-    );
-    let ingress = Arc::new(ingress);
-    let canceller = Arc::new(Canceller::default());
+    let span = info_span!(parent: None, "stream", id = %record.id, pipeline = %record.pipeline);
+    let (shared, presence) = Shared::new(&agreement, span.clone());
     let (reports_in, reports) = mpsc::channel(MOST_REPORTS);
-    let pipe = Pipe {
-        catalog: desk.catalog.clone(),
-        inbox: inbox.clone(),
-        ingress: ingress.clone(),
-        screen: screen.clone(),
-        figures: figures.clone(),
-        health: health.clone(),
-        canceller: canceller.clone(),
-        reports: reports_in,
-    };
+    let pipe = shared.pipe(desk.catalog.clone(), reports_in);
     let thread = start_thread(&record.id, pipe, span.clone())?;
-    let path = media.open(&record.id, ingress.clone());
-    screen.connect(Arc::downgrade(&path));
+    let path = media.open(&record.id, shared.ingress.clone());
+    shared.screen.connect(Arc::downgrade(&path));
 
-    let backoff =
-        Backoff { first: settings.restart_backoff_first, max: settings.restart_backoff_max };
-    let (lifecycle, first) = Lifecycle::start(backoff);
+    let (lifecycle, first) = Lifecycle::start(settings.backoff());
     let (told_in, told) = watch::channel(tell(&record, &agreement, &lifecycle));
     let (requests_in, requests) = mpsc::channel(MOST_REQUESTS);
     let (stop_in, stop) = watch::channel(false);
+    let handle = Handle {
+        told,
+        requests: requests_in,
+        path: path.clone(),
+        stop: stop_in,
+        figures: shared.figures.clone(),
+        health: shared.health.clone(),
+    };
     let session = Session {
         record,
         agreement,
         lifecycle,
         desk,
-        wiring: Wiring {
-            inbox,
-            ingress,
-            screen,
-            health: health.clone(),
-            canceller,
-            path: path.clone(),
-            thread,
-        },
+        wiring: Wiring { shared, path, thread },
         told: told_in,
         pending: None,
         beginnings: 0,
@@ -123,15 +104,10 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
     };
     let inputs = Inputs { requests, reports, presence, stop };
     tokio::spawn(run(session, first, inputs, at_end).instrument(span));
-    Ok(Handle { told, requests: requests_in, path, stop: stop_in, figures, health })
+    Ok(handle)
 }
 
-async fn run(
-    session: Session,
-    first: Vec<host_stream::Effect>,
-    inputs: Inputs,
-    at_end: impl FnOnce(),
-) {
+async fn run(session: Session, first: Vec<Effect>, inputs: Inputs, at_end: impl FnOnce()) {
     // Kept until the end: its closing says that all is over.
     let told = session.told.clone();
     session.run(first, inputs).await;
@@ -150,21 +126,57 @@ fn start_thread(id: &str, pipe: Pipe, span: Span) -> io::Result<Thread> {
     Ok(Thread { handle, ended })
 }
 
+impl Shared {
+    fn new(agreement: &Agreement, stream: Span) -> (Self, watch::Receiver<Presence>) {
+        let figures = Arc::new(Figures::default());
+        let inbox = Arc::new(Inbox::new(figures.clone()));
+        let screen = Arc::new(Screen::new(agreement.fallback(), agreement.formats.output));
+        let parts = ingress::Parts {
+            inbox: inbox.clone(),
+            screen: screen.clone(),
+            figures: figures.clone(),
+            stream,
+        };
+        let (ingress, presence) = Ingress::new(parts, agreement.fit());
+        let shared = Self {
+            inbox,
+            ingress: Arc::new(ingress),
+            screen,
+            figures,
+            health: Arc::default(),
+            canceller: Arc::default(),
+        };
+        (shared, presence)
+    }
+
+    fn pipe(&self, catalog: Arc<dyn PipelineCatalog>, reports: mpsc::Sender<Event>) -> Pipe {
+        Pipe {
+            catalog,
+            inbox: self.inbox.clone(),
+            ingress: self.ingress.clone(),
+            screen: self.screen.clone(),
+            figures: self.figures.clone(),
+            health: self.health.clone(),
+            canceller: self.canceller.clone(),
+            reports,
+        }
+    }
+}
+
 impl Wiring {
     /// Ends ingress at once and tells the pipeline's thread to end.
     pub fn stop(&self) {
-        self.ingress.close();
-        self.inbox.order(Order::Stop);
-        self.canceller.cancel();
+        self.shared.ingress.close();
+        self.shared.inbox.order(Order::Stop);
+        self.shared.canceller.cancel();
     }
 
     /// Waits for the pipeline's thread, but no longer than `deadline`, then ends egress.
     pub async fn tear_down(self, deadline: Duration) {
         let Thread { handle, mut ended } = self.thread;
-        let canceller = self.canceller;
         let wait = async {
             while tokio::time::timeout(CANCEL_AGAIN, &mut ended).await.is_err() {
-                canceller.cancel();
+                self.shared.canceller.cancel();
             }
         };
         match tokio::time::timeout(deadline, wait).await {

@@ -16,7 +16,7 @@ async fn create_answers_before_anything_is_loaded() {
     });
     assert_eq!(Value::Object(view.params.clone()), expected);
     assert_eq!(world.runtime.get(&view.id), Some(view.clone()));
-    assert_eq!(world.runtime.list(), [view.clone()]);
+    assert_eq!(world.runtime.list(), std::slice::from_ref(&view));
     assert_eq!(world.store.get(&view.id).unwrap().unwrap().params, view.params);
     world.runtime.delete(&view.id).await.unwrap();
 }

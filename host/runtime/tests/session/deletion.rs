@@ -26,8 +26,7 @@ async fn deleting_cancels_a_load() {
     let world = World::new();
     world.catalog.script("fake").load(Load::Never);
     let stream = world.create(json!({})).await;
-    stream.script.logged("load", 1).await;
-    assert_eq!(stream.status().loading.unwrap().what, "weights");
+    stream.wait_for(|status| status.loading.as_ref().is_some_and(|it| it.what == "weights")).await;
     world.runtime.delete(&stream.id).await.unwrap();
     assert_eq!(stream.script.log()[3..], ["cancelled", "drop"]);
 }

@@ -16,6 +16,7 @@ async fn running(params: serde_json::Value) -> (World, Stream) {
 #[tokio::test]
 async fn a_slow_pipeline_gets_the_newest_frame_and_its_output_never_grows_old() {
     const INTERVAL: Duration = Duration::from_millis(33);
+    const CALL: Duration = Duration::from_millis(100);
     let (_world, stream) = running(json!({})).await;
     stream.script.hold();
     let start = Instant::now();
@@ -29,10 +30,13 @@ async fn a_slow_pipeline_gets_the_newest_frame_and_its_output_never_grows_old() 
         stream.script.release(1);
         stream.script.logged("process", call as usize + 1).await;
     }
-    let processed: Vec<_> = stream.path.shown().iter().map(|shown| shown.id).collect();
-    let newest: Vec<u64> = (0..10).map(|call| 1 + 3 * call).collect();
+    let processed: Vec<_> = stream.path.shown().iter().map(|shown| shown.id as u32).collect();
+    let newest: Vec<_> = (0..10).map(|call| 1 + 3 * call).collect();
     assert_eq!(processed, newest);
-    // Each began within an interval of its capture: its output is older by no more than that and one call.
+    for (call, frame) in (1..).zip(processed) {
+        let age = CALL * call - INTERVAL * (frame - 1);
+        assert!(age <= CALL + 2 * INTERVAL, "call {call} ends at the age of {age:?}");
+    }
     let frames = stream.status().frames;
     assert_eq!((frames.received, frames.processed, frames.dropped), (31, 10, 20));
     stream.script.release_all();

@@ -43,7 +43,7 @@ pub fn between(
         }
         let apply = schema.property(name).and_then(|property| property.get("x-apply"));
         let fields = match apply.and_then(Value::as_str) {
-            _ if schema.host_params.iter().any(|each| each == name) => &mut changes.host,
+            _ if schema.host_params.contains(&name.as_str()) => &mut changes.host,
             Some("hot") => &mut changes.hot,
             _ => &mut changes.reload,
         };
