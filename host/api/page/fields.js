@@ -64,7 +64,7 @@ function number(schema, id) {
   const element = make("input", { id, type: hasRange ? "range" : "number" });
   if (low !== undefined) element.min = low;
   if (high !== undefined) element.max = high;
-  element.step = schema.multipleOf ?? (isWhole ? 1 : hasRange ? Math.max((high - low) / 200, 0.001) : "any");
+  element.step = schema.multipleOf ?? (isWhole ? 1 : hasRange ? roundStep(high - low) : "any");
   return {
     element,
     event: "input",
@@ -75,6 +75,11 @@ function number(schema, id) {
     },
     write: (value) => { element.value = value ?? ""; },
   };
+}
+
+/** A power of ten, so that no round value falls between two steps. */
+function roundStep(range) {
+  return Math.max(10 ** Math.floor(Math.log10(range / 200)), 0.01);
 }
 
 function text(schema, id) {

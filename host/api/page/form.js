@@ -6,7 +6,7 @@ import { control, resolve, typeOf } from "./fields.js";
 const ELSEWHERE = new Set(["model_id", "prompt"]);
 
 /** Groups that params fall into by themselves, in the order of the page. */
-const GROUPS = [["reload", "Load the pipeline again"], ["json", "Lists and structures, as JSON"]];
+const GROUPS = [["reload", "What loads the pipeline again"], ["json", "Lists and structures, as JSON"]];
 
 export class Form {
   /** `onChange(name, value)` is called for every edit that makes a value. */
@@ -20,20 +20,20 @@ export class Form {
   show(schema) {
     this.params.clear();
     this.element.replaceChildren();
-    const groups = new Map([["", this.element]]);
-    for (const [name, title] of GROUPS) groups.set(name, makeGroup(title));
+    const groups = new Map();
+    for (const [name, title] of GROUPS) groups.set(name, makeGroup(title, name === "reload"));
     for (const [name, raw] of Object.entries(schema.properties ?? {})) {
       if (ELSEWHERE.has(name)) continue;
       const property = resolve(raw, schema);
       if (property["x-ui"]?.hidden) continue;
       const group = property["x-ui"]?.group ?? groupOf(property);
-      if (!groups.has(group)) groups.set(group, makeGroup(group));
-      groups.get(group).append(this.#addParam(name, property));
+      if (group && !groups.has(group)) groups.set(group, makeGroup(group));
+      const body = group ? groups.get(group).lastChild : this.element;
+      body.append(this.#addParam(name, property));
     }
-    groups.delete("");
     const last = GROUPS.map(([name]) => groups.get(name));
     for (const group of new Set([...groups.values()].filter((group) => !last.includes(group)).concat(last))) {
-      if (group.children.length > 1) this.element.append(group);
+      if (group.lastChild.hasChildNodes()) this.element.append(group);
     }
     return this.params.size;
   }
@@ -60,6 +60,8 @@ export class Form {
     return fields.filter(({ pointer, message }) => {
       const param = this.params.get(pointer.split("/")[1]);
       param?.complain(message);
+      const group = param?.control.element.closest("details.group");
+      if (group) group.open = true;
       return !param;
     });
   }
@@ -120,9 +122,10 @@ function groupOf(property) {
   return property["x-apply"] === "reload" ? "reload" : "";
 }
 
-function makeGroup(title) {
-  const group = document.createElement("fieldset");
-  group.append(Object.assign(document.createElement("legend"), { textContent: title }));
+function makeGroup(title, isOpen = true) {
+  const group = Object.assign(document.createElement("details"), { className: "group", open: isOpen });
+  const body = Object.assign(document.createElement("div"), { className: "params" });
+  group.append(Object.assign(document.createElement("summary"), { textContent: title }), body);
   return group;
 }
 

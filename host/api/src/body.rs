@@ -25,7 +25,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
         if let Some(got) = sent.filter(|sent| !is_json(sent)) {
             return Err(ApiError::WrongContentType { got, wanted: "application/json" });
         }
-        let bytes = read(request, state, "1 MiB").await?;
+        let bytes = read(request, state, "8 MiB").await?;
         if bytes.is_empty() {
             return Err(not_an_object("the body is empty; send a JSON object"));
         }

@@ -12,8 +12,8 @@ use axum::{Router, extract::State};
 use host_runtime::Runtime;
 use std::sync::Arc;
 
-/// Enough for a style image as a `data:` URL to be refused by size, not by surprise.
-const JSON_LIMIT: usize = 1024 * 1024;
+/// A style image may be a `data:` URL of 5 MB, which is a third more in base64.
+const JSON_LIMIT: usize = 8 * 1024 * 1024;
 /// A browser's offer has a few KiB.
 const SDP_LIMIT: usize = 64 * 1024;
 

@@ -124,7 +124,7 @@ async fn other_content_types_are_415() {
 #[tokio::test]
 async fn bodies_beyond_the_limit_are_413() {
     let host = Host::new();
-    let params = json!({"model_id": "acme/small", "prompt": "x".repeat(1024 * 1024)});
+    let params = json!({"model_id": "acme/small", "prompt": "x".repeat(8 * 1024 * 1024)});
     let body = json!({"pipeline": "streamdiffusion", "params": params});
     host.json("POST", "/v1/streams", body).await.assert_error(413, "REQUEST/TOO_LARGE");
 }
