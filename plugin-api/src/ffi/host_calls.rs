@@ -16,6 +16,12 @@ pub(crate) struct HostCalls {
     table: SdhHost,
 }
 
+// SAFETY: the ABI lets host functions be called with their context from any thread, and at the same time; the table's
+// texts are read once, before the copy is made, and never through it.
+unsafe impl Send for HostCalls {}
+// SAFETY: as above.
+unsafe impl Sync for HostCalls {}
+
 impl HostCalls {
     pub(crate) fn log(&self, level: LogLevel, text: &str) {
         let level = match level {

@@ -7,6 +7,8 @@ mod params;
 mod pipeline;
 mod plan;
 mod support;
+#[cfg(test)]
+mod tests;
 
 use plugin_api::{Error, Host, Params, Plan, PlanRequest, Plugin};
 

@@ -96,6 +96,13 @@ impl Stream for Running {
     }
 
     fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>) -> Result<Outcome, Error> {
+        let format = self.formats().input;
+        if input.format() != format || output.format() != format {
+            let (given, room) = (input.format(), output.format());
+            return Err(Error::invalid(format!(
+                "frames must be {format}, got {given} in and {room} out"
+            )));
+        }
         let rgb: Vec<u8> = input.rows().flatten().copied().collect();
         self.captured.push_back((input.id, input.captured_ns));
         let picture = self.stream.process(&rgb, input.id)?;

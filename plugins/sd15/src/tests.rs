@@ -1,0 +1,240 @@
+//! The manifest, the plan, and streams from params to picture.
+
+use std::path::{Path, PathBuf};
+
+use plugin_api::{
+    Environment, Frame, FrameMut, Host, Manifest, Params, Pipeline, Plan, PlanRequest, Plugin,
+    Stream,
+};
+use serde_json::{Map, Value, json};
+
+use crate::Sd15;
+
+const TINY: &str = "streamdiffusion-sd15";
+
+fn manifest() -> Manifest {
+    Manifest::parse(include_bytes!("../manifest.json")).unwrap()
+}
+
+/// The defaults of a claim's schema with some params set.
+fn values(pipeline: &str, given: Value) -> Map<String, Value> {
+    let claim = manifest().claims.into_iter().find(|claim| claim.pipeline == pipeline).unwrap();
+    let properties = claim.params["properties"].as_object().unwrap().clone();
+    let defaults = properties
+        .into_iter()
+        .filter_map(|(name, property)| Some((name, property.get("default")?.clone())));
+    let mut values: Map<String, Value> = defaults.collect();
+    values.insert("model_id".into(), "stabilityai/sd-turbo".into());
+    values.extend(given.as_object().unwrap().clone());
+    values
+}
+
+fn tiny(given: Value) -> Map<String, Value> {
+    let mut values = values(TINY, given);
+    for (name, value) in [
+        ("model_id", json!("test/sd15-tiny")),
+        ("vae_id", json!("test/taesd-tiny")),
+        ("width", json!(64)),
+        ("height", json!(128)),
+    ] {
+        values.insert(name.into(), value);
+    }
+    values
+}
+
+fn environment() -> Environment {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Environment {
+        models_dir: root.join("models"),
+        engines_dir: root.join("engines"),
+        cache_dir: PathBuf::new(),
+        threads: 2,
+    }
+}
+
+fn plan_of(values: &Map<String, Value>) -> Plan {
+    let environment = environment();
+    let params = Params { pipeline: TINY, values };
+    Sd15::plan(&PlanRequest { params, previous: None, environment: &environment }).unwrap()
+}
+
+fn pointers(given: Value) -> Vec<String> {
+    plan_of(&values("streamdiffusion", given))
+        .errors
+        .into_iter()
+        .map(|error| error.pointer)
+        .collect()
+}
+
+fn unsupported(given: Value) -> Vec<String> {
+    plan_of(&values("streamdiffusion", given))
+        .unsupported
+        .into_iter()
+        .map(|one| one.field)
+        .collect()
+}
+
+#[test]
+fn both_claims_have_the_same_params_but_for_models_and_sizes() {
+    let manifest = manifest();
+    let [daydream, open] = &manifest.claims[..] else { panic!("two claims") };
+    let params = |claim: &plugin_api::Claim| {
+        let mut properties = claim.params["properties"].as_object().unwrap().clone();
+        for name in ["model_id", "width", "height"] {
+            assert!(properties.remove(name).is_some());
+        }
+        let models = properties["controlnets"]["items"]["properties"]["model_id"].take();
+        assert!(models["maxLength"].is_u64());
+        properties
+    };
+    assert_eq!(params(daydream), params(open));
+    assert_eq!(daydream.params["properties"]["model_id"]["enum"], json!(daydream.models));
+    assert_eq!(open.models, None);
+}
+
+#[test]
+fn every_param_but_the_model_has_a_default_and_a_description() {
+    for claim in manifest().claims {
+        for (name, property) in claim.params["properties"].as_object().unwrap() {
+            assert!(property["description"].is_string(), "{name}");
+            assert!(property.get("default").is_some() != (name == "model_id"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_defaults_are_accepted_and_what_has_no_effect_is_named() {
+    let plan = plan_of(&values("streamdiffusion", json!({})));
+    assert_eq!(plan.errors, []);
+    assert_eq!(
+        (plan.formats.input.width, plan.formats.output.height, plan.latency_frames),
+        (512, 512, 2)
+    );
+    assert!(plan.warnings[0].contains("stabilityai/sd-turbo"), "{:?}", plan.warnings);
+    let fields = unsupported(json!({"acceleration": "none"}));
+    assert_eq!(fields, ["use_safety_checker"]);
+    let fields = unsupported(json!({"acceleration": "none", "model_id": "Lykon/dreamshaper-8"}));
+    assert_eq!(fields, ["use_lcm_lora", "use_safety_checker"]);
+}
+
+#[test]
+fn a_step_out_of_range_or_order_is_pointed_at() {
+    assert_eq!(pointers(json!({"t_index_list": [10, 51]})), ["/t_index_list/1"]);
+    assert_eq!(pointers(json!({"t_index_list": [30, 20, 20]})), ["/t_index_list/1"]);
+    assert_eq!(pointers(json!({"t_index_list": [50, 50], "num_inference_steps": 50})), [""; 0]);
+    assert_eq!(
+        pointers(json!({"t_index_list": [4], "num_inference_steps": 3})),
+        ["/t_index_list/0"]
+    );
+}
+
+#[test]
+fn weights_that_cannot_be_scaled_are_pointed_at() {
+    assert_eq!(pointers(json!({"prompt": [["a", 0], ["b", 0]]})), ["/prompt"]);
+    assert_eq!(pointers(json!({"seed": [[1, 0]]})), ["/seed"]);
+    assert_eq!(pointers(json!({"seed": [[1, 0]], "normalize_seed_weights": false})), [""; 0]);
+}
+
+#[test]
+fn controlnets_must_be_of_the_models_family_and_unique() {
+    let sd15 = json!({"model_id": "lllyasviel/control_v11p_sd15_canny", "enabled": false});
+    let sd21 = json!({"model_id": "thibaud/controlnet-sd21-canny-diffusers", "enabled": false});
+    assert_eq!(pointers(json!({"controlnets": [sd21, sd15]})), ["/controlnets/1/model_id"]);
+    assert_eq!(pointers(json!({"controlnets": [sd21, sd21]})), ["/controlnets/1/model_id"]);
+    let other = json!({"model_id": "Lykon/dreamshaper-8", "controlnets": [sd15]});
+    assert_eq!(pointers(other), [""; 0]);
+}
+
+#[test]
+fn every_wish_without_effect_is_named() {
+    let processors = json!({"enabled": true, "processors": [{"type": "canny"}]});
+    for (field, value) in [
+        ("lora_dict", json!({"some/lora": 0.5})),
+        ("controlnets", json!([{"model_id": "thibaud/controlnet-sd21-canny-diffusers"}])),
+        ("ip_adapter", json!({"type": "regular", "enabled": true})),
+        ("cached_attention", json!({"enabled": true, "max_frames": 1, "interval": 1})),
+        ("image_preprocessing", processors.clone()),
+        ("image_postprocessing", processors.clone()),
+        ("latent_preprocessing", processors.clone()),
+        ("latent_postprocessing", processors),
+        ("mode", json!("txt2img")),
+        ("use_denoising_batch", json!(false)),
+        ("frame_buffer_size", json!(2)),
+        ("skip_diffusion", json!(true)),
+        ("enable_similar_image_filter", json!(true)),
+        ("acceleration", json!("xformers")),
+    ] {
+        let fields = unsupported(json!({ field: value }));
+        assert!(fields.iter().any(|name| name == field), "{field} is not among {fields:?}");
+    }
+    assert!(
+        unsupported(json!({"cfg_type": "none", "guidance_scale": 2}))
+            .contains(&"guidance_scale".into())
+    );
+    assert!(
+        !unsupported(json!({"use_safety_checker": false})).contains(&"use_safety_checker".into())
+    );
+}
+
+#[test]
+fn params_of_another_type_are_an_error_and_no_panic() {
+    assert_eq!(plan_of(&values(TINY, json!({"t_index_list": "all"}))).errors.len(), 1);
+    assert_eq!(plan_of(&Map::new()).errors.len(), 1);
+    let host = Host::detached(environment());
+    let empty = Map::new();
+    assert!(Sd15::open(&host, &Params { pipeline: TINY, values: &empty }).is_err());
+}
+
+#[test]
+fn a_missing_model_says_where_it_was_looked_for() {
+    let host = Host::detached(environment());
+    let values = values(TINY, json!({"model_id": "test/no-such"}));
+    let error =
+        Sd15::open(&host, &Params { pipeline: TINY, values: &values }).map(drop).unwrap_err();
+    assert!(
+        error.message.contains("models/test/no-such") && error.message.contains("huggingface-cli"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_stream_makes_pictures_and_takes_new_prompts_between_them() {
+    let host = Host::detached(environment());
+    let first = tiny(
+        json!({"t_index_list": [20, 40], "prompt": [["a cat", 2], ["a dog", 1]], "seed": [[1, 1], [2, 1]]}),
+    );
+    let plan = plan_of(&first);
+    assert!(
+        plan.errors.is_empty() && plan.warnings.is_empty() && plan.memory_bytes > 4_000_000,
+        "{plan:?}"
+    );
+    let loaded = Sd15::open(&host, &Params { pipeline: TINY, values: &first }).unwrap();
+    let mut stream = loaded.open_stream(&host, &Params { pipeline: TINY, values: &first }).unwrap();
+    assert_eq!(stream.formats(), plan.formats);
+    let (picture, source) = shown(&mut stream, 7);
+    assert_eq!(source, 7);
+    assert_eq!(shown(&mut stream, 8).1, 7);
+    let second = tiny(
+        json!({"t_index_list": [40], "prompt": "stormy sea", "cfg_type": "self", "guidance_scale": 1.5}),
+    );
+    stream.update(&Params { pipeline: TINY, values: &second }).unwrap();
+    let (changed, source) = shown(&mut stream, 9);
+    assert_eq!(source, 9);
+    assert_ne!(picture, changed);
+    let wrong = tiny(json!({"t_index_list": [60]}));
+    assert!(stream.update(&Params { pipeline: TINY, values: &wrong }).is_err());
+}
+
+/// The picture a stream makes of a frame, and the id of the frame it says it shows.
+fn shown(stream: &mut impl Stream, id: u64) -> (Vec<u8>, u64) {
+    let (width, height, stride) = (64, 128, 64 * 3);
+    let pixels: Vec<u8> = (0..stride * 128).map(|index| (index / 5) as u8).collect();
+    let mut made = vec![0; pixels.len()];
+    let input = Frame { id, captured_ns: id * 10, width, height, stride, pixels: &pixels };
+    let mut output =
+        FrameMut { id, captured_ns: id * 10, width, height, stride, pixels: &mut made };
+    stream.process(&input, &mut output).unwrap();
+    assert_eq!(output.captured_ns, output.id * 10);
+    let source = output.id;
+    (made, source)
+}
