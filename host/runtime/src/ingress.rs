@@ -4,14 +4,12 @@ use crate::figures::Figures;
 use crate::inbox::Inbox;
 use crate::screen::Screen;
 use host_ports::{Fit, Frame, FramePool, FrameSlot, IngressEvent, IngressSink};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tracing::{Span, info};
 
 pub struct Ingress {
     entrance: Mutex<Entrance>,
-    is_flowing: AtomicBool,
     /// For the session: only the latest matters, so it cannot fill up.
     presence: watch::Sender<Presence>,
     inbox: Arc<Inbox>,
@@ -33,6 +31,15 @@ struct Entrance {
     pool: Option<Arc<dyn FramePool>>,
     is_closed: bool,
     fit: Fit,
+    publisher: Publisher,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Publisher {
+    Expected,
+    Flowing,
+    /// What a decoder still held of its frames is too late: nobody would tell again that the publisher is gone.
+    Gone,
 }
 
 /// The parts that an ingress leads to.
@@ -48,9 +55,9 @@ impl Ingress {
     pub fn new(parts: Parts, fit: Fit) -> (Self, watch::Receiver<Presence>) {
         let (presence, told) = watch::channel(Presence::default());
         let Parts { inbox, screen, figures, stream } = parts;
-        let entrance = Mutex::new(Entrance { pool: None, is_closed: false, fit });
-        let is_flowing = AtomicBool::new(false);
-        (Self { entrance, is_flowing, presence, inbox, screen, figures, stream }, told)
+        let publisher = Publisher::Expected;
+        let entrance = Mutex::new(Entrance { pool: None, is_closed: false, fit, publisher });
+        (Self { entrance, presence, inbox, screen, figures, stream }, told)
     }
 
     /// Leases come from `pool` from now on. Frames captured before may still lie in the old one's memory.
@@ -70,6 +77,15 @@ impl Ingress {
         let mut entrance = self.entrance();
         entrance.is_closed = true;
         entrance.pool = None;
+    }
+
+    /// Whether a frame is taken, and whether it is the first of its publisher.
+    fn admit(&self) -> Option<bool> {
+        let mut entrance = self.entrance();
+        if entrance.is_closed || entrance.publisher == Publisher::Gone {
+            return None;
+        }
+        Some(std::mem::replace(&mut entrance.publisher, Publisher::Flowing) != Publisher::Flowing)
     }
 
     fn entrance(&self) -> MutexGuard<'_, Entrance> {
@@ -95,11 +111,8 @@ impl IngressSink for Ingress {
 
     fn put(&self, frame: Frame) {
         self.figures.count_received();
-        if self.entrance().is_closed {
-            self.figures.count_dropped();
-            return;
-        }
-        if !self.is_flowing.swap(true, Ordering::Relaxed) {
+        let Some(is_first) = self.admit() else { return self.figures.count_dropped() };
+        if is_first {
             self.screen.expect_frames();
             self.presence.send_modify(|presence| {
                 presence.is_flowing = true;
@@ -115,10 +128,17 @@ impl IngressSink for Ingress {
     fn on(&self, event: IngressEvent) {
         let _entered = self.stream.enter();
         match event {
-            IngressEvent::PublisherConnected => info!("publisher connected"),
+            IngressEvent::PublisherConnected => {
+                info!("publisher connected");
+                let mut entrance = self.entrance();
+                // One that takes over from another changes nothing.
+                if entrance.publisher == Publisher::Gone {
+                    entrance.publisher = Publisher::Expected;
+                }
+            }
             IngressEvent::PublisherGone => {
                 info!("publisher gone");
-                self.is_flowing.store(false, Ordering::Relaxed);
+                self.entrance().publisher = Publisher::Gone;
                 self.presence.send_modify(|presence| presence.is_flowing = false);
             }
         }

@@ -79,7 +79,8 @@ pub struct StreamError {
 pub struct FrameFigures {
     /// Frames that the publisher's decoder offered.
     pub received: u64,
-    /// Displaced in the input mailbox by a newer frame, found no free memory, or lost in a call that failed.
+    /// Displaced in the input mailbox by a newer frame, found no free memory, lost in a call that failed, or came after
+    /// their publisher had left.
     pub dropped: u64,
     /// Through the pipeline.
     pub processed: u64,

@@ -102,9 +102,13 @@ async fn viewers_see_black_while_the_publisher_is_gone_if_the_stream_says_so() {
     stream.see(1).await;
     stream.path.publisher_leaves();
     stream.path.black().await;
-    stream.see(2).await;
-    let shown: Vec<_> = stream.path.shown().iter().map(|shown| shown.by).collect();
-    assert_eq!(shown, ["pipeline", "host", "pipeline"]);
+    // A frame that the decoder still held changes nothing.
+    assert!(stream.path.publish_frame(2));
+    stream.path.publisher_comes();
+    stream.see(3).await;
+    let shown: Vec<_> = stream.path.shown().iter().map(|shown| (shown.id, shown.by)).collect();
+    assert_eq!(shown, [(1, "pipeline"), (0, "host"), (3, "pipeline")]);
+    assert_eq!(stream.status().frames.dropped, 1);
 }
 
 #[tokio::test]
@@ -113,6 +117,7 @@ async fn the_last_frame_stands_while_the_publisher_is_gone() {
         let (_world, stream) = running(json!({ "fallback": fallback })).await;
         stream.see(1).await;
         stream.path.publisher_leaves();
+        stream.path.publisher_comes();
         stream.see(2).await;
         let shown: Vec<_> = stream.path.shown().iter().map(|shown| (shown.id, shown.by)).collect();
         assert_eq!(shown, [(1, "pipeline"), (2, "pipeline")]);

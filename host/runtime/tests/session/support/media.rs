@@ -64,6 +64,10 @@ impl FakePath {
         true
     }
 
+    pub fn publisher_comes(&self) {
+        self.ingress.on(IngressEvent::PublisherConnected);
+    }
+
     pub fn publisher_leaves(&self) {
         self.ingress.on(IngressEvent::PublisherGone);
     }
