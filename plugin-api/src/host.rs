@@ -85,3 +85,8 @@ impl Host {
         &self.environment
     }
 }
+
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Host>();
+};

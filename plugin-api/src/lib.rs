@@ -33,3 +33,8 @@ pub use host::{Host, LogLevel};
 pub use manifest::{ABI_VERSION, Claim, MANIFEST_SECTION, Manifest, ManifestError};
 pub use plan::{FieldError, Plan, Unsupported};
 pub use sdk::{Environment, Outcome, Params, Pipeline, PlanRequest, Plugin, Stream};
+
+// The guide's examples are compiled with the crate's own.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugin-authors.md")]
+mod authors_guide {}

@@ -37,5 +37,11 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("its manifest has {} bytes; {MAX_BYTES} is most", section.size()));
     }
     let bytes = section.data().map_err(|error| format!("its manifest cannot be read: {error}"))?;
-    Ok(bytes.to_vec())
+    Ok(trim(bytes).to_vec())
+}
+
+/// A manifest without zero bytes at its end: C adds one to a text, linkers add some.
+pub(crate) fn trim(manifest: &[u8]) -> &[u8] {
+    let end = manifest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &manifest[..end]
 }

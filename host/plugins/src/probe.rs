@@ -39,7 +39,9 @@ fn open_once(config: &Config, spawner: &Spawner, library: &Library) -> (Verdict,
             drop(worker);
             (Verdict::Accepted, true)
         }
-        Err(WorkerError::Died { how }) => (refused(format!("{how} while being opened")), true),
+        Err(WorkerError::Died { how }) => {
+            (refused(format!("the process that opened it {how}")), true)
+        }
         Err(WorkerError::Hung { limit }) => {
             (refused(format!("was not open after {} s", limit.as_secs())), true)
         }

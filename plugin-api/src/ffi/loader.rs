@@ -4,7 +4,7 @@ use super::host_context::{HostContext, TextBuffer};
 use super::read::{bytes_of, read_bytes, read_versioned};
 use crate::abi::*;
 use crate::{Error, ErrorCode, Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, Outcome};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The entry symbol of this ABI major.
@@ -19,8 +19,6 @@ pub enum LoadError {
     /// The dynamic linker refused it.
     #[error("the library cannot be opened: {reason}")]
     Open {
-        /// The file.
-        path: PathBuf,
         /// What the linker says.
         reason: String,
     },
@@ -77,7 +75,7 @@ impl Library {
         // end; the handle is leaked below, so no code of the library is unmapped while in use.
         let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
             let reason = error_chain(&error);
-            LoadError::Open { path: path.to_owned(), reason }
+            LoadError::Open { reason }
         })?;
         let library: &'static libloading::Library = Box::leak(Box::new(library));
         // SAFETY: the symbol's name carries the ABI major, which fixes its type.

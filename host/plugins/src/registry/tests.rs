@@ -1,1 +1,117 @@
+use super::*;
+use plugin_api::Claim as ManifestClaim;
+use serde_json::json;
+use std::path::PathBuf;
 
+fn candidate(file: &str, manifest: Manifest) -> Candidate {
+    let library = Library {
+        path: PathBuf::from("/cache").join(file),
+        hash: format!("hash of {file}"),
+        manifest,
+        manifest_hash: String::new(),
+    };
+    let outcome = Outcome::Good(Arc::new(library));
+    Candidate {
+        path: PathBuf::from("/plugins").join(file),
+        hash: format!("hash of {file}"),
+        outcome,
+    }
+}
+
+fn manifest(id: &str, vendor: &str, version: &str, claims: &[(&str, Option<&[&str]>)]) -> Manifest {
+    let claim = |(pipeline, models): &(&str, Option<&[&str]>)| ManifestClaim {
+        pipeline: (*pipeline).into(),
+        models: models.map(|models| models.iter().map(|model| (*model).into()).collect()),
+        description: "d".into(),
+        params: json!({ "type": "object", "properties": { "model_id": { "default": "turbo" } } }),
+    };
+    Manifest {
+        id: id.into(),
+        vendor: vendor.into(),
+        version: version.parse().unwrap(),
+        abi: ">=0.1, <0.2".parse().unwrap(),
+        features: vec!["pipeline/0".into()],
+        license: "MIT".into(),
+        description: "d".into(),
+        claims: claims.iter().map(claim).collect(),
+    }
+}
+
+fn decide(manifests: Vec<Manifest>, pins: &[(&str, &str)]) -> Registry {
+    let candidates: Vec<Candidate> = manifests
+        .into_iter()
+        .enumerate()
+        .map(|(index, manifest)| candidate(&format!("{index}.so"), manifest))
+        .collect();
+    let pins = pins.iter().map(|(name, id)| ((*name).into(), (*id).into())).collect();
+    Registry::new(&candidates, &Policy { pins: &pins, own_vendor: "us" })
+}
+
+/// Which of the files are accepted.
+fn accepted(registry: &Registry) -> Vec<bool> {
+    registry.reports.iter().map(|report| report.state == PluginState::Accepted).collect()
+}
+
+#[test]
+fn versions_are_compared_as_versions() {
+    let of = |version| manifest("a", "x", version, &[("a", None)]);
+    assert_eq!(
+        accepted(&decide(vec![of("1.9.0"), of("1.10.0"), of("1.10.0-rc.1")], &[])),
+        [false, true, false]
+    );
+    assert_eq!(
+        accepted(&decide(vec![of("1.0.0"), of("1.0.0")], &[])),
+        [true, false],
+        "the first folder's"
+    );
+}
+
+#[test]
+fn a_name_of_two_vendors_goes_to_the_pin_then_to_us_then_to_nobody() {
+    let of = |id, vendor| manifest(id, vendor, "1.0.0", &[("same", None)]);
+    let third_parties = || vec![of("a", "x"), of("b", "y")];
+    assert_eq!(accepted(&decide(third_parties(), &[])), [false, false]);
+    assert_eq!(accepted(&decide(third_parties(), &[("same", "b")])), [false, true]);
+    let with_ours = || vec![of("a", "x"), of("b", "us")];
+    assert_eq!(accepted(&decide(with_ours(), &[])), [false, true]);
+    assert_eq!(accepted(&decide(with_ours(), &[("same", "a")])), [true, false]);
+    let refused = decide(third_parties(), &[]).reports.remove(0).state;
+    let PluginState::Refused { reason } = refused else { panic!("accepted") };
+    assert!(reason.contains("`same`, which y's plugin b has too"), "{reason}");
+}
+
+#[test]
+fn one_vendors_plugins_share_a_name_by_model() {
+    let small = manifest("small", "us", "1.0.0", &[("diffusion", Some(&["turbo", "base"]))]);
+    let large = manifest("large", "us", "1.0.0", &[("diffusion", Some(&["xl"]))]);
+    let registry = decide(vec![small.clone(), large], &[]);
+    let plugin = |model| registry.resolve("diffusion", model).map(|claim| claim.id.plugin);
+    assert_eq!(plugin(Some("xl")).as_deref(), Ok("large"));
+    assert_eq!(plugin(Some("base")).as_deref(), Ok("small"));
+    assert_eq!(plugin(None).as_deref(), Ok("small"), "the default of its schema is its own model");
+    assert_eq!(
+        plugin(Some("other")).unwrap_err().to_string(),
+        "pipeline `diffusion` has no model `other`; on offer: xl, turbo, base"
+    );
+    let again = manifest("again", "us", "1.0.0", &[("diffusion", Some(&["base"]))]);
+    assert_eq!(accepted(&decide(vec![small, again], &[])), [false, false]);
+}
+
+#[test]
+fn a_claim_for_any_model_takes_what_no_other_names() {
+    let any = manifest("any", "us", "1.0.0", &[("p", None), ("q", None)]);
+    let registry = decide(vec![any], &[]);
+    assert_eq!(registry.resolve("p", Some("whatever")).unwrap().id.index, 0);
+    assert_eq!(registry.resolve("q", None).unwrap().id.index, 1);
+    assert_eq!(
+        registry.resolve("r", None).unwrap_err().to_string(),
+        "no plugin offers the pipeline `r`; on offer: p, q"
+    );
+}
+
+#[test]
+fn a_model_is_asked_for_when_none_is_the_default() {
+    let xl = manifest("xl", "us", "1.0.0", &[("diffusion", Some(&["xl"]))]);
+    let error = decide(vec![xl], &[]).resolve("diffusion", None).unwrap_err();
+    assert_eq!(error.to_string(), "pipeline `diffusion` needs `model_id`; on offer: xl");
+}

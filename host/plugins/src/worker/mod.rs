@@ -8,6 +8,7 @@ mod shared_pipelines;
 mod stream;
 
 use crate::files::hash_bytes;
+use crate::manifest_section::trim;
 use crate::message::{FromWorker, OpenStream, Start, ToWorker};
 use crate::packets::{Packets, Received};
 use crate::sys::close_inherited;
@@ -91,7 +92,7 @@ impl Worker {
     fn open(start: Start) -> Result<Self, String> {
         let library =
             Library::open(Path::new(&start.library)).map_err(|error| error.to_string())?;
-        if hash_bytes(library.manifest()) != start.manifest_hash {
+        if hash_bytes(trim(library.manifest())) != start.manifest_hash {
             return Err("the manifest in its table is not the one in its section".into());
         }
         let manifest = Manifest::parse(library.manifest()).map_err(|error| error.to_string())?;

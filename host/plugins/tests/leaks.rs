@@ -1,0 +1,53 @@
+//! Nothing is left behind by a hundred streams. Alone in its process, since it counts what the process has.
+
+// Written for the other tests too.
+#[allow(dead_code)]
+mod support;
+
+use serde_json::json;
+use support::Host;
+
+/// Growth that is no leak, in bytes: what allocators keep.
+const SLACK: u64 = 8 << 20;
+const STREAMS: usize = 100;
+
+#[test]
+fn worker_entry() {
+    support::worker_entry();
+}
+
+#[test]
+fn a_hundred_streams_leave_no_descriptor_no_thread_and_no_memory() {
+    let host = Host::with(&["plugin_passthrough"]);
+    let run = || host.loaded("passthrough", json!({ "width": 256, "height": 256 })).expect(1, 1);
+    (0..10).for_each(|_| run());
+    let before = Usage::now();
+    (0..STREAMS).for_each(|_| run());
+    let after = Usage::now();
+    assert_eq!((before.descriptors, before.threads), (after.descriptors, after.threads));
+    assert!(
+        after.bytes < before.bytes + SLACK,
+        "{} bytes before, {} after",
+        before.bytes,
+        after.bytes
+    );
+}
+
+struct Usage {
+    descriptors: usize,
+    threads: usize,
+    bytes: u64,
+}
+
+impl Usage {
+    fn now() -> Self {
+        let count = |folder: &str| std::fs::read_dir(folder).unwrap().count();
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let resident: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+        Self {
+            descriptors: count("/proc/self/fd"),
+            threads: count("/proc/self/task"),
+            bytes: resident * 4096,
+        }
+    }
+}
