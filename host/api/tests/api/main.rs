@@ -1,5 +1,7 @@
 //! The HTTP contract, driven through the router over fake ports.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
+
 mod support;
 
 mod errors;
