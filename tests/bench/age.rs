@@ -39,7 +39,12 @@ pub fn run() -> Vec<Verdict> {
         vec![
             Verdict::new("oldest input of an output frame in a minute", steady, OLDEST_MS, "ms"),
             Verdict::new("oldest input after a stall", after, OLDEST_MS, "ms"),
-            Verdict::new("frames neither processed nor counted as dropped", missing(&frames), 2.0, "frames"),
+            Verdict::new(
+                "frames neither processed nor counted as dropped",
+                missing(&frames),
+                2.0,
+                "frames",
+            ),
             Verdict::new("a minute without a counted drop", f64::from(dropped < 1.0), 0.0, ""),
         ]
     })
@@ -71,5 +76,9 @@ fn stall(stream: &Stream<'_>) {
 
 fn missing(frames: &Value) -> f64 {
     let count = |key: &str| frames[key].as_f64().unwrap_or(0.0);
-    count("received") - count("processed") - count("dropped") - count("skipped") - count("set_aside")
+    count("received")
+        - count("processed")
+        - count("dropped")
+        - count("skipped")
+        - count("set_aside")
 }

@@ -23,7 +23,10 @@ fn measure(host: &Host, viewers: usize, p50: f64, p95: Option<f64>) -> Vec<Verdi
     };
     println!(
         "{viewers} viewers: glass to glass {age}, {} fps sent, {} fps shown, jitter buffer {} ms, server {}, load {}",
-        result["publisher"]["fps"], each[0]["shown_fps"], each[0]["jitter_buffer_ms"], result["server"],
+        result["publisher"]["fps"],
+        each[0]["shown_fps"],
+        each[0]["jitter_buffer_ms"],
+        result["server"],
         result["load_average"][0],
     );
     let name = |what: &str| format!("{viewers} viewers: {what}");

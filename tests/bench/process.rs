@@ -12,7 +12,8 @@ pub struct Holdings {
 
 pub fn holdings(pid: u64) -> Holdings {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let count = |folder: &str| fs::read_dir(format!("/proc/{pid}/{folder}")).map_or(0, Iterator::count);
+    let count =
+        |folder: &str| fs::read_dir(format!("/proc/{pid}/{folder}")).map_or(0, Iterator::count);
     let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let memory = memory.and_then(|rest| rest.split_whitespace().next());
     Holdings {

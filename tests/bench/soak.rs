@@ -55,7 +55,17 @@ fn compare(who: &str, first: Holdings, last: Holdings) -> [Verdict; 3] {
     let more = |first: usize, last: usize| last.abs_diff(first) as f64;
     [
         Verdict::new(format!("{who}: memory growth"), memory, GROWTH_PERCENT, "%"),
-        Verdict::new(format!("{who}: change of descriptors"), more(first.descriptors, last.descriptors), 0.0, "descriptors"),
-        Verdict::new(format!("{who}: change of threads"), more(first.threads, last.threads), 0.0, "threads"),
+        Verdict::new(
+            format!("{who}: change of descriptors"),
+            more(first.descriptors, last.descriptors),
+            0.0,
+            "descriptors",
+        ),
+        Verdict::new(
+            format!("{who}: change of threads"),
+            more(first.threads, last.threads),
+            0.0,
+            "threads",
+        ),
     ]
 }

@@ -51,14 +51,19 @@ fn a_camera_goes_through_the_model_that_the_stream_names_and_a_prompt_changes_it
 
     println!(
         "likeness to the model's picture {:.3}, to the camera's {:.3}; between the prompts' pictures {:.3}",
-        likeness(&before, &first), likeness(&before, &small(&picture)), likeness(&first, &second),
+        likeness(&before, &first),
+        likeness(&before, &small(&picture)),
+        likeness(&first, &second),
     );
     assert!(likeness(&before, &first) > 0.9, "the viewer sees what the model makes");
     assert!(distance(&before, &first) < distance(&before, &small(&picture)), "and not the camera");
     let shows_second = |frame: &Vec<f64>| distance(frame, &second) < distance(frame, &first);
     assert!(!shows_second(&before), "the first prompt's picture is shown before the change");
     let late = after.iter().position(shows_second).expect("the second prompt's picture is shown");
-    println!("frames of the old prompt after the change was answered: {late}; {}", seen["status"]["fps"]);
+    println!(
+        "frames of the old prompt after the change was answered: {late}; {}",
+        seen["status"]["fps"]
+    );
     // One was being made when the change came, one more was on its way to the viewer.
     assert!(late <= 2, "{late} frames of the old prompt after the change");
     assert!(after[late..].iter().all(shows_second), "and from then on only the new one");
@@ -80,9 +85,11 @@ fn write_camera(path: &Path, picture: &[u8]) {
     let pixel = |x: usize, y: usize, c: usize| f64::from(picture[(y * SIDE + x) * 3 + c]);
     let plane = |step: usize, offset: f64, weights: [f64; 3]| -> Vec<u8> {
         let position = move |i: usize| i * step;
-        let value = |x, y| offset + (0..3).map(|c| weights[c] * pixel(x, y, c)).sum::<f64>() / 256.0;
+        let value =
+            |x, y| offset + (0..3).map(|c| weights[c] * pixel(x, y, c)).sum::<f64>() / 256.0;
         let rows = (0..SIDE / step).map(position);
-        rows.flat_map(|y| (0..SIDE / step).map(move |x| value(position(x), y).round() as u8)).collect()
+        rows.flat_map(|y| (0..SIDE / step).map(move |x| value(position(x), y).round() as u8))
+            .collect()
     };
     let luma = plane(1, 16.0, [65.738, 129.057, 25.064]);
     let blue = plane(2, 128.0, [-37.945, -74.494, 112.439]);

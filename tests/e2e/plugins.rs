@@ -33,7 +33,8 @@ fn files_that_are_no_plugins_are_listed_with_the_reason() {
     let folder = host.plugin_folder();
     std::fs::write(folder.join("libtext.so"), "not a library").expect("the folder takes a file");
     let whole = std::fs::read(library("faulty")).expect("the library is readable");
-    std::fs::write(folder.join("libhalf.so"), &whole[..whole.len() / 2]).expect("the folder takes a file");
+    std::fs::write(folder.join("libhalf.so"), &whole[..whole.len() / 2])
+        .expect("the folder takes a file");
     let other = build_folder().join("libplugin_faulty.so");
     assert!(other.exists());
     for (file, word) in [("libtext.so", "ELF"), ("libhalf.so", "")] {
@@ -42,5 +43,6 @@ fn files_that_are_no_plugins_are_listed_with_the_reason() {
         let reason = plugin["reason"].as_str().unwrap_or_default();
         assert!(!reason.is_empty() && reason.contains(word), "{plugin}");
     }
-    host.create("passthrough", json!({})).wait_until("the server is unharmed", |s| s["status"] == "running");
+    host.create("passthrough", json!({}))
+        .wait_until("the server is unharmed", |s| s["status"] == "running");
 }

@@ -35,9 +35,22 @@ __attribute__((constructor)) static void construct(void) { IN_CONSTRUCTOR; }
 
 static SdhBytes last_error(void) { return (SdhBytes){0, 0}; }
 
+#ifdef OTHER_MANIFEST
+/* Complete, so that the manifest is all that is wrong. */
+static void nothing(void) {}
+static const SdhPipelineTable PIPELINE = {
+    sizeof(SdhPipelineTable), SDH_ABI_MINOR,   (void *)nothing, (void *)nothing, (void *)nothing,
+    (void *)nothing,          (void *)nothing, (void *)nothing, (void *)nothing, (void *)nothing,
+};
+#endif
+
 static const void *get_feature(SdhBytes id) {
     (void)id;
+#ifdef OTHER_MANIFEST
+    return &PIPELINE;
+#else
     return 0;
+#endif
 }
 
 #ifdef NO_ENTRY
