@@ -48,39 +48,41 @@ pub(crate) fn examine(config: &Config, spawner: &Spawner, files: &[PathBuf]) -> 
 }
 
 fn examine_one(config: &Config, spawner: &Spawner, path: &Path) -> Candidate {
-    let candidate = |hash: String, outcome| Candidate { path: path.to_owned(), hash, outcome };
-    let bad = |manifest: Option<Manifest>, reason: String| Outcome::Bad {
-        manifest: manifest.map(Box::new),
-        reason,
-    };
-    let (hash, copy) = match files::copy_to_cache(path, &config.cache_dir) {
-        Ok(copied) => copied,
+    let (hash, outcome) = match files::copy_to_cache(path, &config.cache_dir) {
+        Ok((hash, copy)) => {
+            let library = read(copy, &hash);
+            (hash, library.map_or_else(|bad| bad, |library| open(config, spawner, library)))
+        }
         Err(error) => {
-            let reason = format!("it cannot be copied to {}: {error}", config.cache_dir.display());
-            return candidate(String::new(), bad(None, reason));
+            let cache_dir = config.cache_dir.display();
+            (String::new(), bad(None, format!("it cannot be copied to {cache_dir}: {error}")))
         }
     };
-    let library = match read(copy, &hash) {
-        Ok(library) => library,
-        Err((manifest, reason)) => return candidate(hash, bad(manifest, reason)),
-    };
-    match probe(config, spawner, &library) {
-        Verdict::Accepted => candidate(hash, Outcome::Good(Arc::new(library))),
-        Verdict::Refused { reason } => candidate(hash, bad(Some(library.manifest), reason)),
-    }
+    Candidate { path: path.to_owned(), hash, outcome }
 }
 
 /// Everything that can be known without running code.
-fn read(path: PathBuf, hash: &str) -> Result<Library, (Option<Manifest>, String)> {
-    let bytes = manifest_section::read(&path).map_err(|reason| (None, reason))?;
-    let manifest = Manifest::parse(&bytes).map_err(|error| (None, error.to_string()))?;
+fn read(path: PathBuf, hash: &str) -> Result<Library, Outcome> {
+    let bytes = manifest_section::read(&path).map_err(|reason| bad(None, reason))?;
+    let manifest = Manifest::parse(&bytes).map_err(|error| bad(None, error.to_string()))?;
     if let Err(error) = manifest.check_abi() {
-        return Err((Some(manifest), error.to_string()));
+        return Err(bad(Some(manifest), error.to_string()));
     }
     if !manifest.has_feature("pipeline/0") {
         let reason = format!("it offers {:?}; this host uses `pipeline/0`", manifest.features);
-        return Err((Some(manifest), reason));
+        return Err(bad(Some(manifest), reason));
     }
     let manifest_hash = files::hash_bytes(&bytes);
     Ok(Library { path, hash: hash.into(), manifest, manifest_hash })
+}
+
+fn open(config: &Config, spawner: &Spawner, library: Library) -> Outcome {
+    match probe(config, spawner, &library) {
+        Verdict::Accepted => Outcome::Good(Arc::new(library)),
+        Verdict::Refused { reason } => bad(Some(library.manifest), reason),
+    }
+}
+
+fn bad(manifest: Option<Manifest>, reason: String) -> Outcome {
+    Outcome::Bad { manifest: manifest.map(Box::new), reason }
 }

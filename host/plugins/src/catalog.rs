@@ -32,8 +32,9 @@ pub struct PluginCatalog {
 
 struct Shared {
     config: Arc<Config>,
-    workers: Arc<Workers>,
+    // Before the workers, whose thread their processes would not outlive.
     planners: Planners,
+    workers: Arc<Workers>,
     registry: RwLock<Registry>,
     /// What is known of each file.
     candidates: Mutex<BTreeMap<PathBuf, Candidate>>,

@@ -30,7 +30,7 @@ const LOST_HOST: u8 = 70;
 
 /// The process's life, for a `main` that was started as a worker. Returns when the host hangs up.
 pub fn run_worker() -> ExitCode {
-    match prepare().and_then(|control| Worker::serve(control)) {
+    match prepare().and_then(Worker::serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("worker: {error}");

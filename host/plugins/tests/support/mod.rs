@@ -157,7 +157,7 @@ impl Stream {
         let size = frame.size();
         let rows = frame.pixels().chunks(size.stride());
         let row = size.width as usize * 3;
-        assert!(rows.map(|line| &line[..row]).flatten().all(|byte| *byte == expected));
+        assert!(rows.flat_map(|line| &line[..row]).all(|byte| *byte == expected));
     }
 }
 

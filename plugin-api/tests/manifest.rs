@@ -1,0 +1,98 @@
+//! What a manifest may say. It comes out of files that anybody may have made.
+#![allow(clippy::unwrap_used)] // A test may stop where it stands.
+
+use plugin_api::{Manifest, ManifestError};
+use serde_json::{Value, json};
+
+fn good() -> Value {
+    json!({
+        "id": "blur", "vendor": "example", "version": "1.2.0", "abi": ">=0.1, <0.2", "features": ["pipeline/0"],
+        "license": "MIT", "description": "Blurs.",
+        "claims": [{ "pipeline": "blur", "models": null, "description": "Blurs.", "params": { "type": "object" } }]
+    })
+}
+
+fn parse(manifest: &Value) -> Result<Manifest, ManifestError> {
+    Manifest::parse(manifest.to_string().as_bytes())
+}
+
+/// Sets what is at a JSON pointer and sees the manifest refused because of it.
+#[track_caller]
+fn refused(pointer: &str, value: Value, expected: &str) {
+    let mut manifest = good();
+    *manifest.pointer_mut(pointer).unwrap() = value;
+    let error = parse(&manifest).unwrap_err().to_string();
+    assert!(error.contains(expected), "{pointer}: {error}");
+}
+
+#[test]
+fn a_good_manifest_is_read_also_with_unknown_fields_and_zeros_at_its_end() {
+    let mut manifest = good();
+    manifest["later"] = json!(["something new"]);
+    let mut bytes = manifest.to_string().into_bytes();
+    bytes.extend([0; 7]);
+    let manifest = Manifest::parse(&bytes).unwrap();
+    assert_eq!((manifest.id.as_str(), manifest.version.to_string().as_str()), ("blur", "1.2.0"));
+    assert!(manifest.has_feature("pipeline/0") && manifest.check_abi().is_ok());
+}
+
+#[test]
+fn names_and_texts_are_bounded() {
+    for id in ["", "-a", "A", "a b", "../a", "ä", &"a".repeat(65)] {
+        refused("/id", json!(id), "the manifest's `id` must be 1 to 64 of");
+    }
+    refused("/claims/0/pipeline", json!("a/b"), "`claims/0/pipeline` must be");
+    refused("/vendor", json!(""), "`vendor` must be");
+    refused("/description", json!("two\nlines"), "`description` must be");
+    refused("/features", json!(["pipeline"]), "`features/0` must be `name/major`");
+    refused("/features", json!(["pipeline/x"]), "`features/0` must be `name/major`");
+}
+
+#[test]
+fn claims_are_bounded_distinct_and_have_a_schema_of_an_object() {
+    let claim = good()["claims"][0].clone();
+    refused("/claims", json!([]), "`claims` must have 1 to 64 items");
+    refused("/claims", json!(vec![&claim; 65]), "`claims` must have 1 to 64 items");
+    refused(
+        "/claims",
+        json!([claim, claim]),
+        "`claims/1` claims `blur` with any model a second time",
+    );
+    refused("/claims/0/models", json!([]), "`claims/0/models` must be null or have");
+    refused("/claims/0/params", json!([]), "`claims/0/params` must be a JSON Schema");
+    refused(
+        "/claims/0/params",
+        json!({ "type": "array" }),
+        "`claims/0/params` must be a JSON Schema",
+    );
+}
+
+#[test]
+fn what_is_no_manifest_is_refused_without_a_panic() {
+    let deep = "[".repeat(100_000);
+    for bytes in [b"".as_slice(), b"\0\0\0", b"null", b"{}", b"\xff\xfe", deep.as_bytes()] {
+        assert!(matches!(Manifest::parse(bytes), Err(ManifestError::Json { .. })));
+    }
+    let large = vec![b' '; (1 << 20) + 1];
+    assert_eq!(Manifest::parse(&large), Err(ManifestError::TooLarge { size: large.len() }));
+    refused("/version", json!("one"), "cannot be read");
+    refused("/abi", json!("whatever"), "cannot be read");
+}
+
+#[test]
+fn the_abi_range_decides() {
+    for (range, fits) in
+        [(">=0.1, <0.2", true), ("^0.1", true), ("0.1.0", true), (">=0.2", false), ("*", true)]
+    {
+        let mut manifest = good();
+        manifest["abi"] = json!(range);
+        assert_eq!(parse(&manifest).unwrap().check_abi().is_ok(), fits, "{range}");
+    }
+    let mut manifest = good();
+    manifest["abi"] = json!(">=0.2");
+    let error = parse(&manifest).unwrap().check_abi().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "plugin blur 1.2.0 works with plugin ABI >=0.2, this host speaks 0.1.0; rebuild it for 0.1.0"
+    );
+}
