@@ -171,7 +171,10 @@ impl Client {
                     self.is_closed |= count == 0;
                     pending.extend_from_slice(&bytes[..count]);
                 }
-                let remote = stream.peer_addr().unwrap();
+                let Ok(remote) = stream.peer_addr() else {
+                    self.is_closed = true;
+                    return;
+                };
                 // One packet at a time: everything that it causes is sent before the next is looked at.
                 let length = pending.get(..2).map_or(usize::MAX - 2, |length| {
                     usize::from(u16::from_be_bytes([length[0], length[1]]))
