@@ -5,8 +5,12 @@
 use std::path::Path;
 
 use plugin_api::Unsupported;
+use plugins_diffusion::guidance::CfgType;
 
 use crate::params::{Acceleration, Mode, Processing, Sd15Params, Switch};
+
+/// As in the manifest.
+const DEFAULT_NEGATIVE_PROMPT: &str = "blurry, low quality, flat, 2d";
 
 /// The wishes that have no effect.
 pub fn unsupported(params: &Sd15Params, runtime: &Path) -> Vec<Unsupported> {
@@ -19,18 +23,25 @@ pub fn unsupported(params: &Sd15Params, runtime: &Path) -> Vec<Unsupported> {
     refuse_models(params, &mut refuse);
     refuse_modes(params, &mut refuse);
     refuse_processing(params, &mut refuse);
-    refuse(
-        params.guidance().cfg_type == plugins_diffusion::guidance::CfgType::None
-            && params.guidance_scale > 1.0,
-        "guidance_scale",
-        "cfg_type none does not guide; choose self, full or initialize",
-    );
+    refuse_guidance(params, &mut refuse);
     let reason = acceleration_refusal(params.acceleration, runtime);
     refuse(reason.is_some(), "acceleration", reason.unwrap_or_default());
     list
 }
 
 type Refuse<'a> = dyn FnMut(bool, &str, &str) + 'a;
+
+fn refuse_guidance(params: &Sd15Params, refuse: &mut Refuse<'_>) {
+    let guidance = params.guidance();
+    let is_guided = guidance.cfg_type != CfgType::None;
+    let reason = "cfg_type none does not guide; choose self, full or initialize";
+    refuse(!is_guided && params.guidance_scale > 1.0, "guidance_scale", reason);
+    // The default is no wish of anybody's.
+    let is_wished = !["", DEFAULT_NEGATIVE_PROMPT].contains(&params.negative_prompt.as_str());
+    let has_effect = guidance.negative_rows(1) > 0;
+    let reason = "it is used only with cfg_type full or initialize and guidance_scale above 1";
+    refuse(is_wished && !has_effect, "negative_prompt", reason);
+}
 
 fn refuse_models(params: &Sd15Params, refuse: &mut Refuse<'_>) {
     let has_loras = params.lora_dict.as_ref().is_some_and(|loras| !loras.is_empty());

@@ -163,6 +163,7 @@ fn every_wish_without_effect_is_named() {
         ("skip_diffusion", json!(true)),
         ("enable_similar_image_filter", json!(true)),
         ("acceleration", json!("xformers")),
+        ("negative_prompt", json!("rain")),
     ] {
         let fields = unsupported(json!({ field: value }));
         assert!(fields.iter().any(|name| name == field), "{field} is not among {fields:?}");

@@ -18,7 +18,8 @@ fn sd15_passes_the_testkit() {
         assert!(again.status().unwrap().success());
         return;
     }
-    let library = plugin_testkit::built_library("plugin_sd15");
+    // Beside the test, where cargo puts what a test could link; `cargo test` alone copies it no further.
+    let library = std::env::current_exe().unwrap().with_file_name("libplugin_sd15.so");
     plugin_testkit::Kit::new(&library)
         .with_param("model_id", json!("test/sd15-tiny"))
         .with_param("vae_id", json!("test/taesd-tiny"))
