@@ -2,5 +2,6 @@
 
 mod api;
 mod browsers;
+mod faults;
 mod main_job;
 mod plugins;

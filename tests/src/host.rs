@@ -26,6 +26,11 @@ pub struct Host {
 impl Host {
     /// Starts the program with these plugin libraries installed, and waits until it listens.
     pub fn start(plugins: &[PathBuf]) -> Self {
+        Self::start_with(plugins, &[])
+    }
+
+    /// The same with further settings, as variables.
+    pub fn start_with(plugins: &[PathBuf], extra: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let plugin_folder = folder.path().join("plugins");
         std::fs::create_dir(&plugin_folder).expect("an empty folder takes a folder");
@@ -35,6 +40,7 @@ impl Host {
         let mut process = Command::new(build_folder().join("streamdiffusion-host"))
             .args(["--json-ready"])
             .envs(settings(&folder))
+            .envs(extra.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

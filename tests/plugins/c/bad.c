@@ -45,10 +45,10 @@ static const SdhPipelineTable PIPELINE = {
 #endif
 
 static const void *get_feature(SdhBytes id) {
-    (void)id;
 #ifdef OTHER_MANIFEST
-    return &PIPELINE;
+    return id.size == sizeof "pipeline/0" - 1 ? &PIPELINE : 0;
 #else
+    (void)id;
     return 0;
 #endif
 }

@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("host-api", &["host-runtime", "host-stream", "host-ports"]),
     ("host-runtime", &["host-stream", "host-ports"]),
-    ("host-media", &["host-ports"]),
+    ("host-media", &["host-ports", "test-peer"]),
     ("host-store", &["host-ports"]),
     ("host-plugins", &["host-ports", "plugin-api"]),
     ("host-ports", &[]),
@@ -25,7 +25,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plugin-passthrough", &["plugin-api", "plugin-testkit"]),
     ("plugin-sd15", &["plugin-api", "plugin-testkit", "plugins-diffusion"]),
     ("plugin-faulty", &["plugin-api", "plugin-testkit"]),
-    ("tests", &["plugin-api"]),
+    ("test-peer", &[]),
+    ("tests", &["plugin-api", "test-peer"]),
     ("xtask", &[]),
 ];
 

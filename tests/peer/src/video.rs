@@ -1,0 +1,105 @@
+//! Encoded test pictures, and a look at what came back.
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::{AppSink, AppSrc};
+use std::sync::Arc;
+use str0m::media::MediaData;
+
+/// Codecs the client can send and receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    H264,
+    Vp8,
+}
+
+/// Encoded frames of a moving ball, the first a key frame.
+pub struct Clip {
+    pub codec: Codec,
+    pub frames: Vec<Arc<[u8]>>,
+}
+
+impl Clip {
+    pub fn ball(codec: Codec, width: u32, height: u32) -> Arc<Self> {
+        gst::init().unwrap();
+        let encoder = match codec {
+            Codec::H264 => {
+                "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 byte-stream=true threads=1 ! \
+                 video/x-h264,profile=constrained-baseline,stream-format=byte-stream,alignment=au"
+            }
+            Codec::Vp8 => "vp8enc deadline=1 cpu-used=8 keyframe-max-dist=30 lag-in-frames=0",
+        };
+        let graph = format!(
+            "videotestsrc pattern=ball num-buffers=30 ! video/x-raw,format=I420,width={width},height={height},\
+             framerate=30/1 ! {encoder} ! appsink name=out sync=false"
+        );
+        let (graph, out) = launch(&graph);
+        graph.set_state(gst::State::Playing).unwrap();
+        let mut frames = Vec::new();
+        while let Ok(sample) = out.pull_sample() {
+            frames.push(Arc::from(sample.buffer().unwrap().map_readable().unwrap().as_slice()));
+        }
+        graph.set_state(gst::State::Null).unwrap();
+        assert_eq!(frames.len(), 30);
+        Arc::new(Self { codec, frames })
+    }
+}
+
+/// A decoded picture's luma.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    pub width: u32,
+    pub height: u32,
+    pub luma: Vec<u8>,
+}
+
+impl Picture {
+    pub fn middle(&self) -> u8 {
+        self.luma[self.luma.len() / 2 + self.width as usize / 2]
+    }
+}
+
+/// Decodes received frames, the first of which must be a key frame.
+pub fn decode(codec: Codec, frames: &[MediaData]) -> Vec<Picture> {
+    gst::init().unwrap();
+    let (caps, decoder) = match codec {
+        Codec::H264 => (
+            "video/x-h264,stream-format=byte-stream,alignment=au",
+            "h264parse ! avdec_h264 max-threads=1",
+        ),
+        Codec::Vp8 => ("video/x-vp8", "vp8dec"),
+    };
+    let graph = format!(
+        "appsrc name=in format=time caps={caps} ! {decoder} ! videoconvert ! video/x-raw,format=GRAY8 ! \
+         appsink name=out sync=false"
+    );
+    let (graph, out) = launch(&graph);
+    let input = graph.by_name("in").unwrap().downcast::<AppSrc>().unwrap();
+    graph.set_state(gst::State::Playing).unwrap();
+    for frame in frames {
+        input.push_buffer(gst::Buffer::from_slice(frame.data.clone())).unwrap();
+    }
+    input.end_of_stream().unwrap();
+    let mut pictures = Vec::new();
+    while let Ok(sample) = out.pull_sample() {
+        let fields = sample.caps().unwrap().structure(0).unwrap();
+        let side = |name| u32::try_from(fields.get::<i32>(name).unwrap()).unwrap();
+        let (width, height) = (side("width"), side("height"));
+        let stride = width.next_multiple_of(4) as usize;
+        let bytes = sample.buffer().unwrap().map_readable().unwrap();
+        let rows = bytes.chunks(stride).take(height as usize);
+        pictures.push(Picture {
+            width,
+            height,
+            luma: rows.flat_map(|row| row[..width as usize].to_vec()).collect(),
+        });
+    }
+    graph.set_state(gst::State::Null).unwrap();
+    pictures
+}
+
+fn launch(description: &str) -> (gst::Pipeline, AppSink) {
+    let graph = gst::parse::launch(description).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let out = graph.by_name("out").unwrap().downcast::<AppSink>().unwrap();
+    (graph, out)
+}
