@@ -62,3 +62,19 @@ pub fn check(theirs: &LayoutTable) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_build_agrees_with_itself() {
+        assert_eq!(check(&TABLE), Ok(()));
+    }
+
+    #[test]
+    fn another_layout_is_named() {
+        let changed = LayoutTable { frame: SdhFormats::LAYOUT, ..TABLE };
+        assert!(check(&changed).unwrap_err().starts_with("the layout of SdhFrame differs"));
+    }
+}

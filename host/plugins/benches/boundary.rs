@@ -49,7 +49,10 @@ fn measure(direct: &mut Vec<Duration>, worker: &mut Vec<Duration>) {
     std::fs::copy(&library, folder.path().join("passthrough.so")).expect("a copy of the plugin");
     let mut in_process = Direct::open(&library);
     let mut in_worker = Worker::open(folder.path());
-    (0..WARM_UP).for_each(|_| drop((in_process.frame(), in_worker.frame())));
+    for _ in 0..WARM_UP {
+        in_process.frame();
+        in_worker.frame();
+    }
     for _ in 0..ROUNDS {
         direct.extend((0..ROUND).map(|_| in_process.frame()));
         worker.extend((0..ROUND).map(|_| in_worker.frame()));

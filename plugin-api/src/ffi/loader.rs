@@ -156,6 +156,12 @@ impl Library {
         if table.is_null() {
             return Ok(());
         }
+        // SAFETY: a feature's table begins with its size.
+        if unsafe { table.cast::<u32>().read() } as usize != size_of::<crate::layout::LayoutTable>()
+        {
+            let what = "the table of its layouts has an unexpected size".into();
+            return Err(LoadError::Layout { what });
+        }
         // SAFETY: by the feature's id it is a static table of this type, made by the same version of abi_stable.
         crate::layout::check(unsafe { &*table }).map_err(|what| LoadError::Layout { what })
     }
