@@ -58,11 +58,11 @@ fn place(picture: FrameSize, par: (u32, u32), frame: FrameSize, fit: Fit) -> Pla
 
 /// The middle of an area, `width` wide. Starts are even, as halved chroma planes need it.
 fn across(area: Area, width: u32) -> Area {
-    Area { x: (area.width - width) / 2 & !1, width, ..area }
+    Area { x: ((area.width - width) / 2) & !1, width, ..area }
 }
 
 fn down(area: Area, height: u32) -> Area {
-    Area { y: (area.height - height) / 2 & !1, height, ..area }
+    Area { y: ((area.height - height) / 2) & !1, height, ..area }
 }
 
 /// Brings decoded pictures into frame slots. Keeps its converter while shapes stay the same.

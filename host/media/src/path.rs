@@ -120,8 +120,19 @@ impl Path {
             }
             return Err(OfferError::Unavailable { reason });
         }
+        if self.state.lock().is_closed {
+            // Closed meanwhile: the hub may have ended the path's sessions before it had this one.
+            self.end_all();
+        }
         tracing::info!(path = %self.state.name, ?role, codec = codec.name(), "session answered");
         Ok(Answer { session, sdp })
+    }
+}
+
+impl Path {
+    fn end_all(&self) {
+        self.hub.send(Command::ClosePath(self.state.id));
+        self.state.egress.close();
     }
 }
 
@@ -167,8 +178,7 @@ impl MediaPath for Path {
             return;
         }
         drop(sessions);
-        self.hub.send(Command::ClosePath(self.state.id));
-        self.state.egress.close();
+        self.end_all();
     }
 }
 

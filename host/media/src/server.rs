@@ -84,7 +84,9 @@ impl Media {
         let hub =
             HubHandle { commands, runtime, places: Arc::new(Semaphore::new(config.max_sessions)) };
         let announced = sockets.announced;
-        tracing::info!(port = announced.port, ?codecs, "media server started");
+        let decoders: Vec<_> = codecs.decoders().map(|(_, element)| element).collect();
+        let encoders: Vec<_> = codecs.encoders().map(|(_, element)| element).collect();
+        tracing::info!(port = announced.port, ?decoders, ?encoders, "media server started");
         let context = Arc::new(Context { config, codecs, crypto, certificate, announced, units });
         Ok(Arc::new(Self { hub, context, next_path: AtomicU64::new(1) }))
     }

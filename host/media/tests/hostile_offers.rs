@@ -1,5 +1,7 @@
 //! Offers come from anyone: whatever they contain is answered or refused with a reason, and never a panic.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 mod support;
 
 use host_ports::{Answer, FrameSize, MediaPath, OfferError};

@@ -1,9 +1,13 @@
 //! Publishers and readers over real sockets: what goes in comes out, whatever joins, leaves or changes on the way.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 mod support;
 
 use host_media::{Codec, MediaConfig};
 use host_ports::{FrameSize, IngressEvent, MediaPath, OfferError, SessionId};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 use support::client::{Client, Link, Publisher};
 use support::video::{Clip, Picture, decode};
@@ -174,4 +178,54 @@ fn sessions_are_limited_and_end_when_they_do_not_connect() {
         Client::publish(&*path, Codec::Vp8, Client::udp()),
         Err(OfferError::Unavailable { .. })
     ));
+}
+
+#[test]
+fn public_addresses_are_announced_before_the_interfaces_own() {
+    let public_addresses = vec!["203.0.113.7".parse().unwrap()];
+    let server = Server::start_with(MediaConfig { public_addresses, ..MediaConfig::default() });
+    let (path, _events) = server.echo(SIZE);
+    let client = Client::publish(&*path, Codec::H264, Client::udp()).unwrap();
+    let candidates: Vec<_> =
+        client.answer.lines().filter(|line| line.starts_with("a=candidate:")).collect();
+    let port = server.media.port();
+    assert!(candidates[0].contains(&format!(" 203.0.113.7 {port} typ host")), "{candidates:?}");
+    assert!(
+        candidates.iter().any(|line| line.contains(&format!(" 127.0.0.1 {port} "))),
+        "{candidates:?}"
+    );
+}
+
+#[test]
+fn a_tcp_connection_that_belongs_to_no_session_is_closed() {
+    let connect_timeout = Duration::from_millis(200);
+    let server = Server::start_with(MediaConfig { connect_timeout, ..MediaConfig::default() });
+    let strangers: [&[u8]; 4] =
+        [b"GET / HTTP/1.1\r\n\r\n", &[0, 3, 1, 2, 3], &[0xff, 0xff, 0], &[]];
+    for bytes in strangers {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.media.port())).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes).unwrap();
+        let ended = stream.read(&mut [0; 16]);
+        assert!(
+            matches!(&ended, Ok(0))
+                || ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+        );
+    }
+}
+
+#[test]
+fn a_stopped_server_ends_its_sessions_and_frees_its_port() {
+    let server = Server::start();
+    let (path, _events) = server.echo(SIZE);
+    path.show(Pixels::plain(SIZE, 90));
+    let mut reader = Client::play(&*path, &[Codec::H264], Client::udp()).unwrap();
+    reader.frames(1);
+    server.stop();
+    reader.until("the session ended with the server", |client, _| client.is_closed);
+    assert!(matches!(
+        Client::publish(&*path, Codec::H264, Client::udp()),
+        Err(OfferError::Unavailable { .. })
+    ));
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, server.media.port())).expect("the port is free");
 }

@@ -1,5 +1,7 @@
 //! GStreamer's own WebRTC client: an RSA certificate, an offer without BUNDLE, RTP as GStreamer cuts it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 mod support;
 
 use host_ports::{Answer, FrameSize, IngressEvent};

@@ -65,7 +65,7 @@ def on_pad(_, pad):
         "rtph264depay ! h264parse ! avdec_h264 ! fakesink name=shown sync=false", True
     )
     sink.get_by_name("shown").get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, on_frame)
-    pipeline.add(sink)
+    peer.get_parent().add(sink)
     sink.sync_state_with_parent()
     pad.link(sink.get_static_pad("sink"))
 

@@ -19,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 /// A media server on free ports, with its own runtime.
 pub struct Server {
     pub media: Arc<Media>,
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 impl Server {
@@ -32,7 +32,11 @@ impl Server {
         let media = runtime
             .block_on(async { Media::start(MediaConfig { rtc_port: 0, ..config }) })
             .unwrap();
-        Self { media, _runtime: runtime }
+        Self { media, runtime }
+    }
+
+    pub fn stop(&self) {
+        self.runtime.block_on(self.media.stop());
     }
 
     /// A path whose publisher is echoed to its readers.
