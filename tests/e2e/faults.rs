@@ -117,15 +117,15 @@ fn a_plugin_that_exits_is_started_again() {
 
 #[test]
 fn a_plugin_that_closes_descriptors_is_started_again() {
-    check("close_descriptors", "");
+    check("close_descriptors", "ended its worker");
 }
 
 #[test]
 fn a_plugin_cannot_truncate_the_shared_memory() {
-    check("truncate_memory", "");
+    check("truncate_memory", "tried to truncate");
 }
 
 #[test]
 fn an_answer_of_a_wrong_size_is_refused() {
-    check("wrong_size", "");
+    check("wrong_size", "72x64");
 }
