@@ -3,6 +3,7 @@
 // Only functions marked as tests are let off by the lint's own setting; all of this is test.
 #![allow(clippy::unwrap_used)]
 
+mod autoencoders;
 mod back_ends;
 mod cases;
 mod golden;
