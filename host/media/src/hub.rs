@@ -17,6 +17,7 @@ use str0m::Input;
 use str0m::net::{Protocol, Receive};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// A peer changes its address now and then; one that comes from more than this is up to something.
 const MAX_ADDRESSES: usize = 32;
@@ -63,6 +64,8 @@ pub(crate) struct Inbox {
     pub commands: mpsc::Receiver<Command>,
     pub units: mpsc::Receiver<EncodedUnit>,
     pub tcp: mpsc::Receiver<TcpEvent>,
+    /// The tasks that take connections; they end with this.
+    pub listeners: JoinSet<()>,
 }
 
 pub(crate) struct Hub {
@@ -94,7 +97,9 @@ impl Hub {
                 command = inbox.commands.recv() => match command {
                     Some(Command::Stop(done)) => {
                         self.end_where("the server stops", |_| true);
-                        // The caller may have given up waiting.
+                        drop(self);
+                        inbox.listeners.shutdown().await;
+                        // The port is free now. The caller may have given up waiting.
                         let _ = done.send(());
                         return;
                     }

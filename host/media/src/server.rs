@@ -27,6 +27,7 @@ use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Rtc, RtcConfig};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// Commands that may wait; a full channel refuses new sessions.
 const COMMANDS: usize = 64;
@@ -74,11 +75,12 @@ impl Media {
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
         let (units, unit_inbox) = mpsc::channel(UNITS);
         let (tcp_events, tcp_inbox) = mpsc::channel(TCP_EVENTS);
+        let mut listeners = JoinSet::new();
         for listener in sockets.tcp {
-            runtime.spawn(tcp::listen(listener, tcp_events.clone()));
+            listeners.spawn_on(tcp::listen(listener, tcp_events.clone()), &runtime);
         }
         let net = Net::new(sockets.udp, config.max_sessions * 2, config.connect_timeout);
-        let inbox = Inbox { commands: command_inbox, units: unit_inbox, tcp: tcp_inbox };
+        let inbox = Inbox { commands: command_inbox, units: unit_inbox, tcp: tcp_inbox, listeners };
         runtime.spawn(Hub::new(net).run(inbox));
 
         let hub =

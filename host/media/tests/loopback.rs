@@ -7,7 +7,7 @@ mod support;
 use host_media::{Codec, MediaConfig};
 use host_ports::{FrameSize, IngressEvent, MediaPath, OfferError, SessionId};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 use support::client::{Client, Link, Publisher};
 use support::video::{Clip, Picture, decode};
@@ -227,5 +227,7 @@ fn a_stopped_server_ends_its_sessions_and_frees_its_port() {
         Client::publish(&*path, Codec::H264, Client::udp()),
         Err(OfferError::Unavailable { .. })
     ));
-    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, server.media.port())).expect("the port is free");
+    let (address, free) = ((Ipv4Addr::UNSPECIFIED, server.media.port()), "the port is free");
+    UdpSocket::bind(address).expect(free);
+    TcpListener::bind(address).expect(free);
 }
