@@ -1,6 +1,6 @@
 //! What the process boundary costs: `passthrough` called directly, and through a worker.
 //!
-//! `cargo bench -p host-plugins --bench boundary -- --limit-us 25` prints medians and 99th percentiles of one frame, and
+//! `cargo test -p host-plugins --bench boundary -- --limit-us 25` prints medians and 99th percentiles of one frame, and
 //! fails when the difference of the medians is above the limit. It needs `cargo build -p plugin-passthrough`.
 
 use host_plugins::{Config, PluginCatalog, WorkerCommand, run_worker};
