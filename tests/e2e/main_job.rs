@@ -13,10 +13,10 @@ use tests::libraries::{library, root};
 
 const PIPELINE: &str = "streamdiffusion-sd15";
 /// Width and height of everything here, and of the small pictures that are compared.
-const SIDE: usize = 512;
+const SIDE: usize = 256;
 const SMALL: usize = 32;
 /// Cells of one colour, large enough that no codec blurs them away.
-const CELL: usize = 64;
+const CELL: usize = 32;
 const FIRST_PROMPT: &str = "a red cat on a wooden table";
 const SECOND_PROMPT: &str = "oil painting of a stormy sea";
 
@@ -24,7 +24,7 @@ const SECOND_PROMPT: &str = "oil painting of a stormy sea";
 fn a_camera_goes_through_the_model_that_the_stream_names_and_a_prompt_changes_it_at_once() {
     let host = Host::start(&[library("sd15")]);
     let params = json!({
-        "model_id": "test/sd15-tiny", "prompt": FIRST_PROMPT, "t_index_list": [20], "width": SIDE, "height": SIDE,
+        "model_id": "test/sd15-tiny", "vae_id": "test/taesd-tiny", "prompt": FIRST_PROMPT, "t_index_list": [20], "width": SIDE, "height": SIDE,
     });
     let stream = host.create(PIPELINE, params);
     let folder = tempfile::tempdir().expect("a temporary folder");
