@@ -6,6 +6,7 @@ use super::shared_pipelines::{SharedPipelines, key};
 use crate::message::{FromStream, MemoryLayout, ToStream};
 use crate::packets::Packets;
 use crate::sys::WorkerMemory;
+use crate::wait::linger;
 use plugin_api::loader::{Callbacks, HostContext, Library, LoadedPipeline, LoadedStream};
 use plugin_api::{Claim, Environment, Error, FrameFormat, Outcome};
 use rustix::fd::{AsFd, OwnedFd};
@@ -79,6 +80,8 @@ fn open_pipeline(
 impl Served {
     fn serve(&mut self, mut socket: Packets, sender: &Packets) {
         loop {
+            // The next frame may be here already when the last one took long.
+            linger(socket.socket());
             match socket.receive_with() {
                 Ok(Some(received)) => reply(sender, &self.answer(received.message)),
                 Ok(None) => return,
