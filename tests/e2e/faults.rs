@@ -17,7 +17,11 @@ fn exchange(url: String) -> impl FnOnce(&str) -> Result<Answered, String> {
     move |offer| {
         let answer = request("POST", &url, Some("application/sdp"), offer.as_bytes());
         let session = answer.header("location").to_owned();
-        if answer.status == 201 { Ok(Answered { session, sdp: answer.text }) } else { Err(answer.text) }
+        if answer.status == 201 {
+            Ok(Answered { session, sdp: answer.text })
+        } else {
+            Err(answer.text)
+        }
     }
 }
 
@@ -70,7 +74,11 @@ fn check(fault: &str, reason: &str) {
     healthy_reader.frames(3);
     let after = healthy.status();
     let frames = |status: &Value| status["data"]["host_status"]["frames"].clone();
-    assert_eq!(frames(&after)["dropped"], frames(&before)["dropped"], "the other stream drops no frame: {after}");
+    assert_eq!(
+        frames(&after)["dropped"],
+        frames(&before)["dropped"],
+        "the other stream drops no frame: {after}"
+    );
     assert!(processed(&after) > processed(&before), "and goes on: {after}");
     let worker = |status: &Value| status["data"]["host_status"]["worker_pid"].clone();
     assert_eq!(worker(&after), worker(&before), "in the same worker");

@@ -33,7 +33,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const LONGEST_FILE: usize = 500;
 
 /// Words that mark unfinished work, written apart so that this file does not find itself.
-const UNFINISHED: &[&str] = &[concat!("todo", "!("), concat!("unimplemented", "!("), concat!("#[", "ignore"), concat!("FIX", "ME")];
+const UNFINISHED: &[&str] = &[
+    concat!("todo", "!("),
+    concat!("unimplemented", "!("),
+    concat!("#[", "ignore"),
+    concat!("FIX", "ME"),
+];
 
 /// Runs all rules and reports every breach at once.
 pub fn run() -> Result<()> {
@@ -76,7 +81,9 @@ fn files() -> Result<Vec<String>> {
         let text = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
         let lines = text.lines().count();
         if lines > LONGEST_FILE {
-            breaches.push(format!("{path} has {lines} lines; {LONGEST_FILE} is the limit: find the second idea"));
+            breaches.push(format!(
+                "{path} has {lines} lines; {LONGEST_FILE} is the limit: find the second idea"
+            ));
         }
         let is_crate_code = !path.contains("/build.rs");
         if is_crate_code && !text.starts_with("//!") && !text.starts_with("#!") {

@@ -1,3 +1,5 @@
+//! Files that rival each other, and what is decided.
+
 use super::*;
 use plugin_api::Claim as ManifestClaim;
 use serde_json::json;
