@@ -1,42 +1,15 @@
 //! Plugins that misbehave: their stream says why and recovers, its viewers stay, and other streams do not notice.
 
+use crate::peers::{publish, watch};
 use serde_json::{Value, json};
-use std::sync::Arc;
-use test_peer::{Answered, Client, Clip, Codec, Publisher};
-use tests::host::{Host, Stream};
-use tests::http::request;
+use test_peer::{Client, Clip, Codec};
+use tests::host::Host;
 use tests::libraries::library;
 
 /// Frames that go well before the fault.
 const FAULT_AT: u64 = 20;
 /// The healthy stream's rate: slow enough that a busy test machine is no reason to drop a frame.
 const FPS: u32 = 10;
-
-/// Takes an offer to a WHIP or WHEP URL.
-fn exchange(url: String) -> impl FnOnce(&str) -> Result<Answered, String> {
-    move |offer| {
-        let answer = request("POST", &url, Some("application/sdp"), offer.as_bytes());
-        let session = answer.header("location").to_owned();
-        if answer.status == 201 {
-            Ok(Answered { session, sdp: answer.text })
-        } else {
-            Err(answer.text)
-        }
-    }
-}
-
-fn publish(stream: &Stream<'_>, clip: &Arc<Clip>) -> Publisher {
-    let client = Client::publish(clip.codec, Client::udp(), exchange(stream.text("whip_url")));
-    Publisher::start(client.expect("the offer is taken"), clip.clone(), FPS)
-}
-
-fn watch(host: &Host, stream: &Stream<'_>) -> Client {
-    let mut reader = host.wait_for("the output can be watched", || {
-        Client::play(&[Codec::Vp8], Client::udp(), exchange(stream.text("output_stream_url"))).ok()
-    });
-    reader.connect();
-    reader
-}
 
 /// Lets a fault happen, and expects `reason` in what the stream says about it.
 fn check(fault: &str, reason: &str) {
@@ -46,11 +19,11 @@ fn check(fault: &str, reason: &str) {
     );
     let clip = Clip::ball(Codec::Vp8, 64, 64);
     let healthy = host.create("passthrough", json!({"width": 64, "height": 64}));
-    let _healthy_publisher = publish(&healthy, &clip);
+    let _healthy_publisher = publish(&healthy, &clip, FPS);
     let mut healthy_reader = watch(&host, &healthy);
     let params = json!({"width": 64, "height": 64, "fault": fault, "at_frame": FAULT_AT});
     let faulty = host.create("faulty", params);
-    let _publisher = publish(&faulty, &clip);
+    let _publisher = publish(&faulty, &clip, FPS);
     let mut reader = watch(&host, &faulty);
     healthy_reader.frames(3);
     let before = healthy.status();

@@ -3,5 +3,7 @@
 mod api;
 mod browsers;
 mod faults;
+mod frame_age;
 mod main_job;
+mod peers;
 mod plugins;

@@ -4,14 +4,13 @@
 
 mod support;
 
-use host_media::{Codec, MediaConfig};
+use host_media::MediaConfig;
 use host_ports::{FrameSize, IngressEvent, MediaPath, OfferError, SessionId};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
-use support::client::{Client, Link, Publisher};
-use support::video::{Clip, Picture, decode};
-use support::{PATIENCE, Pixels, Server};
+use support::{Pixels, Server, offer_to_play, offer_to_publish, publisher};
+use test_peer::{Client, Clip, Codec, Link, PATIENCE, Picture, decode};
 
 const SIZE: FrameSize = FrameSize::new(160, 120);
 
@@ -19,7 +18,7 @@ const SIZE: FrameSize = FrameSize::new(160, 120);
 fn play(path: &dyn MediaPath, codecs: &[Codec], link: impl Fn() -> Link) -> Client {
     let give_up = Instant::now() + PATIENCE;
     loop {
-        match Client::play(path, codecs, link()) {
+        match offer_to_play(path, codecs, link()) {
             Ok(client) => return client,
             Err(OfferError::NotReady) => assert!(Instant::now() < give_up, "nothing was shown"),
             Err(error) => panic!("{error}"),
@@ -35,7 +34,7 @@ fn moves(pictures: &[Picture]) -> bool {
 fn a_publishers_picture_moves_on_a_readers_screen() {
     let server = Server::start();
     let (path, events) = server.echo(SIZE);
-    let publisher = Publisher::start(&*path, Clip::ball(Codec::H264, 320, 240));
+    let publisher = publisher(&*path, Clip::ball(Codec::H264, 320, 240));
     assert_eq!(events.recv_timeout(PATIENCE), Ok(IngressEvent::PublisherConnected));
     let mut reader = play(&*path, &[Codec::Vp8, Codec::H264], Client::udp);
     let pictures = decode(Codec::H264, &reader.frames(20));
@@ -49,7 +48,7 @@ fn a_publishers_picture_moves_on_a_readers_screen() {
     assert_eq!((egress.readers, egress.codecs), (1, vec!["H264"]));
     assert!(egress.frames_encoded >= 20 && egress.key_frames >= 1 && egress.bytes_sent > 1000);
 
-    assert!(path.hang_up(&publisher.session));
+    assert!(path.hang_up(&SessionId(publisher.session.clone())));
     publisher.wait_until_closed();
     assert_eq!(events.recv_timeout(PATIENCE), Ok(IngressEvent::PublisherGone));
     assert!(!path.ingress_stats().is_publishing);
@@ -61,7 +60,7 @@ fn a_publishers_picture_moves_on_a_readers_screen() {
 fn a_reader_without_h264_gets_vp8_beside_one_with_it() {
     let server = Server::start();
     let (path, _events) = server.echo(SIZE);
-    let _publisher = Publisher::start(&*path, Clip::ball(Codec::Vp8, 201, 151));
+    let _publisher = publisher(&*path, Clip::ball(Codec::Vp8, 201, 151));
     let mut vp8 = play(&*path, &[Codec::Vp8], Client::udp);
     let mut h264 = play(&*path, &[Codec::H264], Client::udp);
     let vp8 = decode(Codec::Vp8, &vp8.frames(15));
@@ -74,12 +73,12 @@ fn a_reader_without_h264_gets_vp8_beside_one_with_it() {
 fn a_newer_publisher_replaces_the_older_one() {
     let server = Server::start();
     let (path, events) = server.echo(SIZE);
-    let first = Publisher::start(&*path, Clip::ball(Codec::H264, 160, 120));
-    let _second = Publisher::start(&*path, Clip::ball(Codec::Vp8, 160, 120));
+    let first = publisher(&*path, Clip::ball(Codec::H264, 160, 120));
+    let _second = publisher(&*path, Clip::ball(Codec::Vp8, 160, 120));
     first.wait_until_closed();
     let connected: Vec<_> = (0..2).map(|_| events.recv_timeout(PATIENCE).unwrap()).collect();
     assert_eq!(connected, [IngressEvent::PublisherConnected; 2]);
-    assert!(!path.hang_up(&first.session), "its session is gone");
+    assert!(!path.hang_up(&SessionId(first.session.clone())), "its session is gone");
     play(&*path, &[Codec::H264], Client::udp).frames(3);
     assert_eq!(path.ingress_stats().codec, Some("VP8"));
     assert!(events.try_recv().is_err(), "the stream was never without a publisher");
@@ -90,12 +89,12 @@ fn a_late_reader_is_shown_the_last_frame() {
     let server = Server::start();
     let (path, _events) = server.echo(SIZE);
     assert!(matches!(
-        Client::play(&*path, &[Codec::H264], Client::udp()),
+        offer_to_play(&*path, &[Codec::H264], Client::udp()),
         Err(OfferError::NotReady)
     ));
     path.show(Pixels::plain(SIZE, 200));
     for _ in 0..2 {
-        let mut reader = Client::play(&*path, &[Codec::H264], Client::udp()).unwrap();
+        let mut reader = offer_to_play(&*path, &[Codec::H264], Client::udp()).unwrap();
         let pictures = decode(Codec::H264, &reader.frames(2));
         assert!(pictures[0].middle().abs_diff(188) < 12, "{}", pictures[0].middle());
     }
@@ -106,7 +105,7 @@ fn readers_stay_when_the_frames_change_size() {
     let server = Server::start();
     let (path, _events) = server.echo(SIZE);
     path.show(Pixels::plain(FrameSize::new(128, 64), 50));
-    let mut reader = Client::play(&*path, &[Codec::H264], Client::udp()).unwrap();
+    let mut reader = offer_to_play(&*path, &[Codec::H264], Client::udp()).unwrap();
     let mut frames = reader.frames(1);
     path.show(Pixels::plain(FrameSize::new(65, 97), 220));
     // Frames of the old size may still be on their way, and then come repeats of the new one.
@@ -128,7 +127,7 @@ fn a_key_frame_comes_when_a_reader_asks() {
     let server = Server::start();
     let (path, _events) = server.echo(SIZE);
     path.show(Pixels::plain(SIZE, 90));
-    let mut reader = Client::play(&*path, &[Codec::H264], Client::udp()).unwrap();
+    let mut reader = offer_to_play(&*path, &[Codec::H264], Client::udp()).unwrap();
     assert!(reader.frames(1)[0].is_keyframe());
     reader
         .until("a frame that is none", |_, frames| frames.iter().any(|frame| !frame.is_keyframe()));
@@ -140,11 +139,11 @@ fn a_key_frame_comes_when_a_reader_asks() {
 fn a_reader_without_udp_comes_by_tcp() {
     let server = Server::start();
     let (path, _events) = server.echo(SIZE);
-    let _publisher = Publisher::start(&*path, Clip::ball(Codec::H264, 160, 120));
+    let _publisher = publisher(&*path, Clip::ball(Codec::H264, 160, 120));
     let mut reader = play(&*path, &[Codec::H264], Client::tcp);
     let pictures = decode(Codec::H264, &reader.frames(10));
     assert!(moves(&pictures));
-    assert!(path.hang_up(&reader.session));
+    assert!(path.hang_up(&SessionId(reader.session.clone())));
     reader.until("the connection is closed", |client, _| client.is_closed);
 }
 
@@ -158,24 +157,24 @@ fn sessions_are_limited_and_end_when_they_do_not_connect() {
     });
     let (path, _events) = server.echo(SIZE);
     path.show(Pixels::plain(SIZE, 90));
-    let idle = Client::play(&*path, &[Codec::Vp8], Client::udp()).unwrap();
-    let full = Client::play(&*path, &[Codec::Vp8], Client::udp()).err();
+    let idle = offer_to_play(&*path, &[Codec::Vp8], Client::udp()).unwrap();
+    let full = offer_to_play(&*path, &[Codec::Vp8], Client::udp()).err();
     assert_eq!(full, Some(OfferError::TooManyReaders { limit: 1 }));
     // It never sends anything; another one gets its place.
     let give_up = Instant::now() + PATIENCE;
     let mut next = loop {
-        match Client::play(&*path, &[Codec::Vp8], Client::udp()) {
+        match offer_to_play(&*path, &[Codec::Vp8], Client::udp()) {
             Ok(client) => break client,
             Err(error) => assert!(Instant::now() < give_up, "{error}"),
         }
     };
-    assert!(!path.hang_up(&idle.session));
+    assert!(!path.hang_up(&SessionId(idle.session.clone())));
     assert!(!path.hang_up(&SessionId("unknown".to_owned())));
     next.frames(1);
     path.close();
     next.until("the session ended with its path", |client, _| client.is_closed);
     assert!(matches!(
-        Client::publish(&*path, Codec::Vp8, Client::udp()),
+        offer_to_publish(&*path, Codec::Vp8, Client::udp()),
         Err(OfferError::Unavailable { .. })
     ));
 }
@@ -185,7 +184,7 @@ fn public_addresses_are_announced_before_the_interfaces_own() {
     let public_addresses = vec!["203.0.113.7".parse().unwrap()];
     let server = Server::start_with(MediaConfig { public_addresses, ..MediaConfig::default() });
     let (path, _events) = server.echo(SIZE);
-    let client = Client::publish(&*path, Codec::H264, Client::udp()).unwrap();
+    let client = offer_to_publish(&*path, Codec::H264, Client::udp()).unwrap();
     let candidates: Vec<_> =
         client.answer.lines().filter(|line| line.starts_with("a=candidate:")).collect();
     let port = server.media.port();
@@ -219,12 +218,12 @@ fn a_stopped_server_ends_its_sessions_and_frees_its_port() {
     let server = Server::start();
     let (path, _events) = server.echo(SIZE);
     path.show(Pixels::plain(SIZE, 90));
-    let mut reader = Client::play(&*path, &[Codec::H264], Client::udp()).unwrap();
+    let mut reader = offer_to_play(&*path, &[Codec::H264], Client::udp()).unwrap();
     reader.frames(1);
     server.stop();
     reader.until("the session ended with the server", |client, _| client.is_closed);
     assert!(matches!(
-        Client::publish(&*path, Codec::H264, Client::udp()),
+        offer_to_publish(&*path, Codec::H264, Client::udp()),
         Err(OfferError::Unavailable { .. })
     ));
     let (address, free) = ((Ipv4Addr::UNSPECIFIED, server.media.port()), "the port is free");

@@ -8,7 +8,8 @@ use host_ports::{Answer, FrameSize, IngressEvent};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
-use support::{PATIENCE, Pixels, Server};
+use support::{Pixels, Server};
+use test_peer::PATIENCE;
 
 struct Peer {
     process: Child,

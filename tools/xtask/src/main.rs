@@ -17,7 +17,7 @@ fn main() -> Result<()> {
 
 /// The steps of CI in order of their cost: what is cheap to find is found first.
 fn ci() -> Result<()> {
-    step("tidy", || tidy::run())?;
+    step("tidy", tidy::run)?;
     cargo("formatting", &["fmt", "--all", "--check"])?;
     cargo("lints", &["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     // Plugins are libraries that the tests load from disk, and the server is a program that they start.

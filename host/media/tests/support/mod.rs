@@ -2,19 +2,15 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-pub mod client;
-pub mod video;
-
 use host_media::{Media, MediaConfig};
 use host_ports::{
-    Fit, Frame, FrameSize, FrameSlot, FrameStamp, IngressEvent, IngressSink, MediaPath, MediaServer,
+    Answer, Fit, Frame, FrameSize, FrameSlot, FrameStamp, IngressEvent, IngressSink, MediaPath,
+    MediaServer, OfferError,
 };
 use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use test_peer::{Answered, Client, Clip, Codec, Link, Publisher};
 use tokio::runtime::Runtime;
-
-/// Long enough for a busy machine; tests end as soon as what they wait for happens.
-pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A media server on free ports, with its own runtime.
 pub struct Server {
@@ -47,6 +43,34 @@ impl Server {
         let _ = sink.path.set(Arc::downgrade(&path));
         (path, received)
     }
+}
+
+/// A reader of a path, not connected yet.
+pub fn offer_to_play(
+    path: &dyn MediaPath,
+    codecs: &[Codec],
+    link: Link,
+) -> Result<Client, OfferError> {
+    Client::play(codecs, link, |offer| path.play(offer).map(answered))
+}
+
+/// A publisher to a path, not connected yet.
+pub fn offer_to_publish(
+    path: &dyn MediaPath,
+    codec: Codec,
+    link: Link,
+) -> Result<Client, OfferError> {
+    Client::publish(codec, link, |offer| path.publish(offer).map(answered))
+}
+
+/// Publishes a clip over and over.
+pub fn publisher(path: &dyn MediaPath, clip: Arc<Clip>) -> Publisher {
+    let client = offer_to_publish(path, clip.codec, Client::udp()).unwrap();
+    Publisher::start(client, clip, 30)
+}
+
+fn answered(answer: Answer) -> Answered {
+    Answered { session: answer.session.0, sdp: answer.sdp }
 }
 
 struct Echo {

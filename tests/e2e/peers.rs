@@ -1,0 +1,34 @@
+//! Publishers and readers without a browser.
+
+use std::sync::Arc;
+use test_peer::{Answered, Client, Clip, Codec, Publisher};
+use tests::host::{Host, Stream};
+use tests::http::request;
+
+/// Takes an offer to a WHIP or WHEP URL.
+fn exchange(url: String) -> impl FnOnce(&str) -> Result<Answered, String> {
+    move |offer| {
+        let answer = request("POST", &url, Some("application/sdp"), offer.as_bytes());
+        let session = answer.header("location").to_owned();
+        if answer.status == 201 {
+            Ok(Answered { session, sdp: answer.text })
+        } else {
+            Err(answer.text)
+        }
+    }
+}
+
+/// Publishes a clip over and over.
+pub fn publish(stream: &Stream<'_>, clip: &Arc<Clip>, fps: u32) -> Publisher {
+    let client = Client::publish(clip.codec, Client::udp(), exchange(stream.text("whip_url")));
+    Publisher::start(client.expect("the offer is taken"), clip.clone(), fps)
+}
+
+/// A reader of the output, as soon as there is any.
+pub fn watch(host: &Host, stream: &Stream<'_>) -> Client {
+    let mut reader = host.wait_for("the output can be watched", || {
+        Client::play(&[Codec::Vp8], Client::udp(), exchange(stream.text("output_stream_url"))).ok()
+    });
+    reader.connect();
+    reader
+}
