@@ -6,6 +6,9 @@ use host_ports::{FieldError, OfferError, ResolveError};
 use host_runtime::{ChangeError, MediaError};
 use serde_json::{Value, json};
 
+/// Errors repeat what was sent. Enough for a list of many choices, and no way to make an answer as large as a request.
+const LONGEST_TEXT: usize = 4000;
+
 /// Everything a request can fail with.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -85,7 +88,10 @@ impl ApiError {
     fn details(&self) -> Value {
         match self {
             Self::InvalidBody(fields) | Self::Change(ChangeError::Params(fields)) => {
-                fields.iter().map(|f| json!({"pointer": f.pointer, "message": f.message})).collect()
+                let fields = fields.iter();
+                fields
+                    .map(|f| json!({"pointer": cut(&f.pointer), "message": cut(&f.message)}))
+                    .collect()
             }
             Self::Change(ChangeError::ReloadRequired { fields }) => json!({ "fields": fields }),
             Self::Change(ChangeError::TooManyStreams { limit }) => json!({ "limit": limit }),
@@ -146,15 +152,23 @@ impl IntoResponse for ApiError {
     /// Leaves the body to `answer::complete`, which knows the request's id.
     fn into_response(self) -> Response {
         let (status, code) = self.status_and_code();
+        let error = cut(&self.to_string());
         if status.is_server_error() {
-            tracing::error!(error = %self, "request failed");
+            tracing::error!(%error, "request failed");
         } else {
-            tracing::debug!(error = %self, %status, "request refused");
+            tracing::debug!(%error, %status, "request refused");
         }
-        let fault = Fault { status, code, text: self.text(), details: self.details() };
+        let fault = Fault { status, code, text: cut(&self.text()), details: self.details() };
         let mut response = status.into_response();
         response.extensions_mut().insert(fault);
         response
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -30,6 +30,6 @@ struct Calls;
 pub async fn read(State(app): State<App>) -> Json<Value> {
     // A document of plain structs and string keys; null would only mean that nothing is described.
     let mut document = serde_json::to_value(Calls::openapi()).unwrap_or_default();
-    params_schemas::join(&mut document, &app.runtime.catalog().claims());
+    params_schemas::join(&mut document, &app.runtime.claims());
     Json(document)
 }

@@ -61,9 +61,8 @@ pub struct Pipeline {
     get, path = "/v1/plugins", tag = "plugins", responses((status = 200, body = PluginList))
 )]
 pub async fn list(State(app): State<App>) -> Json<PluginList> {
-    let catalog = app.runtime.catalog();
-    let plugins = catalog.plugins().into_iter().map(Plugin::to_wire).collect();
-    let pipelines = catalog.claims().into_iter().map(Pipeline::to_wire).collect();
+    let plugins = app.runtime.plugins().into_iter().map(Plugin::to_wire).collect();
+    let pipelines = app.runtime.claims().into_iter().map(Pipeline::to_wire).collect();
     Json(PluginList { success: true, data: Offer { plugins, pipelines } })
 }
 

@@ -88,7 +88,8 @@ pub fn new_stream(body: Map<String, Value>, claims: &[Claim]) -> Result<NewStrea
     Ok(NewStream { name, pipeline, params, output_rtmp_url })
 }
 
-pub fn change(body: Map<String, Value>) -> Result<StreamChange, ApiError> {
+/// `current` is the stream's pipeline.
+pub fn change(body: Map<String, Value>, current: &str) -> Result<StreamChange, ApiError> {
     let mut fields = Fields::of(body);
     let is_older_schema = fields.text("pipeline_id").is_some();
     let pipeline = fields.text("pipeline");
@@ -99,46 +100,37 @@ pub fn change(body: Map<String, Value>) -> Result<StreamChange, ApiError> {
     let mut params = params.unwrap_or_default();
     params.extend(prompt.map(|prompt| ("prompt".to_owned(), prompt)));
     let pipeline = pipeline.or_else(|| is_older_schema.then(|| DAYDREAM_PIPELINE.to_owned()));
-    Ok(StreamChange { pipeline, params, is_hot_only: false, output_rtmp_url })
+    let pipeline = pipeline.filter(|named| !stands_for(named, current));
+    Ok(StreamChange { pipeline, params, output_rtmp_url, ..StreamChange::default() })
 }
 
-/// `current` are the stream's params: scales name ControlNets by their place in them.
-pub fn hot_change(
-    mut body: Map<String, Value>,
-    current: &Map<String, Value>,
-) -> Result<StreamChange, ApiError> {
+/// Daydream's clients can name no other pipeline than its own, so for them that means any of the family.
+fn stands_for(named: &str, current: &str) -> bool {
+    let variant = current.strip_prefix(DAYDREAM_PIPELINE);
+    named == DAYDREAM_PIPELINE
+        && variant.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+pub fn hot_change(mut body: Map<String, Value>) -> Result<StreamChange, ApiError> {
     let scales = body.remove("controlnet_scales").filter(|scales| !scales.is_null());
-    if let Some(scales) = scales {
-        let controlnets = body.remove("controlnets").filter(|list| !list.is_null());
-        let controlnets = controlnets.or_else(|| current.get("controlnets").cloned());
-        let controlnets = scaled(controlnets.unwrap_or_default(), &scales)?;
-        body.insert("controlnets".to_owned(), controlnets);
-    }
-    Ok(StreamChange { params: body, is_hot_only: true, ..StreamChange::default() })
+    let items = scales.map_or(Ok(Vec::new()), |scales| scale_items(&scales))?;
+    Ok(StreamChange { params: body, items, is_hot_only: true, ..StreamChange::default() })
 }
 
-fn scaled(mut controlnets: Value, scales: &Value) -> Result<Value, ApiError> {
-    let problem = |pointer: String, message: &str| {
+/// Scales name ControlNets by their place in the list.
+fn scale_items(scales: &Value) -> Result<Vec<(String, Value)>, ApiError> {
+    let problem = |message: &str| {
+        let pointer = "/controlnet_scales".to_owned();
         ApiError::InvalidBody(vec![FieldError { pointer, message: message.to_owned() }])
     };
     let Some(scales) = scales.as_object() else {
-        let message = "must be an object from index to number, such as {\"0\": 0.5}";
-        return Err(problem("/controlnet_scales".into(), message));
+        return Err(problem("must be an object from index to number, such as {\"0\": 0.5}"));
     };
-    for (index, scale) in scales {
-        let pointer = || format!("/controlnet_scales/{index}");
-        if !scale.is_number() {
-            return Err(problem(pointer(), "must be a number"));
-        }
-        let item = index.parse::<usize>().ok().and_then(|index| controlnets.get_mut(index));
-        let Some(item) = item.and_then(Value::as_object_mut) else {
-            let message =
-                "names no ControlNet of this stream; count from 0 in `params.controlnets`";
-            return Err(problem(pointer(), message));
-        };
-        item.insert("conditioning_scale".to_owned(), scale.clone());
-    }
-    Ok(controlnets)
+    let items = scales.iter().map(|(index, scale)| match index.parse::<usize>() {
+        Ok(index) => Ok((format!("/controlnets/{index}/conditioning_scale"), scale.clone())),
+        Err(_) => Err(problem("must name ControlNets by their place in the list, counted from 0")),
+    });
+    items.collect()
 }
 
 /// For a request that names no pipeline.
@@ -217,5 +209,31 @@ impl Fields {
 
     fn finish(self) -> Result<(), ApiError> {
         if self.problems.is_empty() { Ok(()) } else { Err(ApiError::InvalidBody(self.problems)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_daydream_s_clients_always_name_stands_for_the_whole_family() {
+        let named = |name: &str, current: &str| {
+            let body = json!({ "pipeline": name }).as_object().cloned().unwrap();
+            change(body, current).unwrap().pipeline
+        };
+        for current in ["streamdiffusion", "streamdiffusion-sdxl", "streamdiffusion-sd15"] {
+            assert_eq!(named("streamdiffusion", current), None, "{current}");
+        }
+        let mismatches = [
+            ("streamdiffusion", "passthrough"),
+            ("streamdiffusion", "streamdiffusions"),
+            ("streamdiffusion-sd15", "streamdiffusion-sdxl"),
+            ("streamdiffusion-sd15", "streamdiffusion"),
+        ];
+        for (name, current) in mismatches {
+            assert_eq!(named(name, current).as_deref(), Some(name), "{current}");
+        }
     }
 }

@@ -33,7 +33,7 @@ pub async fn read(
     base: Base,
     Parameters(id): Parameters<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let status = app.runtime.status(&id).ok_or(ChangeError::NotFound { id })?;
+    let status = app.runtime.status(&id).ok_or_else(|| ChangeError::not_found(&id))?;
     Ok(Json(to_wire(&status, &base, SystemTime::now())))
 }
 
@@ -153,11 +153,16 @@ fn gateway_status(status: &StreamStatus, base: &Base) -> Value {
     })
 }
 
-/// What only this server tells.
+/// What only this server tells. Frames are counted where they end: before the pipeline (`ingress.frames_dropped`), at it
+/// (`frames.dropped`, `skipped`, `set_aside`), and after it (`egress.frames_dropped`).
 fn host_status(status: &StreamStatus) -> Value {
     let (frames, ingress, egress) = (&status.frames, &status.ingress, &status.egress);
     json!({
         "plugin": status.plugin,
+        "has_picture": status.has_picture,
+        "last_error": status.last_error.as_ref().map(|error| json!({
+            "message": error.message, "time": milliseconds(error.at),
+        })),
         "worker_pid": status.worker_pid,
         "loading": status.loading.as_ref().map(|progress| json!({
             "fraction": progress.fraction, "what": progress.what,

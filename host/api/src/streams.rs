@@ -31,7 +31,7 @@ pub async fn create(
     base: Base,
     JsonObject(body): JsonObject,
 ) -> Result<(StatusCode, Json<Stream>), ApiError> {
-    let wish = requests::new_stream(body, &app.runtime.catalog().claims())?;
+    let wish = requests::new_stream(body, &app.runtime.claims())?;
     let view = app.runtime.create(wish).await?;
     Ok((StatusCode::CREATED, Json(Stream::to_wire(view, &base))))
 }
@@ -90,7 +90,8 @@ pub async fn change(
     Parameters(id): Parameters<String>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Stream>, ApiError> {
-    let view = app.runtime.change(&id, requests::change(body)?).await?;
+    let change = requests::change(body, &find(&app, &id)?.pipeline)?;
+    let view = app.runtime.change(&id, change).await?;
     Ok(Json(Stream::to_wire(view, &base)))
 }
 
@@ -111,8 +112,8 @@ pub async fn change_hot(
     Parameters(id): Parameters<String>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Stream>, ApiError> {
-    let change = requests::hot_change(body, &find(&app, &id)?.params)?;
-    Ok(Json(Stream::to_wire(app.runtime.change(&id, change).await?, &base)))
+    let view = app.runtime.change(&id, requests::hot_change(body)?).await?;
+    Ok(Json(Stream::to_wire(view, &base)))
 }
 
 /// Delete a stream
@@ -147,13 +148,7 @@ pub async fn delete_by_path(
 }
 
 pub fn find(app: &App, id: &str) -> Result<StreamView, ApiError> {
-    let view = app.runtime.get(id);
-    view.ok_or_else(|| ChangeError::NotFound { id: shortened(id) }.into())
-}
-
-/// An id that was sent may be anything; the answer repeats no more of it than an id has.
-fn shortened(id: &str) -> String {
-    id.chars().take(80).collect()
+    app.runtime.get(id).ok_or_else(|| ChangeError::not_found(id).into())
 }
 
 fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {

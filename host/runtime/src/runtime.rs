@@ -5,8 +5,10 @@ use crate::directory::{Directory, Name, NoPlace, Place};
 use crate::identity::Identity;
 use crate::session::{self, Handle, Parts, Request};
 use crate::{ChangeError, Fallback, MediaError, NewStream, StreamChange, StreamStatus, StreamView};
-use host_ports::{Answer, MediaServer, PipelineCatalog, SessionId, StateStore, StoredStream};
-use host_stream::Backoff;
+use host_ports::{
+    Answer, Claim, MediaServer, PipelineCatalog, PluginReport, SessionId, StateStore, StoredStream,
+};
+use host_stream::{Backoff, with_host_params};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
@@ -82,7 +84,7 @@ impl Runtime {
     }
 
     pub async fn change(&self, id: &str, change: StreamChange) -> Result<StreamView, ChangeError> {
-        let not_found = || ChangeError::NotFound { id: id.to_owned() };
+        let not_found = || ChangeError::not_found(id);
         let stream = self.directory.find(Name::Id(id)).ok_or_else(not_found)?;
         let (reply, answer) = oneshot::channel();
         stream.requests.try_send(Request { change, reply }).map_err(|refusal| match refusal {
@@ -138,9 +140,20 @@ impl Runtime {
         self.hang_up(Name::PlaybackId(playback_id), session)
     }
 
-    /// What the installed plugins offer.
-    pub fn catalog(&self) -> &dyn PipelineCatalog {
-        &*self.desk.catalog
+    /// Every plugin library found, accepted or not.
+    pub fn plugins(&self) -> Vec<PluginReport> {
+        self.desk.catalog.plugins()
+    }
+
+    /// What streams can name, each with the schema that their params are checked against: the plugin's params and the
+    /// host's.
+    pub fn claims(&self) -> Vec<Claim> {
+        let mut claims = self.desk.catalog.claims();
+        for claim in &mut claims {
+            let fallback = self.settings.default_fallback;
+            claim.params_schema = with_host_params(&claim.params_schema, fallback);
+        }
+        claims
     }
 
     /// Ends ingress, pipelines and egress of all streams, within one deadline. The streams stay in the store.
@@ -171,7 +184,7 @@ impl Runtime {
     }
 
     async fn delete_now(&self, id: &str) -> Result<(), ChangeError> {
-        let not_found = || ChangeError::NotFound { id: id.to_owned() };
+        let not_found = || ChangeError::not_found(id);
         let stream = self.directory.find(Name::Id(id)).ok_or_else(not_found)?;
         let forgotten = id.to_owned();
         // First of all: a crash from here on must not bring the stream back. Of two deletions one finds it.
@@ -180,6 +193,8 @@ impl Runtime {
         }
         stream.stop();
         stream.ended().await;
+        // The session does this as it ends; one that a fault of ours ended early did not.
+        self.directory.remove(id);
         Ok(())
     }
 

@@ -98,6 +98,11 @@ impl Screen {
         }
     }
 
+    /// Whether viewers have something to see.
+    pub fn has_shown(&self) -> bool {
+        self.state().has_shown
+    }
+
     pub fn set_size(&self, size: FrameSize) {
         self.state().size = size;
     }

@@ -11,8 +11,9 @@ use crate::inbox::{LoadOrder, Order};
 use crate::ingress::Presence;
 use crate::secret::Secret;
 use crate::{ChangeError, StreamChange, StreamView};
-use host_ports::StoredStream;
+use host_ports::{FieldError, StoredStream};
 use host_stream::{Changes, Effect, Event, Lifecycle, LoadId, Phase};
+use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -208,7 +209,8 @@ async fn agree(
     if let Some(requested) = change.pipeline.filter(|requested| *requested != record.pipeline) {
         return Err(ChangeError::PipelineMismatch { requested, actual: record.pipeline });
     }
-    let (agreement, changes) = desk.amend(&agreement, &change.params, change.is_hot_only).await?;
+    let patch = with_items(change.params, change.items, &agreement.params)?;
+    let (agreement, changes) = desk.amend(&agreement, &patch, change.is_hot_only).await?;
     let expected = record.revision;
     let old = record.clone();
     if !changes.is_empty() {
@@ -223,6 +225,30 @@ async fn agree(
         desk.with_store(move |store| store.update(expected, record)).await?;
     }
     Ok(Box::new(Agreed { record, agreement, changes }))
+}
+
+/// Changes single items of lists. Here, where no other change can come between, for a list is replaced as a whole.
+fn with_items(
+    mut patch: Map<String, Value>,
+    items: Vec<(String, Value)>,
+    current: &Map<String, Value>,
+) -> Result<Map<String, Value>, ChangeError> {
+    for (pointer, value) in items {
+        let name = pointer.split('/').nth(1).unwrap_or_default();
+        if patch.get(name).is_none_or(Value::is_null) {
+            let list = current.get(name).cloned().unwrap_or_default();
+            patch.insert(name.to_owned(), list);
+        }
+        let inside = pointer.get(name.len() + 1..).unwrap_or_default();
+        match patch.get_mut(name).and_then(|list| list.pointer_mut(inside)) {
+            Some(item) => *item = value,
+            None => {
+                let message = "there is no such item; they are counted from 0".to_owned();
+                return Err(ChangeError::Params(vec![FieldError { pointer, message }]));
+            }
+        }
+    }
+    Ok(patch)
 }
 
 async fn until(deadline: Option<std::time::Instant>) {

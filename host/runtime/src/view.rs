@@ -23,6 +23,9 @@ pub struct StreamChange {
     pub pipeline: Option<String>,
     /// Merged into the stream's params.
     pub params: Map<String, Value>,
+    /// Values at JSON pointers into params, laid over `params`: single items of lists, which are otherwise replaced as a
+    /// whole. What they point to must be there.
+    pub items: Vec<(String, Value)>,
     /// Refuse the change when it would need a reload (`PATCH …/params`).
     pub is_hot_only: bool,
     /// Empty text stops restreaming; none leaves it.
@@ -59,6 +62,8 @@ pub struct StreamStatus {
     pub last_restart_at: Option<SystemTime>,
     pub last_params_update_at: Option<SystemTime>,
     pub loading: Option<host_ports::Progress>,
+    /// Whether viewers are served: from the first published frame on.
+    pub has_picture: bool,
     pub worker_pid: Option<u32>,
     pub ingress: IngressStats,
     pub egress: EgressStats,
@@ -118,6 +123,7 @@ impl fmt::Debug for StreamChange {
         f.debug_struct("StreamChange")
             .field("pipeline", &self.pipeline)
             .field("params", &Secret::new(&self.params))
+            .field("items", &Secret::new(&self.items))
             .field("is_hot_only", &self.is_hot_only)
             .field("output_rtmp_url", &Secret::new(&self.output_rtmp_url))
             .finish()
@@ -165,6 +171,13 @@ pub enum ChangeError {
     Busy { id: String },
     #[error("{0}")]
     Internal(String),
+}
+
+impl ChangeError {
+    /// What was sent as an id may be anything; the error repeats no more of it than an id has.
+    pub fn not_found(id: &str) -> Self {
+        Self::NotFound { id: id.chars().take(80).collect() }
+    }
 }
 
 /// Why a WHIP or WHEP request failed.

@@ -23,8 +23,31 @@ async fn bodies_that_are_no_request_are_400() {
             answer.assert_error(400, code);
         }
     }
-    let deep = "[".repeat(100_000);
+    let deep = "[".repeat(10_000);
     host.send("POST", "/v1/streams", &[], deep).await.assert_error(400, "REQUEST/INVALID_JSON");
+}
+
+#[tokio::test]
+async fn no_answer_is_as_large_as_what_was_sent() {
+    let host = Host::new();
+    let long = "x".repeat(1_000_000);
+    let nothing = json!({"pipeline": &long, "params": {}});
+    let odd_key = json!({"pipeline": "streamdiffusion", "params": {
+        "model_id": "acme/small", "controlnets": [{"conditioning_scale": &long}], &long: 1,
+    }});
+    let list = vec![1; 1_000_000];
+    let many = json!({"pipeline": "streamdiffusion", "params": {"prompt": list}});
+    for body in [nothing, odd_key, many] {
+        let answer = host.json("POST", "/v1/streams", body).await;
+        assert_eq!(answer.status, 400);
+        assert!(answer.text.len() < 40_000, "{} bytes", answer.text.len());
+    }
+    for path in [format!("/v1/streams/{long}/status"), format!("/v1/streams?id={long}")] {
+        let method = if path.ends_with("status") { "GET" } else { "DELETE" };
+        let answer = host.send(method, &path[..60_000.min(path.len())], &[], "").await;
+        assert_eq!(answer.status, 404);
+        assert!(answer.text.len() < 4000, "{} bytes", answer.text.len());
+    }
 }
 
 #[tokio::test]

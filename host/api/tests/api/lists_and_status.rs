@@ -141,7 +141,10 @@ async fn plugins_are_listed_with_the_reason_of_a_refusal() {
     let names: Vec<_> = pipelines.iter().map(|p| (&p["pipeline"], &p["models"])).collect();
     assert_eq!(names[1], (&json!("streamdiffusion"), &json!(["acme/large"])));
     assert_eq!(names[2], (&json!("plain"), &Value::Null));
-    assert!(pipelines[0]["params_schema"]["properties"]["prompt"].is_object());
+    let properties = &pipelines[0]["params_schema"]["properties"];
+    assert!(properties["prompt"].is_object());
+    // The host's own params are among what a client may send.
+    assert_eq!(properties["fallback"]["default"], "input");
 }
 
 #[track_caller]

@@ -81,6 +81,8 @@ async fn openapi_joins_the_plugins_params_by_discriminator() {
     assert_eq!(small["properties"]["prompt"]["default"], "flowers");
     let width = follow(&document, &small["properties"]["width"]["$ref"]);
     assert_eq!(width["maximum"], 512);
+    // What the host adds to every pipeline's params.
+    assert_eq!(small["properties"]["fit"]["default"], "crop");
 }
 
 #[tokio::test]

@@ -138,10 +138,37 @@ async fn scales_name_controlnets_by_their_place() {
     assert_eq!(params["controlnets"][0]["conditioning_scale"], 1.0);
     assert_eq!(params["controlnets"][1]["conditioning_scale"], 0.25);
 
-    for scales in [json!({"2": 0.5}), json!({"x": 0.5}), json!({"0": "half"}), json!([0.5])] {
+    for (scales, code) in [
+        (json!({"2": 0.5}), "STREAMS/INVALID_PARAMS"),
+        (json!({"0": "half"}), "STREAMS/INVALID_PARAMS"),
+        (json!({"x": 0.5}), "REQUEST/INVALID_BODY"),
+        (json!([0.5]), "REQUEST/INVALID_BODY"),
+    ] {
         let body = json!({"controlnet_scales": scales});
-        host.json("PATCH", &path, body).await.assert_error(400, "REQUEST/INVALID_BODY");
+        host.json("PATCH", &path, body).await.assert_error(400, code);
     }
+}
+
+#[tokio::test]
+async fn scales_set_at_the_same_time_all_hold() {
+    let host = Host::new();
+    let count = 8;
+    let controlnets = vec![json!({"model_id": "edges", "conditioning_scale": 1.0}); count];
+    let params = json!({"model_id": "acme/small", "controlnets": controlnets});
+    let body = json!({"pipeline": "streamdiffusion", "params": params});
+    let stream = host.json("POST", "/v1/streams", body).await.json();
+    let path = format!("/v1/streams/{}", stream["id"].as_str().unwrap());
+    let mut changes = tokio::task::JoinSet::new();
+    for index in 0..count {
+        let (host, path) = (host.clone(), format!("{path}/params"));
+        let body = json!({"controlnet_scales": {index.to_string(): 0.5}});
+        changes.spawn(async move { host.json("PATCH", &path, body).await.status });
+    }
+    assert!(changes.join_all().await.iter().all(|status| *status == 200));
+    let params = &host.get(&path).await.json()["params"];
+    let scales = params["controlnets"].as_array().unwrap().iter();
+    let scales: Vec<_> = scales.map(|item| item["conditioning_scale"].as_f64().unwrap()).collect();
+    assert_eq!(scales, [0.5; 8]);
 }
 
 #[tokio::test]

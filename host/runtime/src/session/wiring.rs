@@ -43,6 +43,7 @@ pub struct Handle {
     stop: watch::Sender<bool>,
     figures: Arc<Figures>,
     health: Arc<Health>,
+    screen: Arc<Screen>,
 }
 
 /// What the session works with.
@@ -90,6 +91,7 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         stop: stop_in,
         figures: shared.figures.clone(),
         health: shared.health.clone(),
+        screen: shared.screen.clone(),
     };
     let session = Session {
         record,
@@ -217,6 +219,7 @@ impl Handle {
             last_restart_at: facts.last_restart_at,
             last_params_update_at: facts.last_params_update_at,
             loading: facts.loading,
+            has_picture: self.screen.has_shown(),
             worker_pid: facts.worker_pid,
             ingress: self.path.ingress_stats(),
             egress: self.path.egress_stats(),

@@ -15,6 +15,7 @@ use tower::ServiceExt;
 pub use ports::{FakeMedia, FakeStore, Schemas};
 
 /// A host to send requests to.
+#[derive(Clone)]
 pub struct Host {
     router: Router,
 }
