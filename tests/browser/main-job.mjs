@@ -51,14 +51,6 @@ async function play({ url, side }) {
   return started;
 }
 
-async function until(what, condition) {
-  for (const end = Date.now() + PATIENCE_MS; Date.now() < end; ) {
-    if (await condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`not within ${PATIENCE_MS / 1000} s: ${what}`);
-}
-
 const status = async () => (await fetch(STATUS_URL)).json();
 const { server, origin } = await servePages();
 const browser = await chromium.launch({
@@ -73,18 +65,18 @@ try {
   const publisher = await open(), viewer = await open();
   await publisher.evaluate(publish, { url: WHIP_URL });
   await viewer.evaluate(play, { url: WHEP_URL, side: SIDE });
-  const processed = async () => (await status()).frames_processed;
-  await until("the pipeline processes frames", async () => (await processed()) >= SETTLED_FRAMES);
+  const shown = (count) => viewer.waitForFunction((n) => frames_seen.length >= n, count, { timeout: PATIENCE_MS });
   const seen = () => viewer.evaluate("frames_seen.length");
-  const settled = (await seen()) + SETTLED_FRAMES;
-  await until("frames are shown", async () => (await seen()) >= settled);
+  // The status is looked at again whenever another frame was shown: until the pipeline works, the input is.
+  while ((await status()).frames_processed < SETTLED_FRAMES) await shown((await seen()) + 1);
+  await shown((await seen()) + SETTLED_FRAMES);
 
   const before = await viewer.evaluate("frames_seen.at(-1)");
   const sent = Date.now();
   const answer = await fetch(PATCH_URL, { method: "PATCH", headers: { "Content-Type": "application/json" }, body: PATCH_BODY });
   const answered = Date.now();
   if (!answer.ok) throw new Error(`PATCH answered ${answer.status}: ${await answer.text()}`);
-  await until("frames after the change", () => viewer.evaluate(`frames_seen.filter((f) => f.at > ${answered}).length >= ${FRAMES_AFTER}`));
+  await shown((await seen()) + FRAMES_AFTER);
   const after = await viewer.evaluate(`frames_seen.filter((f) => f.at > ${answered})`);
   if (SHOT) await viewer.screenshot({ path: SHOT });
   console.log(JSON.stringify({ side: SIDE, before, after, patch_ms: answered - sent, status: await status() }));

@@ -30,3 +30,22 @@ fn every_frame_of_the_clock_is_readable_at_the_viewer() {
     // Shared machines are slow; the real bar is in `./dev bench media`.
     assert!(result["glass_to_glass_ms"]["p50"].as_f64() < Some(150.0), "{result}");
 }
+
+#[test]
+fn the_page_works_at_once_and_its_changes_reach_the_stream() {
+    // The other plugin's models are not installed: the page has to choose what runs without any.
+    let host = Host::start(&[library("sd15"), library("passthrough")]);
+    let outcome = browser::run("page.mjs", &[("PAGE_URL", host.url("/"))]);
+    assert!(outcome.is_success, "{}", outcome.output);
+    let seen = outcome.json();
+    assert_eq!(seen["wishes"][0]["pipeline"], "passthrough", "{seen}");
+    assert_eq!(seen["params"]["prompt"], "a paper boat on a dark lake");
+    let light = |side: &str| {
+        seen[side].as_array().expect("a colour").iter().filter_map(|c| c.as_f64()).sum::<f64>()
+    };
+    // The inverted picture is as light as the sent one is dark.
+    let sum = light("input") + light("output");
+    assert!((sum - 3.0 * 255.0).abs() < 90.0, "the result does not show the change: {seen}");
+    assert_eq!(seen["overflows"], json!([0, 0, 0]), "something is wider than the screen");
+    assert_eq!((&seen["complaints"], &seen["foreign"]), (&json!([]), &json!([])), "{seen}");
+}

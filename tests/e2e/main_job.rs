@@ -13,10 +13,10 @@ use tests::libraries::{library, root};
 
 const PIPELINE: &str = "streamdiffusion-sd15";
 /// Width and height of everything here, and of the small pictures that are compared.
-const SIDE: usize = 256;
+const SIDE: usize = 128;
 const SMALL: usize = 32;
 /// Cells of one colour, large enough that no codec blurs them away.
-const CELL: usize = 32;
+const CELL: usize = 16;
 const FIRST_PROMPT: &str = "a red cat on a wooden table";
 const SECOND_PROMPT: &str = "oil painting of a stormy sea";
 
