@@ -17,20 +17,37 @@ export function resolve(schema, root) {
   return found;
 }
 
-export function typeOf(schema) {
+/** Which control fits: a plain JSON type, `enum`, `numbers` for a list of them, `either` for a plain value or a list, or
+ *  `json` for all else. */
+export function kindOf(schema) {
   if (schema.enum || schema.const !== undefined) return "enum";
-  const types = [schema.type ?? []].flat().filter((type) => type !== "null");
-  return types.length === 1 ? types[0] : "json";
+  const types = typesOf(schema);
+  if (types.length !== 1) return plainBranch(schema) ? "either" : "json";
+  if (types[0] === "array") return NUMBERS.has(typesOf(schema.items ?? {})[0]) ? "numbers" : "json";
+  return PLAIN.has(types[0]) || types[0] === "boolean" ? types[0] : "json";
+}
+
+const NUMBERS = new Set(["integer", "number"]);
+const PLAIN = new Set(["string", ...NUMBERS]);
+
+function typesOf(schema) {
+  return [schema.type ?? []].flat().filter((type) => type !== "null");
+}
+
+function plainBranch(schema) {
+  return (schema.anyOf ?? schema.oneOf ?? []).map((branch) => typesOf(branch)[0]).find((type) => PLAIN.has(type));
 }
 
 /** A control: `{ element, read(), write(value), event }`. `read` throws with a sentence when the text is no value. */
 export function control(schema, id) {
-  switch (typeOf(schema)) {
+  switch (kindOf(schema)) {
     case "boolean": return checkbox(id);
     case "enum": return choice(schema, id);
     case "integer":
     case "number": return number(schema, id);
     case "string": return text(schema, id);
+    case "numbers": return numbers(id);
+    case "either": return either(schema, id);
     default: return json(schema, id);
   }
 }
@@ -57,7 +74,7 @@ function choice(schema, id) {
 }
 
 function number(schema, id) {
-  const isWhole = typeOf(schema) === "integer";
+  const isWhole = kindOf(schema) === "integer";
   const low = schema.minimum ?? schema.exclusiveMinimum;
   const high = schema.maximum ?? schema.exclusiveMaximum;
   const hasRange = low !== undefined && high !== undefined && (!isWhole || high - low <= 4096);
@@ -97,19 +114,52 @@ function text(schema, id) {
   };
 }
 
+function numbers(id) {
+  const element = make("input", { id, type: "text", inputMode: "decimal", autocomplete: "off" });
+  return {
+    element,
+    event: "input",
+    read: () => {
+      const values = element.value.split(/[\s,;]+/).filter(Boolean).map(Number);
+      if (values.length === 0 || values.some(Number.isNaN)) throw new Error("must be numbers, with commas between them");
+      return values;
+    },
+    write: (value) => { element.value = (value ?? []).join(", "); },
+  };
+}
+
+function either(schema, id) {
+  const element = make("input", { id, type: "text", autocomplete: "off" });
+  const isNumber = NUMBERS.has(plainBranch(schema));
+  return {
+    element,
+    event: "input",
+    read: () => {
+      const typed = element.value.trim();
+      if (typed.startsWith("[")) return parsed(typed);
+      if (!isNumber) return element.value;
+      if (typed === "" || Number.isNaN(Number(typed))) throw new Error("must be a number, or a list as JSON");
+      return Number(typed);
+    },
+    write: (value) => { element.value = typeof value === "string" ? value : JSON.stringify(value ?? ""); },
+  };
+}
+
+function parsed(typed) {
+  try {
+    return JSON.parse(typed);
+  } catch (error) {
+    throw new Error(`must be JSON: ${error.message}`);
+  }
+}
+
 function json(schema, id) {
   const element = make("textarea", { id, rows: 2, className: "code", spellcheck: false });
   return {
     element,
     event: "change",
-    isWide: typeOf(schema) === "object" || typeOf(schema.items ?? {}) === "object",
-    read: () => {
-      try {
-        return JSON.parse(element.value || "null");
-      } catch (error) {
-        throw new Error(`must be JSON: ${error.message}`);
-      }
-    },
+    isWide: true,
+    read: () => parsed(element.value || "null"),
     write: (value) => {
       element.value = JSON.stringify(value ?? null);
       element.rows = element.value.length > 90 ? 4 : 2;

@@ -1,12 +1,16 @@
 // The parameter panel: one control for every property of a pipeline's schema, and the values they hold.
 
-import { control, resolve, typeOf } from "./fields.js";
+import { control, kindOf, resolve } from "./fields.js";
 
 /** Chosen elsewhere on the page. */
 const ELSEWHERE = new Set(["model_id", "prompt"]);
 
 /** Groups that params fall into by themselves, in the order of the page. */
-const GROUPS = [["reload", "What loads the pipeline again"], ["json", "Lists and structures, as JSON"]];
+const GROUPS = [["reload", "Loads the pipeline again"], ["json", "Structures, as JSON"]];
+/** A group of more is folded away at first. */
+const MOST_OPEN = 4;
+/** Words that are written otherwise than they are spelled in names. */
+const SPELLINGS = { id: "ID", url: "URL", vae: "VAE", cfg: "CFG", ip: "IP", lora: "LoRA", lcm: "LCM" };
 
 export class Form {
   /** `onChange(name, value)` is called for every edit that makes a value. */
@@ -21,7 +25,7 @@ export class Form {
     this.params.clear();
     this.element.replaceChildren();
     const groups = new Map();
-    for (const [name, title] of GROUPS) groups.set(name, makeGroup(title, name === "reload"));
+    for (const [name, title] of GROUPS) groups.set(name, makeGroup(title));
     for (const [name, raw] of Object.entries(schema.properties ?? {})) {
       if (ELSEWHERE.has(name)) continue;
       const property = resolve(raw, schema);
@@ -33,7 +37,9 @@ export class Form {
     }
     const last = GROUPS.map(([name]) => groups.get(name));
     for (const group of new Set([...groups.values()].filter((group) => !last.includes(group)).concat(last))) {
-      if (group.lastChild.hasChildNodes()) this.element.append(group);
+      const size = group.lastChild.childElementCount;
+      group.open = size <= MOST_OPEN && group !== groups.get("json");
+      if (size > 0) this.element.append(group);
     }
     return this.params.size;
   }
@@ -75,10 +81,9 @@ export class Form {
     const output = Object.assign(document.createElement("output"), { htmlFor: id });
     const problem = Object.assign(document.createElement("p"), { id: `${id}-problem`, className: "problem", hidden: true });
     made.element.setAttribute("aria-describedby", problem.id);
-    const isCheck = typeOf(property) === "boolean";
+    const isCheck = kindOf(property) === "boolean";
     if (isCheck) { block.classList.add("check"); head.append(made.element); }
     head.append(label);
-    if (property["x-apply"] === "reload") head.append(tag("reload"));
     if (made.hasRange) head.append(output);
     block.append(head);
     if (!isCheck) block.append(made.element);
@@ -118,25 +123,22 @@ export class Form {
 
 /** What takes a moment, and what takes some knowledge, comes after what one plays with. */
 function groupOf(property) {
-  if (typeOf(property) === "json" || typeOf(property) === "array" || typeOf(property) === "object") return "json";
-  return property["x-apply"] === "reload" ? "reload" : "";
+  if (kindOf(property) === "json") return "json";
+  return property["x-apply"] === "hot" ? "" : "reload";
 }
 
-function makeGroup(title, isOpen = true) {
-  const group = Object.assign(document.createElement("details"), { className: "group", open: isOpen });
+function makeGroup(title) {
+  const group = Object.assign(document.createElement("details"), { className: "group" });
   const body = Object.assign(document.createElement("div"), { className: "params" });
   group.append(Object.assign(document.createElement("summary"), { textContent: title }), body);
   return group;
 }
 
 function title(name, property) {
-  const unit = property["x-unit"] ? ` (${property["x-unit"]})` : "";
-  const words = property.title ?? property["x-ui"]?.label ?? name.replaceAll("_", " ");
-  return words[0].toUpperCase() + words.slice(1) + unit;
-}
-
-function tag(text) {
-  return Object.assign(document.createElement("span"), { className: `tag ${text}`, textContent: text });
+  const unit = property["x-unit"];
+  const label = property.title ?? property["x-ui"]?.label;
+  const words = label ?? name.split("_").map((word) => SPELLINGS[word] ?? word).join(" ");
+  return words[0].toUpperCase() + words.slice(1) + (unit && !words.includes(unit) ? ` (${unit})` : "");
 }
 
 function help(text) {

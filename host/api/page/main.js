@@ -8,14 +8,16 @@ import { showIdle, showNotes, showState, showStatus } from "./status.js";
 
 const PATCH_DELAY_MS = 200;
 const STATUS_EVERY_MS = 1000;
-const RETRY_MS = 500;
+/** Until there is a picture. */
+const STATUS_SOON_MS = 200;
+const RETRY_MS = 1000;
 const SOURCES = { clip: testClip, camera, screen };
 
 const at = (id) => document.getElementById(id);
 const form = new Form(at("params"), queue);
 
 let pipelines = [];
-/** The stream that runs: its view, sessions, source and timers. Null when idle. */
+/** What was started: a source, then a stream with its sessions and timers. Null when idle. */
 let running = null;
 
 at("session").addEventListener("submit", (event) => { event.preventDefault(); start(); });
@@ -23,10 +25,12 @@ at("stop").addEventListener("click", () => stop());
 at("pipeline").addEventListener("change", showModels);
 at("model").addEventListener("change", showSchema);
 at("prompt").addEventListener("input", () => queue("prompt", at("prompt").value));
+at("prompt").addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("session").requestSubmit(at("start")); });
+at("fullscreen").addEventListener("click", () => at("result-screen").requestFullscreen());
 at("token-form").addEventListener("submit", (event) => { event.preventDefault(); api.useToken(at("token").value); load(); });
 for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => copy(button));
 for (const [video, screenId, sizeId] of [["local", "local-screen", "local-size"], ["result", "result-screen", "result-size"]]) watchSize(at(video), at(screenId), at(sizeId));
-addEventListener("pagehide", () => { if (running) api.removeOnLeave(running.stream.id); });
+addEventListener("pagehide", () => { if (running?.stream) api.removeOnLeave(running.stream.id); });
 load();
 
 // What can be chosen
@@ -38,6 +42,8 @@ async function load() {
     at("token-form").hidden = true;
     const refused = data.plugins.filter((plugin) => plugin.state === "refused");
     showNotes("plugins", refused.map(({ file, reason }) => ({ text: `Plugin ${file} was refused: ${reason}` })));
+    // What runs without a model comes first, so that the page's first choice works at once.
+    pipelines.sort((a, b) => needsModel(a) - needsModel(b));
     const names = [...new Set(pipelines.map((offer) => offer.pipeline))];
     at("pipeline").replaceChildren(...names.map((name) => new Option(name)));
     at("start").disabled = names.length === 0;
@@ -49,17 +55,39 @@ async function load() {
   }
 }
 
+function needsModel(offer) {
+  return Boolean(offer.models) || (offer.params_schema.required ?? []).includes("model_id");
+}
+
+/** A list of models where the pipeline has one, else a field that suggests some. */
 function showModels() {
   const offers = pipelines.filter((offer) => offer.pipeline === at("pipeline").value);
-  const models = offers.flatMap((offer) => offer.models ?? []);
-  at("model").replaceChildren(...models.map((model) => new Option(model)));
-  at("model-field").hidden = models.length === 0;
+  const isOpen = offers.some((offer) => !offer.models);
+  const models = isOpen ? suggestions(offers) : offers.flatMap((offer) => offer.models);
+  at(isOpen ? "model-choices" : "model").replaceChildren(...models.map((model) => new Option(model)));
+  if (isOpen && !models.includes(at("model-name").value)) at("model-name").value = models[0] ?? "";
+  at("model").hidden = isOpen;
+  at("model-name").hidden = !isOpen;
+  at("model-field").hidden = !offers.some(needsModel);
+  at("model-name").required = isOpen && !at("model-field").hidden;
   showSchema();
 }
 
+/** What the schema gives as examples; else what the same plugins list under other names. */
+function suggestions(offers) {
+  const examples = offers.flatMap((offer) => offer.params_schema.properties?.model_id?.examples ?? []);
+  const plugins = new Set(offers.map((offer) => offer.plugin));
+  const listed = pipelines.filter((offer) => plugins.has(offer.plugin)).flatMap((offer) => offer.models ?? []);
+  return [...new Set(examples.length > 0 ? examples : listed)];
+}
+
+function model() {
+  return at(at("model").hidden ? "model-name" : "model").value.trim();
+}
+
 function offer() {
-  const [name, model] = [at("pipeline").value, at("model").value];
-  return pipelines.find((offer) => offer.pipeline === name && (!offer.models || offer.models.includes(model)));
+  const [name, chosen] = [at("pipeline").value, model()];
+  return pipelines.find((offer) => offer.pipeline === name && (!offer.models || offer.models.includes(chosen)));
 }
 
 function showSchema() {
@@ -67,6 +95,8 @@ function showSchema() {
   const count = form.show(schema);
   const prompt = schema.properties?.prompt;
   at("prompt-row").hidden = !prompt;
+  at("prompt-help").textContent = prompt?.description ?? "";
+  at("pipeline-help").textContent = offer()?.description ?? "";
   if (prompt && typeof prompt.default === "string" && !at("prompt").value) at("prompt").value = prompt.default;
   at("params-note").textContent = count === 0 ? "this pipeline has none" : "";
 }
@@ -74,61 +104,68 @@ function showSchema() {
 // The stream
 
 async function start() {
+  if (running) return;
+  const session = { pending: {}, timers: new Set() };
+  running = session;
   setBusy(true);
   showNotes("page", []);
-  const session = { pending: {}, timers: new Set() };
   try {
-    session.source = await SOURCES[at("source").value]();
-    at("local").srcObject = session.source.stream;
-    showState("wait", "creating the stream");
-    session.stream = await api.create(wish());
-    running = session;
-    showStream(session.stream);
-    await sendTo(session);
-    session.source.stream.getVideoTracks()[0].addEventListener("ended", () => { if (running === session) stop(); });
-    watch(session);
-    poll(session);
+    await begin(session);
   } catch (error) {
-    report(error);
-    session.source?.end();
+    if (running !== session) return end(session);
     await stop();
+    return report(error);
   }
+  // Stopped while it began: what has come to be since then ends too.
+  if (running !== session) await end(session);
+}
+
+async function begin(session) {
+  session.source = await SOURCES[at("source").value]();
+  if (running !== session) return;
+  at("local").srcObject = session.source.stream;
+  showState("wait", "creating the stream");
+  session.stream = await api.create(wish());
+  if (running !== session) return;
+  showStream(session.stream);
+  await sendTo(session);
+  session.source.stream.getVideoTracks()[0].addEventListener("ended", () => { if (running === session) stop(); });
+  poll(session);
+  apply(session);
 }
 
 function wish() {
   const params = form.changed();
-  if (!at("model-field").hidden) params.model_id = at("model").value;
-  if (!at("prompt-row").hidden && at("prompt").value) params.prompt = at("prompt").value;
+  if (!at("model-field").hidden) params.model_id = model();
+  if (!at("prompt-row").hidden) params.prompt = at("prompt").value;
   return { pipeline: at("pipeline").value, params };
 }
 
 async function sendTo(session) {
+  session.publisher?.close();
   session.publisher = await publish(session.stream.whip_url, session.source.stream, (state) => {
-    if (state === "failed" && running === session) again(session, "sending", () => sendTo(session));
+    if (state === "failed" && running === session) sendAgain(session);
   });
 }
 
-/** Plays as soon as there is something to play, and again whenever the connection fails. */
-async function watch(session) {
-  const lost = (state) => {
-    if (state === "failed" && running === session) again(session, "watching", () => watch(session));
-  };
-  try {
-    const reader = await play(session.stream.output_stream_url, at("result"), lost);
-    if (running !== session) return reader?.close();
-    session.reader?.close();
-    session.reader = reader;
-    if (!reader) later(session, RETRY_MS, () => watch(session));
-  } catch (error) {
-    if (running !== session) return;
-    report(error);
-    later(session, 4 * RETRY_MS, () => watch(session));
-  }
+function sendAgain(session) {
+  showNotes("sending", [{ text: "The connection for sending was lost; trying again." }]);
+  later(session, RETRY_MS, () => sendTo(session).then(() => showNotes("sending", []), () => sendAgain(session)));
 }
 
-function again(session, what, attempt) {
-  showNotes("page", [{ text: `The connection for ${what} was lost; trying again.` }]);
-  later(session, 2 * RETRY_MS, () => attempt().then(() => showNotes("page", []), report));
+/** Whenever there is something to see and nothing is seen: at first, and after the connection failed. */
+async function watch(session) {
+  session.isWatching = true;
+  const lost = (state) => { if (state === "failed") session.isWatching = false; };
+  try {
+    session.reader?.close();
+    session.reader = await play(session.stream.output_stream_url, at("result"), lost);
+    showNotes("watching", []);
+  } catch (error) {
+    session.isWatching = false;
+    if (running === session) showNotes("watching", [{ text: error.message, isBad: true }]);
+  }
+  if (running !== session) session.reader?.close();
 }
 
 async function poll(session) {
@@ -136,30 +173,35 @@ async function poll(session) {
     const status = await api.status(session.stream.id);
     if (running !== session) return;
     showStatus(status);
+    if (status.data.host_status.has_picture && !session.isWatching) watch(session);
   } catch (error) {
     if (running !== session) return;
     if (error.status === 404) return stop("the stream was deleted");
     showState("bad", error.message);
   }
-  later(session, STATUS_EVERY_MS, () => poll(session));
+  later(session, session.reader ? STATUS_EVERY_MS : STATUS_SOON_MS, () => poll(session));
 }
 
 async function stop(text) {
   const session = running;
   running = null;
-  if (session) {
-    for (const timer of session.timers) clearTimeout(timer);
-    session.publisher?.close();
-    session.reader?.close();
-    session.source?.end();
-    await api.remove(session.stream.id).catch((error) => { if (error.status !== 404) report(error); });
-  }
   at("local").srcObject = at("result").srcObject = null;
   for (const id of ["local-screen", "result-screen"]) at(id).classList.remove("live");
   for (const id of ["local-size", "result-size"]) at(id).textContent = "";
+  for (const source of ["sending", "watching"]) showNotes(source, []);
   showIdle(text);
   showStream(null);
   setBusy(false);
+  if (session) await end(session);
+}
+
+async function end(session) {
+  for (const timer of session.timers) clearTimeout(timer);
+  session.source?.end();
+  // Before the stream, with which they would end too: what is gone cannot be deleted.
+  await Promise.all([session.publisher?.close(), session.reader?.close()]);
+  if (!session.stream) return;
+  await api.remove(session.stream.id).catch((error) => { if (error.status !== 404) report(error); });
 }
 
 // Changes while it runs
@@ -174,7 +216,7 @@ function queue(name, value) {
 }
 
 async function apply(session) {
-  if (session.isApplying || Object.keys(session.pending).length === 0) return;
+  if (!session.stream || session.isApplying || Object.keys(session.pending).length === 0) return;
   session.isApplying = true;
   const params = session.pending;
   session.pending = {};
@@ -200,7 +242,7 @@ function later(session, delay, action) {
 }
 
 function setBusy(isBusy) {
-  for (const id of ["start", "pipeline", "model", "source"]) at(id).disabled = isBusy;
+  for (const id of ["start", "pipeline", "model", "model-name", "source"]) at(id).disabled = isBusy;
   at("stop").disabled = !isBusy;
   (isBusy ? at("stop") : at("start")).focus({ preventScroll: true });
 }

@@ -3,6 +3,7 @@
 
 const BITRATE = 2_500_000;
 const FRAME_RATE = 30;
+const PATIENCE_MS = 2000;
 
 class Session {
   constructor(peer, response, url) {
@@ -11,9 +12,13 @@ class Session {
     this.location = location ? new URL(location, url).href : null;
   }
 
-  close() {
+  /** Tells the server first: to a peer that is gone it ends the session by itself, and then there is none to delete. */
+  async close() {
+    const location = this.location;
+    this.location = null;
+    const request = { method: "DELETE", keepalive: true, signal: AbortSignal.timeout(PATIENCE_MS) };
+    if (location) await fetch(location, request).catch(() => {});
     this.peer.close();
-    if (this.location) fetch(this.location, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 }
 
@@ -31,7 +36,7 @@ export async function publish(url, stream, onState) {
   return connect(peer, url);
 }
 
-/** Plays a WHEP URL in `video`. Resolves to null while the server has nothing to show yet. */
+/** Plays a WHEP URL in `video`, once the server has something to show. */
 export async function play(url, video, onState) {
   const peer = new RTCPeerConnection();
   peer.addEventListener("connectionstatechange", () => onState(peer.connectionState));
@@ -42,10 +47,10 @@ export async function play(url, video, onState) {
     video.play().catch(() => {});
   });
   peer.addTransceiver("video", { direction: "recvonly" });
-  return connect(peer, url, [404]);
+  return connect(peer, url);
 }
 
-async function connect(peer, url, notYet = []) {
+async function connect(peer, url) {
   try {
     await peer.setLocalDescription();
     const response = await fetch(url, {
@@ -53,10 +58,6 @@ async function connect(peer, url, notYet = []) {
       headers: { "Content-Type": "application/sdp" },
       body: peer.localDescription.sdp,
     });
-    if (notYet.includes(response.status)) {
-      peer.close();
-      return null;
-    }
     const text = await response.text();
     if (!response.ok) throw new Error(readable(text) ?? `the server answered ${response.status}`);
     const session = new Session(peer, response, url);

@@ -27,14 +27,29 @@ export function showStatus(status) {
     `${inference.input_fps.toFixed(1)} fps in`,
     `${inference.output_fps.toFixed(1)} fps out`,
     status.latency_ms === null ? "" : `${Math.round(status.latency_ms)} ms behind`,
-    host.frames.dropped ? `${host.frames.dropped} dropped` : "",
+    dropped(host) ? `${dropped(host)} dropped` : "",
     host.egress.readers === 1 ? "1 viewer" : `${host.egress.readers} viewers`,
   ].filter(Boolean).join(" · ");
   showLoading(status.data.state === "LOADING" ? host.loading : null);
-  showNotes("server", [
-    ...(status.error_message ? [{ text: status.error_message, isBad: status.data.state === "ERROR" }] : []),
-    ...status.warnings.map((text) => ({ text })),
-  ]);
+  showNotes("server", [...errorNotes(status), ...warningNotes(status)]);
+}
+
+/** An error that passed is told with its time. */
+function errorNotes(status) {
+  if (status.error) return [{ text: status.error, isBad: true }];
+  const last = status.data.host_status.last_error;
+  return last ? [{ text: `At ${new Date(last.time).toLocaleTimeString()}: ${last.message}` }] : [];
+}
+
+/** A warning of what then came true says nothing new. */
+function warningNotes(status) {
+  const isNews = (text) => !status.error || !text.includes(status.error);
+  return status.warnings.filter(isNews).map((text) => ({ text }));
+}
+
+/** Behind the decoder, before or at the pipeline, or before the encoder: what was in place of them was newer. */
+function dropped({ frames, egress }) {
+  return frames.dropped + egress.frames_dropped;
 }
 
 export function showIdle(text = "not streaming") {
@@ -44,15 +59,19 @@ export function showIdle(text = "not streaming") {
   showNotes("server", []);
 }
 
-/** Notes come from several places; each replaces only its own. */
+/** Notes come from several places; each replaces only its own. Errors stand below the pictures, warnings beside them. */
 export function showNotes(source, notes) {
-  const list = at("notes");
+  replaceNotes(at("errors"), source, notes.filter((note) => note.isBad));
+  replaceNotes(at("warnings"), source, notes.filter((note) => !note.isBad));
+}
+
+function replaceNotes(list, source, notes) {
   const known = [...list.children].filter((item) => item.dataset.source === source);
   const shown = known.map((item) => item.textContent).join("\n");
   if (shown === notes.map((note) => note.text).join("\n")) return;
   for (const item of known) item.remove();
-  for (const { text, isBad } of notes) {
-    const item = Object.assign(document.createElement("li"), { textContent: text, className: isBad ? "bad" : "" });
+  for (const { text } of notes) {
+    const item = Object.assign(document.createElement("li"), { textContent: text });
     item.dataset.source = source;
     list.append(item);
   }

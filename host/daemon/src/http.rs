@@ -1,9 +1,8 @@
 //! The HTTP listeners: one that is announced, and aliases on the ports where older clients look for WHIP and WHEP. All
 //! serve the same router.
 
+use crate::connections::{self, Limits};
 use axum::Router;
-use axum::serve::ListenerExt;
-use std::future::IntoFuture;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpListener;
@@ -43,7 +42,7 @@ pub struct Listeners {
 
 /// Serving, each listener in a task of its own.
 pub struct Servers {
-    tasks: JoinSet<io::Result<()>>,
+    tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -74,13 +73,8 @@ impl Listeners {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for (listener, _) in std::iter::once(self.main).chain(self.aliases) {
-            // Answers are small, and clients wait for them.
-            let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-            let mut stopped = stopped.clone();
-            // An error means that the sender is gone, and then it is over too.
-            let until = async move { drop(stopped.wait_for(|is_over| *is_over).await) };
-            let server = axum::serve(listener, router.clone()).with_graceful_shutdown(until);
-            tasks.spawn(server.into_future());
+            let limits = Limits::default();
+            tasks.spawn(connections::serve(listener, router.clone(), limits, stopped.clone()));
         }
         Servers { tasks, stop }
     }
@@ -94,8 +88,8 @@ impl Servers {
 
     pub async fn join(mut self) {
         while let Some(ended) = self.tasks.join_next().await {
-            if let Ok(Err(error)) = ended {
-                tracing::warn!(%error, "an HTTP server ended with an error");
+            if let Err(error) = ended {
+                tracing::error!(%error, "an HTTP listener ended with a panic");
             }
         }
     }

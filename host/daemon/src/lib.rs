@@ -3,6 +3,7 @@
 //! [`start`] is all of `main` that a test needs. What each part does is its own crate's matter.
 
 mod config;
+mod connections;
 mod http;
 pub mod logging;
 pub mod ready;
