@@ -1,5 +1,6 @@
 //! Pictures between the codecs' raw formats and the host's packed RGB, placed by `Fit`.
 
+use crate::color;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use gstreamer_video::{VideoFormat, VideoFrameRef, VideoInfo};
@@ -9,8 +10,8 @@ use host_ports::{Fit, Frame, FrameSize, FrameSlot};
 pub(crate) enum ConvertError {
     #[error("GStreamer cannot convert the picture")]
     Unsupported(#[from] gst::glib::BoolError),
-    #[error("a frame's memory is still in use after its conversion")]
-    InUse,
+    #[error("the picture's planes do not fit its size")]
+    Planes(#[from] yuv::YuvError),
 }
 
 /// A rectangle in pixels.
@@ -65,67 +66,65 @@ fn down(area: Area, height: u32) -> Area {
     Area { y: ((area.height - height) / 2) & !1, height, ..area }
 }
 
-/// Brings decoded pictures into frame slots. Keeps its converter while shapes stay the same.
+/// Brings decoded pictures into frame slots. Keeps its scaler while shapes stay the same.
 #[derive(Default)]
 pub(crate) struct Importer {
-    current: Option<(VideoInfo, FrameSize, Fit, Converter)>,
+    scaler: Option<Scaler>,
 }
 
 impl Importer {
-    /// Converts, scales and places a picture directly into a slot.
+    /// Scales and places a picture, and converts it directly into a slot.
     pub fn import(
         &mut self,
         picture: &gst::BufferRef,
         info: &VideoInfo,
         fit: Fit,
-        slot: Box<dyn FrameSlot>,
-    ) -> Result<Box<dyn FrameSlot>, ConvertError> {
+        slot: &mut dyn FrameSlot,
+    ) -> Result<(), ConvertError> {
         let size = slot.size();
-        let is_current = self
-            .current
-            .as_ref()
-            .is_some_and(|(of, to, by, _)| of == info && *to == size && *by == fit);
-        if !is_current {
-            self.current = Some((info.clone(), size, fit, Converter::importing(info, size, fit)?));
+        let is_square = info.par().numer() == info.par().denom();
+        let is_placed = is_square && (info.width(), info.height()) == (size.width, size.height);
+        if is_placed && info.format() == VideoFormat::I420 {
+            let picture = VideoFrameRef::from_buffer_ref_readable(picture, info)?;
+            return Ok(color::to_rgb(&picture, slot.pixels_mut())?);
         }
-        let (_, _, _, converter) = self.current.as_ref().ok_or(ConvertError::InUse)?;
-        let mut target = gst::Buffer::from_mut_slice(SlotPixels(slot));
-        converter.convert(picture, target.get_mut().ok_or(ConvertError::InUse)?)?;
-        target
-            .try_into_inner::<SlotPixels>()
-            .map(|pixels| pixels.0)
-            .map_err(|_| ConvertError::InUse)
+        let current = self.scaler.take().filter(|scaler| scaler.suits(info, size, fit));
+        let scaler = match current {
+            Some(scaler) => scaler,
+            None => Scaler::new(info, size, fit)?,
+        };
+        let scaler = self.scaler.insert(scaler);
+        Ok(color::to_rgb(&scaler.scale(picture)?, slot.pixels_mut())?)
     }
 }
 
 /// Brings finished frames into the raw format of an encoder, in a buffer that it uses again and again.
 pub(crate) struct Exporter {
-    converter: Converter,
+    info: VideoInfo,
     picture: gst::Buffer,
 }
 
 impl Exporter {
     pub fn new(size: FrameSize, format: VideoFormat) -> Result<Self, ConvertError> {
-        // x264enc holds a frame back while it does not know the rate. Frames may come at any.
-        let rate = gst::Fraction::new(30, 1);
-        let from =
-            VideoInfo::builder(VideoFormat::Rgb, size.width, size.height).fps(rate).build()?;
         let to = encoded_size(size);
-        let to = VideoInfo::builder(format, to.width, to.height).fps(rate).build()?;
-        let picture = gst::Buffer::with_size(to.size())?;
-        let whole = Area { x: 0, y: 0, width: to.width(), height: to.height() };
-        let converter = Converter::new(from, to, Placement { from: whole, to: whole })?;
-        Ok(Self { converter, picture })
+        // x264enc holds a frame back while it does not know the rate. Frames may come at any.
+        let info = VideoInfo::builder(format, to.width, to.height)
+            .fps(gst::Fraction::new(30, 1))
+            .colorimetry(&color::encoded())
+            .build()?;
+        let picture = gst::Buffer::with_size(info.size())?;
+        Ok(Self { info, picture })
     }
 
     /// Capabilities of the pictures.
     pub fn caps(&self) -> Result<gst::Caps, ConvertError> {
-        Ok(self.converter.to.to_caps()?)
+        Ok(self.info.to_caps()?)
     }
 
-    pub fn load(&mut self, frame: Frame) -> Result<(), ConvertError> {
-        let source = gst::Buffer::from_slice(FramePixels(frame));
-        self.converter.convert(&source, self.picture.make_mut())
+    pub fn load(&mut self, frame: &Frame) -> Result<(), ConvertError> {
+        let picture = self.picture.make_mut();
+        let mut picture = VideoFrameRef::from_buffer_ref_writable(picture, &self.info)?;
+        Ok(color::from_rgb(frame.pixels(), frame.size(), &mut picture)?)
     }
 
     /// The picture loaded last, to be encoded as of `time`.
@@ -142,69 +141,66 @@ fn encoded_size(size: FrameSize) -> FrameSize {
     FrameSize::new((size.width & !1).max(2), (size.height & !1).max(2))
 }
 
-struct Converter {
+/// Scales pictures of one shape and places them in another, without touching their colours.
+struct Scaler {
     from: VideoInfo,
     to: VideoInfo,
-    inner: gst_video::VideoConverter,
+    fit: Fit,
+    converter: gst_video::VideoConverter,
+    scaled: gst::Buffer,
 }
 
-impl Converter {
-    fn importing(info: &VideoInfo, size: FrameSize, fit: Fit) -> Result<Self, ConvertError> {
-        let picture = FrameSize::new(info.width(), info.height());
-        let par = info.par();
-        let par = (par.numer().unsigned_abs().max(1), par.denom().unsigned_abs().max(1));
-        let to = VideoInfo::builder(VideoFormat::Rgb, size.width, size.height)
-            .fps(info.fps())
-            .interlace_mode(info.interlace_mode())
+impl Scaler {
+    fn new(from: &VideoInfo, size: FrameSize, fit: Fit) -> Result<Self, ConvertError> {
+        let picture = FrameSize::new(from.width(), from.height());
+        let par = (from.par().numer().unsigned_abs(), from.par().denom().unsigned_abs());
+        let placement = place(picture, (par.0.max(1), par.1.max(1)), size, fit);
+        let colorimetry =
+            if from.format_info().is_yuv() { from.colorimetry() } else { color::encoded() };
+        let to = VideoInfo::builder(VideoFormat::I420, size.width, size.height)
+            .fps(from.fps())
+            .interlace_mode(from.interlace_mode())
+            .chroma_site(from.chroma_site())
+            .colorimetry(&colorimetry)
             .build()?;
-        Self::new(info.clone(), to, place(picture, par, size, fit))
+        let converter = gst_video::VideoConverter::new(from, &to, Some(config(placement)))?;
+        let scaled = gst::Buffer::with_size(to.size())?;
+        Ok(Self { from: from.clone(), to, fit, converter, scaled })
     }
 
-    fn new(from: VideoInfo, to: VideoInfo, place: Placement) -> Result<Self, ConvertError> {
-        let mut config = gst_video::VideoConverterConfig::new();
-        config.set_src_x(place.from.x as i32);
-        config.set_src_y(place.from.y as i32);
-        config.set_src_width(Some(place.from.width as i32));
-        config.set_src_height(Some(place.from.height as i32));
-        config.set_dest_x(place.to.x as i32);
-        config.set_dest_y(place.to.y as i32);
-        config.set_dest_width(Some(place.to.width as i32));
-        config.set_dest_height(Some(place.to.height as i32));
-        config.set_fill_border(true);
-        config.set_border_argb(0xff00_0000);
-        config.set_dither_method(gst_video::VideoDitherMethod::None);
-        config.set_resampler_method(gst_video::VideoResamplerMethod::Linear);
-        config.set_threads(1);
-        let inner = gst_video::VideoConverter::new(&from, &to, Some(config))?;
-        Ok(Self { from, to, inner })
+    fn suits(&self, from: &VideoInfo, size: FrameSize, fit: Fit) -> bool {
+        let to = (self.to.width(), self.to.height());
+        self.from == *from && to == (size.width, size.height) && self.fit == fit
     }
 
-    fn convert(
-        &self,
-        source: &gst::BufferRef,
-        target: &mut gst::BufferRef,
-    ) -> Result<(), ConvertError> {
-        let source = VideoFrameRef::from_buffer_ref_readable(source, &self.from)?;
-        let mut target = VideoFrameRef::from_buffer_ref_writable(target, &self.to)?;
-        self.inner.frame_ref(&source, &mut target);
-        Ok(())
+    fn scale(
+        &mut self,
+        picture: &gst::BufferRef,
+    ) -> Result<VideoFrameRef<&gst::BufferRef>, ConvertError> {
+        let source = VideoFrameRef::from_buffer_ref_readable(picture, &self.from)?;
+        let mut target = VideoFrameRef::from_buffer_ref_writable(self.scaled.make_mut(), &self.to)?;
+        self.converter.frame_ref(&source, &mut target);
+        drop(target);
+        Ok(VideoFrameRef::from_buffer_ref_readable(&self.scaled, &self.to)?)
     }
 }
 
-struct SlotPixels(Box<dyn FrameSlot>);
-
-impl AsMut<[u8]> for SlotPixels {
-    fn as_mut(&mut self) -> &mut [u8] {
-        self.0.pixels_mut()
-    }
-}
-
-struct FramePixels(Frame);
-
-impl AsRef<[u8]> for FramePixels {
-    fn as_ref(&self) -> &[u8] {
-        self.0.pixels()
-    }
+fn config(place: Placement) -> gst_video::VideoConverterConfig {
+    let mut config = gst_video::VideoConverterConfig::new();
+    config.set_src_x(place.from.x as i32);
+    config.set_src_y(place.from.y as i32);
+    config.set_src_width(Some(place.from.width as i32));
+    config.set_src_height(Some(place.from.height as i32));
+    config.set_dest_x(place.to.x as i32);
+    config.set_dest_y(place.to.y as i32);
+    config.set_dest_width(Some(place.to.width as i32));
+    config.set_dest_height(Some(place.to.height as i32));
+    config.set_fill_border(true);
+    config.set_border_argb(0xff00_0000);
+    config.set_dither_method(gst_video::VideoDitherMethod::None);
+    config.set_resampler_method(gst_video::VideoResamplerMethod::Linear);
+    config.set_threads(1);
+    config
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use crate::access_unit::MAX_SIDE;
 use crate::codecs::{Codec, Element};
+use crate::color;
 use crate::convert::Importer;
 use crate::counters::IngressCounters;
 use crate::graph::{Graph, GraphError};
 use crate::worker::Worker;
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use gstreamer_video::VideoInfo;
 use host_ports::{Frame, FrameStamp, IngressSink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -43,6 +43,8 @@ impl Decoder {
         let needs_key_frame = Arc::new(AtomicBool::new(false));
         let decoding = Decoding {
             elements,
+            element: 0,
+            decoded_before: 0,
             failures: 0,
             graph: None,
             latest: Latest::default(),
@@ -71,6 +73,9 @@ type Latest = Arc<Mutex<Option<(gst::Buffer, gst::Caps)>>>;
 
 struct Decoding {
     elements: Vec<&'static Element>,
+    element: usize,
+    /// Pictures of the stream when the graph was built.
+    decoded_before: u64,
     failures: usize,
     graph: Option<Graph>,
     latest: Latest,
@@ -86,9 +91,14 @@ impl Decoding {
         while let Some(unit) = next {
             let received_at = unit.received_at;
             if let Err(error) = self.decode(unit) {
-                tracing::warn!(error = %error, "decoder failed, starting over at the next key frame");
                 self.counters.frames_dropped.add(1);
                 self.failures += 1;
+                self.element += usize::from(self.is_barren());
+                // A publisher of garbage fails at every key frame: ever fewer of these are worth a line.
+                if self.failures.is_power_of_two() {
+                    let failures = self.failures;
+                    tracing::warn!(error = %error, failures, "decoder failed, starting over at the next key frame");
+                }
                 self.graph = None;
                 self.needs_key_frame.store(true, Ordering::Relaxed);
             }
@@ -120,9 +130,15 @@ impl Decoding {
         Ok(())
     }
 
-    fn build(&self) -> Result<Graph, GraphError> {
-        // The next best element after each failure: a codec on a device may be there and yet not work.
-        let element = self.elements[self.failures % self.elements.len()];
+    /// Whether nothing came out of the graph since it was built: then another element may do better. A codec on a
+    /// device may be there and yet not work.
+    fn is_barren(&self) -> bool {
+        self.counters.frames_decoded.get() == self.decoded_before
+    }
+
+    fn build(&mut self) -> Result<Graph, GraphError> {
+        self.decoded_before = self.counters.frames_decoded.get();
+        let element = self.elements[self.element % self.elements.len()];
         let (latest, counters) = (self.latest.clone(), self.counters.clone());
         let graph = Graph::start(element.decoding(), &element.codec.caps(), move |output| {
             counters.frames_decoded.add(1);
@@ -137,14 +153,13 @@ impl Decoding {
     }
 
     fn deliver(&mut self, (picture, caps): (gst::Buffer, gst::Caps), captured_at: Instant) {
-        let Some(slot) = self.ingress.lease() else {
+        let Some(mut slot) = self.ingress.lease() else {
             return self.counters.frames_dropped.add(1);
         };
-        let imported = VideoInfo::from_caps(&caps).map_err(Into::into);
-        let imported = imported
-            .and_then(|info| self.importer.import(&picture, &info, self.ingress.fit(), slot));
-        match imported {
-            Ok(slot) => {
+        let (importer, fit) = (&mut self.importer, self.ingress.fit());
+        let imported = color::decoded(self.elements[0].codec, &caps).map_err(Into::into);
+        match imported.and_then(|info| importer.import(&picture, &info, fit, &mut *slot)) {
+            Ok(()) => {
                 let stamp = FrameStamp { id: self.counters.frames_delivered.next(), captured_at };
                 self.ingress.put(Frame::new(stamp, slot));
             }
@@ -172,3 +187,7 @@ fn refuse_large_pictures(graph: &Graph) {
         if is_large { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
     });
 }
+
+#[cfg(test)]
+#[path = "decoder_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@ use crate::codecs::{Codec, Element};
 use crate::convert::{ConvertError, Exporter};
 use crate::counters::EgressCounters;
 use crate::graph::{Graph, GraphError, Output};
+use crate::pace::Pace;
 use crate::worker::Worker;
 use gstreamer as gst;
 use host_ports::{Frame, FrameSize, Mailbox};
@@ -99,8 +100,10 @@ enum EncodeError {
 /// A graph for frames of one size, and the picture it was given last.
 struct Session {
     size: FrameSize,
+    element: &'static Element,
     graph: Graph,
     exporter: Exporter,
+    pace: Pace,
 }
 
 struct Encoding {
@@ -145,12 +148,15 @@ impl Encoding {
     /// Encodes a new frame, or the last one again.
     fn encode(&mut self, frame: Option<Frame>) -> Result<(), EncodeError> {
         if let Some(frame) = frame {
-            self.ready(frame.size())?.exporter.load(frame)?;
+            self.ready(frame.size())?.exporter.load(&frame)?;
         }
         let now = Instant::now();
         let is_key_frame_due =
             self.last_key_frame.is_none_or(|last| now - last >= KEY_FRAME_INTERVAL);
         let Some(session) = &mut self.session else { return Ok(()) };
+        if let Some(factor) = session.pace.note(now) {
+            session.element.set_pace(&session.graph, self.bitrate_kbps, factor);
+        }
         if is_key_frame_due && self.wants_key_frame.swap(false, Ordering::Relaxed) {
             self.last_key_frame = Some(now);
             session.graph.force_key_frame();
@@ -164,12 +170,13 @@ impl Encoding {
 
     /// The graph for frames of this size, built when there is none.
     fn ready(&mut self, size: FrameSize) -> Result<&mut Session, EncodeError> {
-        if self.session.as_ref().is_none_or(|session| session.size != size) {
-            // The old one goes first: codecs on a device may allow only one.
-            self.session = None;
-            self.session = Some(self.build(size)?);
-        }
-        self.session.as_mut().ok_or(EncodeError::Convert(ConvertError::InUse))
+        // The old one goes first: codecs on a device may allow only one.
+        let current = self.session.take().filter(|session| session.size == size);
+        let session = match current {
+            Some(session) => session,
+            None => self.build(size)?,
+        };
+        Ok(self.session.insert(session))
     }
 
     fn build(&self, size: FrameSize) -> Result<Session, EncodeError> {
@@ -184,7 +191,7 @@ impl Encoding {
             }
         })?;
         tracing::debug!(element = element.name, %size, "encoder built");
-        Ok(Session { size, graph, exporter })
+        Ok(Session { size, element, graph, exporter, pace: Pace::new() })
     }
 }
 

@@ -45,7 +45,15 @@ impl Graph {
         let messages = gst::Bus::new();
         elements.set_bus(Some(&messages));
         let input = gst::Pad::builder(gst::PadDirection::Src).name("input").build();
-        let output = output_pad(on_output);
+        // Without a template that takes anything, a pad refuses all but its first capabilities: a picture of another
+        // size would break the graph.
+        let (sink, always) = (gst::PadDirection::Sink, gst::PadPresence::Always);
+        let template = gst::PadTemplate::new("output", sink, always, &gst::Caps::new_any())
+            .map_err(|error| GraphError::Build {
+                description: description.to_owned(),
+                reason: error.to_string(),
+            })?;
+        let output = output_pad(&template, on_output);
         let graph = Self { elements, messages, input, output };
         graph
             .connect(caps)
@@ -103,7 +111,10 @@ impl Drop for Graph {
     }
 }
 
-fn output_pad(on_output: impl FnMut(Output<'_>) + Send + 'static) -> gst::Pad {
+fn output_pad(
+    template: &gst::PadTemplate,
+    on_output: impl FnMut(Output<'_>) + Send + 'static,
+) -> gst::Pad {
     let on_output = Mutex::new(on_output);
     let take = move |pad: &gst::Pad, _: Option<&gst::Object>, buffer: gst::Buffer| {
         let caps = pad.current_caps().ok_or(gst::FlowError::NotNegotiated)?;
@@ -123,7 +134,7 @@ fn output_pad(on_output: impl FnMut(Output<'_>) + Send + 'static) -> gst::Pad {
             }
             _ => gst::Pad::query_default(pad, parent, query),
         };
-    gst::Pad::builder(gst::PadDirection::Sink)
+    gst::Pad::builder_from_template(template)
         .name("output")
         .chain_function(take)
         .query_function(answer)

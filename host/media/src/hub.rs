@@ -1,7 +1,6 @@
 //! The one task that owns all peer connections and the sockets: packets, encoded frames, commands and time come in,
 //! each is given to the peers it is for, and what they have to send goes out.
 
-use crate::egress::IDLE;
 use crate::encoder::EncodedUnit;
 use crate::negotiate::Role;
 use crate::net::Net;
@@ -92,8 +91,8 @@ impl Hub {
     pub async fn run(mut self, mut inbox: Inbox) {
         loop {
             let wake_at = self.wake_at;
+            // At random among what is ready: no flood on one way in keeps the others waiting.
             tokio::select! {
-                biased;
                 command = inbox.commands.recv() => match command {
                     Some(Command::Stop(done)) => {
                         self.end_where("the server stops", |_| true);
@@ -264,14 +263,7 @@ impl Hub {
         tracing::info!(path = %peer.path.name, role = ?peer.role, reason, "session ended");
         peer.path.session_ended(&peer.session);
         if peer.role == Role::Reader {
-            peer.path.egress.release(peer.codec);
-            let path = Arc::downgrade(&peer.path);
-            tokio::spawn(async move {
-                tokio::time::sleep(IDLE).await;
-                if let Some(path) = path.upgrade() {
-                    path.egress.reap();
-                }
-            });
+            peer.path.release(peer.codec, &Handle::current());
         }
     }
 

@@ -1,12 +1,13 @@
 //! The embedded media server: publishers in by WHIP, readers out by WHEP, one UDP and TCP port for all of them.
 //!
 //! `offer` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
-//! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`);
+//! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`, `color`);
 //! `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
 
 mod access_unit;
 mod answer;
 mod codecs;
+mod color;
 mod config;
 mod convert;
 mod counters;
@@ -19,6 +20,7 @@ mod hub;
 mod negotiate;
 mod net;
 mod offer;
+mod pace;
 mod path;
 mod peer;
 mod server;

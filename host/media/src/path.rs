@@ -2,7 +2,7 @@
 
 use crate::codecs::Codec;
 use crate::counters::IngressCounters;
-use crate::egress::Egress;
+use crate::egress::{Egress, IDLE};
 use crate::hub::{Command, HubHandle};
 use crate::negotiate::Role;
 use crate::server::Context;
@@ -13,6 +13,7 @@ use host_ports::{
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Handle;
 
 /// Publishers that may be connecting at once: the one and some that mean to replace it.
 const MAX_PUBLISHERS: usize = 4;
@@ -85,6 +86,18 @@ impl PathState {
         self.ingress.on(IngressEvent::PublisherGone);
     }
 
+    /// Counts a reader out; its encoder ends a while later unless another reader came.
+    pub fn release(self: &Arc<Self>, codec: Codec, runtime: &Handle) {
+        self.egress.release(codec);
+        let path = Arc::downgrade(self);
+        runtime.spawn(async move {
+            tokio::time::sleep(IDLE).await;
+            if let Some(path) = path.upgrade() {
+                path.egress.reap();
+            }
+        });
+    }
+
     fn lock(&self) -> MutexGuard<'_, Sessions> {
         // Entries are put in or taken out in one step: a panic elsewhere leaves nothing half done.
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
@@ -116,7 +129,7 @@ impl Path {
         if let Err(reason) = added {
             self.state.session_ended(&session);
             if role == Role::Reader {
-                self.state.egress.release(codec);
+                self.state.release(codec, &self.hub.runtime);
             }
             return Err(OfferError::Unavailable { reason });
         }
