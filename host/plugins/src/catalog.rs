@@ -7,7 +7,7 @@ use crate::pipeline::{Parts, WorkerPipeline};
 use crate::plans::Planners;
 use crate::registry::{Policy, Registry};
 use crate::sys::{FrameMemory, InputPool};
-use crate::watch::{Change, is_library, watch};
+use crate::watch::{Change, Changes, is_library, watch};
 use crate::workers::Workers;
 use host_ports::{
     Claim, ClaimRef, OpenRequest, Opened, PipelineCatalog, PipelineError, Plan, PlanError,
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -47,13 +47,7 @@ impl PluginCatalog {
     /// Looks at all libraries (new ones are probed) and begins to watch.
     pub fn new(mut config: Config) -> io::Result<Self> {
         std::fs::create_dir_all(&config.cache_dir)?;
-        config.folders.retain(|folder| {
-            let is_there = folder.is_dir();
-            if !is_there {
-                tracing::warn!(folder = %folder.display(), "no such plugin folder; it is left out");
-            }
-            is_there
-        });
+        config.folders.retain(|folder| is_usable(folder));
         // Watched before looked at, so that nothing slips in between.
         let (watcher, changes) = watch(&config.folders).map_err(io::Error::other)?;
         let shared = Arc::new(Shared {
@@ -209,7 +203,7 @@ impl Shared {
 }
 
 /// Body and start of the `plugin-scan` thread: looks at what changed, until the watcher is dropped.
-fn follow(shared: Arc<Shared>, changes: mpsc::Receiver<Change>) -> io::Result<JoinHandle<()>> {
+fn follow(shared: Arc<Shared>, changes: Changes) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("plugin-scan".into()).spawn(move || {
         for change in changes {
             match change {
@@ -218,6 +212,20 @@ fn follow(shared: Arc<Shared>, changes: mpsc::Receiver<Change>) -> io::Result<Jo
             }
         }
     })
+}
+
+/// Whether a plugin folder can be watched. One that does not exist is made, so that plugins can be dropped into it.
+fn is_usable(folder: &Path) -> bool {
+    let is_new = !folder.exists();
+    match std::fs::create_dir_all(folder) {
+        Ok(()) if is_new => tracing::info!(folder = %folder.display(), "plugin folder made"),
+        Ok(()) => {}
+        Err(error) => {
+            let folder = folder.display();
+            tracing::warn!(%folder, %error, "plugin folder cannot be made; it is left out");
+        }
+    }
+    folder.is_dir()
 }
 
 fn libraries_in(folder: &Path) -> Vec<PathBuf> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Settings of a [`crate::PluginCatalog`].
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Folders whose `*.so` are plugins, most important first. Missing ones are left out with a warning.
+    /// Folders whose `*.so` are plugins, most important first. Missing ones are made.
     pub folders: Vec<PathBuf>,
     /// Where copies of libraries and verdicts about them are kept.
     pub cache_dir: PathBuf,

@@ -44,7 +44,7 @@ impl Packets {
         Self { socket, buffer: vec![0; MAX_PACKET] }
     }
 
-    /// Two connected ends: one to keep, one to give away.
+    /// Two connected ends: one to keep, which never blocks, and one to give away.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = rustix::net::socketpair(
             AddressFamily::UNIX,
@@ -52,6 +52,9 @@ impl Packets {
             SocketFlags::CLOEXEC,
             None,
         )?;
+        // Questions come one at a time, so there is room for each unless the worker does not take them: then the host
+        // must not wait for it. It receives only when told that there is something.
+        rustix::io::ioctl_fionbio(&ours, true)?;
         Ok((Self::new(ours), theirs))
     }
 
@@ -59,7 +62,7 @@ impl Packets {
         self.socket.as_fd()
     }
 
-    /// Sends a message. Blocks while the other end's buffer is full.
+    /// Sends a message. While the other end's buffer is full, a worker waits and the host fails.
     pub(crate) fn send<T: Serialize>(&self, message: &T) -> io::Result<()> {
         self.send_with(message, &[])
     }
@@ -193,6 +196,13 @@ mod tests {
             let received: Received<String> = theirs.receive_with().unwrap().unwrap();
             assert_eq!((received.message, received.descriptors.len()), (text, 2));
         }
+    }
+
+    #[test]
+    fn a_worker_that_takes_nothing_does_not_make_the_host_wait() {
+        let (ours, _theirs) = Packets::pair().unwrap();
+        let refused = (0..100_000).find_map(|_| ours.send(&"question").err()).unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

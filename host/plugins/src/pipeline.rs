@@ -182,13 +182,15 @@ impl Link {
         stop: &Stop,
         doing: &'static str,
     ) -> Result<FromStream, Failure> {
-        if self.socket.send(question).is_err() {
-            return Err(self.worker.death().into());
-        }
+        self.socket.send(question).map_err(|error| self.worker.unheard(&error))?;
         let deadline = Instant::now() + limit;
         loop {
             match self.hear(limit, deadline, stop, doing)? {
-                FromStream::Progress { .. } => {}
+                // Passed on while loading only; a worker of ours sends none here.
+                FromStream::Progress { .. } if Instant::now() < deadline => {}
+                FromStream::Progress { .. } => {
+                    return Err(self.break_off("progress instead of an answer"));
+                }
                 answer => return Ok(answer),
             }
         }
@@ -222,6 +224,8 @@ impl Link {
     ) -> Result<FromStream, Failure> {
         let process = self.worker.process();
         match wait(self.socket.socket(), process.pidfd(), Some(stop), deadline) {
+            // However much a worker talks, it does not hold the host up.
+            Ok(Heard::Message) if stop.is_set() => Err(WorkerError::Stopped.into()),
             Ok(Heard::Message) => match self.socket.receive() {
                 Ok(Some(message)) => Ok(message),
                 Ok(None) => Err(self.worker.death().into()),

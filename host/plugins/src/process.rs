@@ -3,7 +3,7 @@
 use crate::config::WorkerCommand;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod output;
 
-use output::{LastLine, Output};
+use output::{LastWords, Output};
 
 /// How long it may take until a dead process can be reaped.
 const REAP_LIMIT: Duration = Duration::from_secs(5);
@@ -113,9 +113,17 @@ impl Process {
         };
         let supervision =
             Supervision { plugin: plugin.into(), child, pidfd: watched, fate: fate.clone() };
-        let supervisor =
-            thread::Builder::new().name("plugin-watch".into()).spawn(|| supervision.run())?;
-        Ok(Self { pid, pidfd, fate, supervisor: Some(supervisor) })
+        let thread = thread::Builder::new().name("plugin-watch".into());
+        match thread.spawn(|| supervision.run()) {
+            Ok(supervisor) => Ok(Self { pid, pidfd, fate, supervisor: Some(supervisor) }),
+            Err(error) => {
+                // The child went with the thread that was to watch it: it is ended and reaped by its descriptor.
+                let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+                let child = WaitId::PidFd(pidfd.as_fd());
+                let _ = rustix::process::waitid(child, WaitIdOptions::EXITED);
+                Err(error)
+            }
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -194,15 +202,15 @@ struct Supervision {
 
 impl Supervision {
     fn run(mut self) {
-        let last_line = LastLine::default();
-        let mut outputs = self.outputs(&last_line);
+        let last_words = LastWords::default();
+        let mut outputs = self.outputs(&last_words);
         while !self.poll(&mut outputs) {}
         // What it wrote before it died is still in the pipes; a child of its own could keep them open for ever.
         for output in &mut outputs {
             output.drain();
         }
         let how = match self.child.wait() {
-            Ok(status) => self.describe(status, &last_line),
+            Ok(status) => self.describe(status, &last_words),
             Err(error) => format!("it cannot be waited for: {error}"),
         };
         tracing::debug!(plugin = self.plugin, pid = self.child.id(), how, "worker ended");
@@ -210,13 +218,13 @@ impl Supervision {
         self.fate.ended.notify_all();
     }
 
-    fn outputs(&mut self, last_line: &LastLine) -> Vec<Output> {
+    fn outputs(&mut self, last_words: &LastWords) -> Vec<Output> {
         let stdout = self.child.stdout.take().map(OwnedFd::from);
         let stderr = self.child.stderr.take().map(OwnedFd::from);
         let pid = self.child.id();
         let pipes = [stdout, stderr].into_iter().flatten();
         pipes
-            .filter_map(|pipe| Output::new(pipe, &self.plugin, pid, last_line.clone()).ok())
+            .filter_map(|pipe| Output::new(pipe, &self.plugin, pid, last_words.clone()).ok())
             .collect()
     }
 
@@ -236,7 +244,7 @@ impl Supervision {
         is_ready[0]
     }
 
-    fn describe(&self, status: ExitStatus, last_line: &LastLine) -> String {
+    fn describe(&self, status: ExitStatus, last_words: &LastWords) -> String {
         if let Some(sentence) = lock(&self.fate.sentence).clone() {
             return format!("killed by the host: {sentence}");
         }
@@ -245,7 +253,7 @@ impl Supervision {
             (None, Some(code)) => format!("exited with status {code}"),
             (None, None) => "ended".into(),
         };
-        match last_line.get() {
+        match last_words.get() {
             Some(line) => format!("{how}; its last words: {line}"),
             None => how,
         }

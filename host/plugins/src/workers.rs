@@ -77,9 +77,7 @@ impl Worker {
     ) -> Result<FromWorker, WorkerError> {
         let mut control = self.control();
         let control = control.as_mut().ok_or_else(|| self.death())?;
-        if control.send(question).is_err() {
-            return Err(self.death());
-        }
+        control.send(question).map_err(|error| self.unheard(&error))?;
         let deadline = Instant::now() + limit;
         match wait(control.socket(), self.process.pidfd(), stop, deadline) {
             Ok(Heard::Message) => match control.receive() {
@@ -111,13 +109,23 @@ impl Worker {
         let message = ToWorker::OpenStream(OpenStream { claim, values, layout });
         let control = self.control();
         let control = control.as_ref().ok_or_else(|| self.death())?;
-        control.send_with(&message, &[theirs.as_fd(), memory.file()]).map_err(|_| self.death())?;
+        control
+            .send_with(&message, &[theirs.as_fd(), memory.file()])
+            .map_err(|error| self.unheard(&error))?;
         Ok(ours)
     }
 
     /// How a worker ended that is gone or has hung up.
     pub(crate) fn death(&self) -> WorkerError {
         WorkerError::Died { how: self.process.how_it_ended() }
+    }
+
+    /// Why a worker could not be told something.
+    pub(crate) fn unheard(&self, error: &io::Error) -> WorkerError {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => self.break_off("it does not take what it is sent"),
+            _ => self.death(),
+        }
     }
 
     /// Ends a worker that says impossible things.

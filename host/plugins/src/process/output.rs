@@ -14,17 +14,47 @@ const LINES_PER_SECOND: u32 = 200;
 /// First character of a line that the plugin wrote through the host's log function; the level follows.
 pub(crate) const LOG_MARK: char = '\u{1e}';
 
-/// The last line that a worker wrote itself: often says why it died.
-#[derive(Clone, Default)]
-pub(super) struct LastLine(Arc<Mutex<Option<String>>>);
+/// How long after a panic what is printed still belongs to it: hints and backtraces.
+const PANIC_ECHO: Duration = Duration::from_secs(1);
 
-impl LastLine {
+/// What a worker wrote itself last: often says why it died. A panic is more telling than what is printed after it.
+#[derive(Clone, Default)]
+pub(super) struct LastWords(Arc<Mutex<Words>>);
+
+#[derive(Default)]
+struct Words {
+    line: Option<String>,
+    panic: Option<Panic>,
+}
+
+struct Panic {
+    text: String,
+    /// Rust prints the place on one line and the message on the next.
+    has_message: bool,
+    at: Instant,
+}
+
+impl LastWords {
     pub(super) fn get(&self) -> Option<String> {
-        lock(&self.0).clone()
+        let words = lock(&self.0);
+        words.panic.as_ref().map(|panic| panic.text.clone()).or_else(|| words.line.clone())
     }
 
-    fn set(&self, line: &str) {
-        *lock(&self.0) = Some(line.to_owned());
+    fn add(&self, line: &str, now: Instant) {
+        let mut words = lock(&self.0);
+        if line.contains("panicked at ") {
+            words.panic = Some(Panic { text: line.to_owned(), has_message: false, at: now });
+            return;
+        }
+        match &mut words.panic {
+            Some(panic) if !panic.has_message => {
+                panic.text = format!("{} {line}", panic.text);
+                panic.has_message = true;
+            }
+            Some(panic) if now.duration_since(panic.at) < PANIC_ECHO => {}
+            // The worker survived that panic.
+            _ => *words = Words { line: Some(line.to_owned()), panic: None },
+        }
     }
 }
 
@@ -34,7 +64,7 @@ pub(super) struct Output {
     plugin: String,
     pid: u32,
     line: Vec<u8>,
-    last_line: LastLine,
+    last_words: LastWords,
     rate: Rate,
 }
 
@@ -43,12 +73,12 @@ impl Output {
         pipe: OwnedFd,
         plugin: &str,
         pid: u32,
-        last_line: LastLine,
+        last_words: LastWords,
     ) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&pipe)?;
         rustix::fs::fcntl_setfl(&pipe, flags | OFlags::NONBLOCK)?;
         let rate = Rate { since: Instant::now(), lines: 0 };
-        Ok(Self { pipe, plugin: plugin.into(), pid, line: Vec::new(), last_line, rate })
+        Ok(Self { pipe, plugin: plugin.into(), pid, line: Vec::new(), last_words, rate })
     }
 
     /// Reads once; false at the end.
@@ -120,7 +150,7 @@ impl Output {
             Some(("3", text)) => tracing::info!(plugin, pid, "{text}"),
             Some((_, text)) => tracing::debug!(plugin, pid, "{text}"),
             None => {
-                self.last_line.set(line);
+                self.last_words.add(line, Instant::now());
                 tracing::info!(plugin, pid, "{line}");
             }
         }
@@ -164,6 +194,29 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn last_words(lines: &[(u64, &str)]) -> Option<String> {
+        let (words, start) = (LastWords::default(), Instant::now());
+        for (second, line) in lines {
+            words.add(line, start + Duration::from_secs(*second));
+        }
+        words.get()
+    }
+
+    #[test]
+    fn a_panic_and_its_message_are_the_last_words() {
+        let panic = [
+            (0, "ready"),
+            (1, "thread 'stream' panicked at src/lib.rs:7:9:"),
+            (1, "the picture is too blue"),
+            (1, "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace"),
+        ];
+        let told = "thread 'stream' panicked at src/lib.rs:7:9: the picture is too blue";
+        assert_eq!(last_words(&panic).as_deref(), Some(told));
+        let survived = [&panic[..], &[(9, "free(): invalid pointer")]].concat();
+        assert_eq!(last_words(&survived).as_deref(), Some("free(): invalid pointer"));
+        assert_eq!(last_words(&[]), None);
+    }
 
     #[test]
     fn a_flood_of_lines_is_cut_to_so_many_a_second() {

@@ -32,11 +32,17 @@ const LOST_HOST: u8 = 70;
 pub fn run_worker() -> ExitCode {
     match prepare().and_then(Worker::serve) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_hang_up(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("worker: {error}");
             ExitCode::from(LOST_HOST)
         }
     }
+}
+
+/// Whether the host no longer wants the answer: it ends workers by closing its end, whatever they are at.
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Ends the process because a socket to the host broke.

@@ -1,8 +1,8 @@
 //! One stream in the worker: opened, served frame by frame, closed when the host hangs up.
 
 use super::callbacks::StreamCallbacks;
-use super::lose_host;
 use super::shared_pipelines::{SharedPipelines, key};
+use super::{is_hang_up, lose_host};
 use crate::message::{FromStream, MemoryLayout, ToStream};
 use crate::packets::Packets;
 use crate::sys::WorkerMemory;
@@ -10,7 +10,6 @@ use crate::wait::linger;
 use plugin_api::loader::{Callbacks, HostContext, Library, LoadedPipeline, LoadedStream};
 use plugin_api::{Claim, Environment, Error, FrameFormat, Outcome};
 use rustix::fd::{AsFd, OwnedFd};
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// What a stream is opened with.
@@ -119,11 +118,7 @@ fn failed(error: Error) -> FromStream {
 /// Answers the host. One that has hung up wants no answer.
 fn reply(socket: &Packets, answer: &FromStream) {
     match socket.send(answer) {
-        Err(error)
-            if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
-        {
-            lose_host(&error)
-        }
+        Err(error) if !is_hang_up(&error) => lose_host(&error),
         _ => {}
     }
 }
