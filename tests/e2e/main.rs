@@ -2,6 +2,7 @@
 
 mod api;
 mod browsers;
+mod checkpoints;
 mod faults;
 mod frame_age;
 mod main_job;
