@@ -22,10 +22,17 @@ pub struct Params {
 }
 
 impl Params {
-    /// Checks all of the network's parameters, then reads them.
-    pub fn load<N: Network>(network: &N, weights: &Weights) -> Result<Self, LoadError> {
+    /// Checks all of the network's parameters, then reads them while `goes_on`.
+    pub fn load<N: Network>(
+        network: &N,
+        weights: &Weights,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Self, LoadError> {
         let mut tensors = HashMap::new();
         for (name, (shape, place)) in onnx::check(network, weights)? {
+            if !goes_on() {
+                return Err(LoadError::Cancelled);
+            }
             let values = weights.read(place).map_err(OpError::from)?;
             let tensor = Candle::from_vec(values, shape, &Device::Cpu).map_err(backend)?;
             tensors.insert(name, tensor);

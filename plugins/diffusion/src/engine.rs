@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::candle::Params;
 use crate::nets::Network;
-use crate::onnx::{Provider, Refusal, Runtime, RuntimeError, Session};
+use crate::onnx::{Opener, Provider, Refusal, Runtime, RuntimeError, Session};
 use crate::ops::OpError;
 use crate::tensor::Tensor;
 use crate::weights::{Weights, WeightsError};
@@ -54,6 +54,8 @@ pub enum LoadError {
     Network(#[from] OpError),
     #[error("no provider of ONNX Runtime takes the network of {}: {}", path.display(), list(refused))]
     Refused { path: PathBuf, refused: Vec<Refusal> },
+    #[error("loading was cancelled")]
+    Cancelled,
 }
 
 /// Why a network could not be run.
@@ -132,12 +134,22 @@ impl Engine {
         lock(&self.report).clone()
     }
 
-    /// Opens a weights file and loads the network with it.
-    pub fn load<N: Network>(&self, network: N, weights: &Path) -> Result<Model<N>, LoadError> {
+    /// Opens a weights file and loads the network with it. `goes_on` is asked again and again meanwhile, and cancels by
+    /// answering false.
+    pub fn load<N: Network>(
+        &self,
+        network: N,
+        weights: &Path,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Model<N>, LoadError> {
         let weights = Weights::open(weights)?;
         let body = match &self.kind {
-            Kind::Onnx(runtime) => Body::Onnx(self.open_session(runtime, &network, &weights)?),
-            Kind::Candle(pool) => Body::Candle(Params::load(&network, &weights)?, pool.clone()),
+            Kind::Onnx(runtime) => {
+                Body::Onnx(self.open_session(runtime, &network, &weights, goes_on)?)
+            }
+            Kind::Candle(pool) => {
+                Body::Candle(Params::load(&network, &weights, goes_on)?, pool.clone())
+            }
         };
         Ok(Model { network, body })
     }
@@ -147,10 +159,11 @@ impl Engine {
         runtime: &Runtime,
         network: &N,
         weights: &Weights,
+        goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Session, LoadError> {
         let providers = lock(&self.providers).clone();
-        let (session, provider, refused) =
-            Session::open(runtime, network, weights, &providers, &self.engines)?;
+        let opener = Opener { runtime, providers: &providers, engines: &self.engines };
+        let (session, provider, refused) = opener.open(network, weights, goes_on)?;
         // What a provider refuses once it refuses again: the next network starts at the one that worked.
         lock(&self.providers)
             .retain(|&other| refused.iter().all(|one| one.provider != other.name()));

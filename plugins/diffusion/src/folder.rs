@@ -23,8 +23,12 @@ pub enum CheckpointError {
     NoWeights { folder: PathBuf, stem: &'static str, hint: &'static str },
     #[error("the parts of {} do not fit together: {why}", folder.display())]
     Mismatch { folder: PathBuf, why: String },
-    #[error("loading was cancelled")]
-    Cancelled,
+}
+
+impl CheckpointError {
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Load(LoadError::Cancelled))
+    }
 }
 
 /// The safetensors file of a component, full or half precision.
@@ -50,31 +54,30 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Loads a checkpoint with the autoencoder in `vae`. `progress` is told the share done before each part, and
-    /// cancels by answering false.
+    /// Loads a checkpoint with the autoencoder in `vae`. `progress` is told the share done and the part at work, again
+    /// and again, and cancels by answering false.
     pub fn load(
         engine: &Engine,
         folder: &Path,
         vae: &Path,
         progress: &mut dyn FnMut(f32, &str) -> bool,
     ) -> Result<Self, CheckpointError> {
-        let mut begin = |share, part: &str| {
-            progress(share, part).then_some(()).ok_or(CheckpointError::Cancelled)
-        };
-        begin(0.0, "tokenizer")?;
+        begin(progress(0.0, "tokenizer"))?;
         let tokenizer = Tokenizer::load(&folder.join("tokenizer"))?;
         let scheduler = Config::read(&folder.join("scheduler/scheduler_config.json"))?;
         let levels = NoiseLevels::from_config(&scheduler)?;
-        begin(0.05, "text encoder")?;
+        begin(progress(0.05, "text encoder"))?;
         let text_folder = folder.join("text_encoder");
         let text = ClipText::from_config(&Config::read(&text_folder.join("config.json"))?)?;
-        let text = engine.load(text, &weights_file(&text_folder, "model")?)?;
-        begin(0.2, "autoencoder")?;
-        let vae = Autoencoder::load(engine, vae)?;
-        begin(0.3, "unet")?;
+        let weights = weights_file(&text_folder, "model")?;
+        let text = engine.load(text, &weights, &mut || progress(0.05, "text encoder"))?;
+        begin(progress(0.2, "autoencoder"))?;
+        let vae = Autoencoder::load(engine, vae, &mut || progress(0.2, "autoencoder"))?;
+        begin(progress(0.3, "unet"))?;
         let unet_folder = folder.join("unet");
         let unet = Unet::from_config(&Config::read(&unet_folder.join("config.json"))?)?;
-        let unet = engine.load(unet, &weights_file(&unet_folder, "diffusion_pytorch_model")?)?;
+        let weights = weights_file(&unet_folder, "diffusion_pytorch_model")?;
+        let unet = engine.load(unet, &weights, &mut || progress(0.3, "unet"))?;
         let checkpoint = Self { unet, vae, levels, text, tokenizer };
         checkpoint.check(folder)?;
         Ok(checkpoint)
@@ -122,4 +125,8 @@ impl Checkpoint {
         let ids: Vec<f32> = self.tokens(text).into_iter().map(|id| id as f32).collect();
         self.text.run(&[&Tensor::new([1, ids.len()], ids)])
     }
+}
+
+fn begin(goes_on: bool) -> Result<(), LoadError> {
+    if goes_on { Ok(()) } else { Err(LoadError::Cancelled) }
 }

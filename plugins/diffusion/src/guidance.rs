@@ -115,7 +115,9 @@ impl StockNoise {
             let next_noise = noise.row((row + 1) % steps.len());
             for ((value, &guided), &noise) in stock.iter_mut().zip(guided.row(row)).zip(next_noise)
             {
-                *value = noise + alpha * step.denoise(step.beta * *value, guided) / beta;
+                let next = noise + alpha * step.denoise(step.beta * *value, guided) / beta;
+                // The estimate feeds on itself: what once overflowed would stay so for ever.
+                *value = if next.is_finite() { next } else { noise };
             }
         }
     }

@@ -23,20 +23,27 @@ enum Class {
 
 impl Autoencoder {
     /// Loads the autoencoder in a folder with a `config.json`; its `_class_name` says which one it is.
-    pub fn load(engine: &Engine, folder: &Path) -> Result<Self, CheckpointError> {
+    /// `goes_on` is asked again and again meanwhile, and cancels by answering false.
+    pub fn load(
+        engine: &Engine,
+        folder: &Path,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Self, CheckpointError> {
         let config = Config::read(&folder.join("config.json"))?;
         let weights = weights_file(folder, "diffusion_pytorch_model")?;
         let classes = [("AutoencoderTiny", Class::Tiny), ("AutoencoderKL", Class::Kl)];
         Ok(match config.choice("_class_name", Class::Kl, &classes)? {
             Class::Tiny => {
                 let shape = TinyConfig::from_config(&config)?;
-                let encoder = engine.load(TinyEncoder(shape.clone()), &weights)?;
-                Self::Tiny { encoder, decoder: engine.load(TinyDecoder(shape), &weights)? }
+                let encoder = engine.load(TinyEncoder(shape.clone()), &weights, goes_on)?;
+                let decoder = engine.load(TinyDecoder(shape), &weights, goes_on)?;
+                Self::Tiny { encoder, decoder }
             }
             Class::Kl => {
                 let shape = KlConfig::from_config(&config)?;
-                let encoder = engine.load(KlEncoder(shape.clone()), &weights)?;
-                Self::Kl { encoder, decoder: engine.load(KlDecoder(shape), &weights)? }
+                let encoder = engine.load(KlEncoder(shape.clone()), &weights, goes_on)?;
+                let decoder = engine.load(KlDecoder(shape), &weights, goes_on)?;
+                Self::Kl { encoder, decoder }
             }
         })
     }

@@ -7,7 +7,7 @@ use plugin_api::{
     Error, Formats, Frame, FrameFormat, FrameMut, Host, LogLevel, Outcome, Params, Pipeline, Stream,
 };
 use plugins_diffusion::engine::{Backend, Engine, EngineOptions, Report};
-use plugins_diffusion::folder::{Checkpoint, CheckpointError};
+use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::resolve::ModelRoots;
 use plugins_diffusion::stream::{self, Times};
 use serde_json::{Map, Value};
@@ -41,13 +41,11 @@ impl Loaded {
             host.progress(share, &format!("loading {part}"));
             !host.is_cancelled()
         };
-        let checkpoint =
-            Checkpoint::load(&engine, &model, &vae.folder, &mut progress).map_err(|error| {
-                match error {
-                    CheckpointError::Cancelled => Error::cancelled(),
-                    error => error.into(),
-                }
-            })?;
+        let loaded = Checkpoint::load(&engine, &model, &vae.folder, &mut progress);
+        let checkpoint = loaded.map_err(|error| match error.is_cancelled() {
+            true => Error::cancelled(),
+            false => error.into(),
+        })?;
         log_report(host, &engine.report());
         host.progress(1.0, "loaded");
         Ok(Self { checkpoint: Arc::new(checkpoint) })

@@ -5,6 +5,9 @@ use super::{Dim, Network, Port};
 use crate::config::{Config, ConfigError};
 use crate::ops::{Function, Heads, Ops, Value};
 
+/// Most tokens taken; CLIP has 77, and the mask grows with the square.
+const MAX_TOKENS: usize = 1024;
+
 /// The text encoder's shape, from `text_encoder/config.json`.
 #[derive(Clone, Debug)]
 pub struct ClipText {
@@ -26,6 +29,11 @@ impl ClipText {
             return Err(config
                 .unsupported("num_attention_heads", format!("divisors of hidden_size {width}")));
         }
+        let tokens = config.size_or("max_position_embeddings", 77)?;
+        if !(2..=MAX_TOKENS).contains(&tokens) {
+            let supported = format!("a whole number from 2 to {MAX_TOKENS}");
+            return Err(config.unsupported("max_position_embeddings", supported));
+        }
         let activations = [("quick_gelu", Function::QuickGelu), ("gelu", Function::Gelu)];
         Ok(Self {
             vocabulary: config.size("vocab_size")?,
@@ -33,7 +41,7 @@ impl ClipText {
             heads,
             inner: config.size("intermediate_size")?,
             layers: config.size("num_hidden_layers")?,
-            tokens: config.size_or("max_position_embeddings", 77)?,
+            tokens,
             activation: config.choice("hidden_act", Function::QuickGelu, &activations)?,
             epsilon: config.number_or("layer_norm_eps", 1e-5)? as f32,
         })

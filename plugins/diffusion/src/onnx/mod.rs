@@ -10,4 +10,4 @@ mod session;
 
 pub use graph::check;
 pub use runtime::{Runtime, RuntimeError};
-pub use session::{Provider, Refusal, Session};
+pub use session::{Opener, Provider, Refusal, Session};

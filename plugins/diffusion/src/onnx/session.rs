@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use ort::ep::{CUDA, ExecutionProviderDispatch, TensorRT};
 use ort::session::SessionInputValue;
@@ -15,6 +17,9 @@ use crate::engine::{LoadError, RunError};
 use crate::nets::Network;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
+
+/// How often the caller is asked while a session is being made.
+const BEAT: Duration = Duration::from_millis(200);
 
 /// Where ONNX Runtime computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,35 +64,35 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// A loaded network and how to call it.
-pub struct Session {
-    // The library may be called from many threads; the binding wants one caller at a time.
-    session: Mutex<ort::session::Session>,
-    inputs: Vec<&'static str>,
-    output: &'static str,
+/// What sessions are made with.
+pub struct Opener<'a> {
+    pub runtime: &'a Runtime,
+    /// The providers to try, best first.
+    pub providers: &'a [Provider],
+    /// Where providers keep what they build.
+    pub engines: &'a Path,
 }
 
-impl Session {
-    /// Opens the network on the first of `providers` that works; the refused ones come back with their reasons.
+/// An open session, where it runs, and the better providers that refused it.
+pub type Opened = (Session, Provider, Vec<Refusal>);
+
+impl Opener<'_> {
+    /// Opens the network on the first provider that works. `goes_on` is asked now and then, and cancels by answering
+    /// false.
     pub fn open<N: Network>(
-        runtime: &Runtime,
+        &self,
         network: &N,
         weights: &Weights,
-        providers: &[Provider],
-        engines: &Path,
-    ) -> Result<(Self, Provider, Vec<Refusal>), LoadError> {
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Opened, LoadError> {
         let mut refused = Vec::new();
-        for &provider in providers {
+        for &provider in self.providers {
             let model = graph::write(network, weights, provider.dialect())?.encode_to_vec();
-            match commit(runtime, provider, &model, weights, engines) {
+            match self.commit(provider, &model, weights, goes_on)? {
                 Ok(session) => {
                     let inputs = network.inputs().iter().map(|port| port.name).collect();
-                    let session = Self {
-                        session: Mutex::new(session),
-                        inputs,
-                        output: network.output().name,
-                    };
-                    return Ok((session, provider, refused));
+                    let (session, output) = (Mutex::new(session), network.output().name);
+                    return Ok((Session { session, inputs, output }, provider, refused));
                 }
                 Err(error) => {
                     refused.push(Refusal { provider: provider.name(), reason: error.to_string() })
@@ -97,6 +102,78 @@ impl Session {
         Err(LoadError::Refused { path: weights.path().to_owned(), refused })
     }
 
+    fn commit(
+        &self,
+        provider: Provider,
+        model: &[u8],
+        weights: &Weights,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<ort::Result<ort::session::Session>, LoadError> {
+        let (runtime, engines) = (self.runtime.clone(), self.engines);
+        let folder = weights.path().parent().unwrap_or(Path::new("/"));
+        let mut is_cancelled = false;
+        let session = watched(
+            move |canceler| {
+                let mut builder = builder(&runtime, provider, folder, engines)?;
+                // The receiver waits for this thread, so the canceler arrives.
+                let _ = canceler.send(builder.canceler());
+                builder.commit_from_memory(model)
+            },
+            |canceler| {
+                is_cancelled |= !goes_on();
+                // Where the library cannot stop, its session is thrown away once it is made.
+                let _ = canceler.filter(|_| is_cancelled).map(|canceler| canceler.cancel());
+            },
+        );
+        if is_cancelled { Err(LoadError::Cancelled) } else { Ok(session) }
+    }
+}
+
+/// Runs `work` on a thread of its own, as making a session takes minutes for a large network; meanwhile `beat` is called
+/// with what the work sent for ending it.
+fn watched<T: Send, C: Send>(
+    work: impl FnOnce(&Sender<C>) -> T + Send,
+    mut beat: impl FnMut(Option<&C>),
+) -> T {
+    let (sender, receiver) = channel();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(move || work(&sender));
+        let mut canceler = None;
+        loop {
+            match receiver.recv_timeout(BEAT) {
+                Ok(sent) => canceler = Some(sent),
+                Err(RecvTimeoutError::Timeout) => beat(canceler.as_ref()),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn builder(
+    runtime: &Runtime,
+    provider: Provider,
+    folder: &Path,
+    engines: &Path,
+) -> ort::Result<SessionBuilder> {
+    let folder = folder.to_string_lossy();
+    let builder = SessionBuilder::new(&runtime.environment)?
+        .with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
+    match provider.dispatch(engines) {
+        Some(dispatch) => Ok(builder.with_execution_providers([dispatch])?),
+        None => Ok(builder),
+    }
+}
+
+/// A loaded network and how to call it.
+pub struct Session {
+    // The library may be called from many threads; the binding wants one caller at a time.
+    session: Mutex<ort::session::Session>,
+    inputs: Vec<&'static str>,
+    output: &'static str,
+}
+
+impl Session {
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Tensor, RunError> {
         // A panic inside the binding leaves the library's own state untouched.
         let mut session = self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -112,22 +189,29 @@ impl Session {
     }
 }
 
-fn commit(
-    runtime: &Runtime,
-    provider: Provider,
-    model: &[u8],
-    weights: &Weights,
-    engines: &Path,
-) -> ort::Result<ort::session::Session> {
-    let folder = weights.path().parent().unwrap_or(Path::new("/")).to_string_lossy();
-    let mut builder = SessionBuilder::new(&runtime.environment)?
-        .with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
-    if let Some(dispatch) = provider.dispatch(engines) {
-        builder = builder.with_execution_providers([dispatch])?;
-    }
-    builder.commit_from_memory(model)
-}
-
 fn backend_error(error: ort::Error) -> RunError {
     RunError::Backend(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::watched;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn long_work_is_watched_and_can_be_ended() {
+        let mut beats = 0;
+        let result = watched(
+            |canceler| {
+                let (cancel, cancelled) = channel();
+                canceler.send(cancel).unwrap();
+                cancelled.recv().unwrap()
+            },
+            |canceler| {
+                beats += 1;
+                let _ = canceler.filter(|_| beats == 2).map(|canceler| canceler.send("ended"));
+            },
+        );
+        assert_eq!((result, beats >= 2), ("ended", true));
+    }
 }

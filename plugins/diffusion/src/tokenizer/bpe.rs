@@ -1,30 +1,62 @@
 //! Byte pair encoding of single words.
+//!
+//! Prompts come from clients and a word may be thousands of letters long, so merging must not take time by the square
+//! of its length: pairs wait in a heap, and the parts of the word are a linked list.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 
 /// Marks the end of a word inside the vocabulary.
 const WORD_END: &str = "</w>";
 
+/// No neighbour on this side.
+const NONE: usize = usize::MAX;
+
 /// A vocabulary and its merges.
 pub struct Bpe {
     ids: HashMap<String, u32>,
-    /// Pairs in the order of merging: the lower rank goes first.
-    ranks: HashMap<(String, String), usize>,
-    /// Printable stand-ins for the 256 byte values.
-    letters: Vec<char>,
+    /// Numbers of all strings that a part of a word can be.
+    symbols: HashMap<String, u32>,
+    /// What two neighbouring parts become, and when: the lower rank goes first.
+    merges: HashMap<(u32, u32), Merge>,
+    /// The vocabulary's id of each symbol.
+    symbol_ids: Vec<Option<u32>>,
 }
+
+#[derive(Clone, Copy)]
+struct Merge {
+    rank: usize,
+    into: u32,
+}
+
+/// A part of a word and its neighbours.
+struct Part {
+    symbol: u32,
+    before: usize,
+    after: usize,
+}
+
+/// A pair that may be merged: rank, place of the left part, and both symbols to see whether it still stands there.
+type Candidate = Reverse<(usize, usize, (u32, u32))>;
 
 impl Bpe {
     pub fn parse(vocabulary: &str, merges: &str) -> Result<Self, String> {
         let ids: HashMap<String, u32> = serde_json::from_str(vocabulary)
             .map_err(|error| format!("it is not a map of tokens to ids: {error}"))?;
-        let pairs = merges
-            .lines()
-            .filter(|line| !line.starts_with("#version"))
-            .filter_map(|line| line.split_once(' '));
-        let ranks =
-            pairs.enumerate().map(|(rank, (a, b))| ((a.to_owned(), b.to_owned()), rank)).collect();
-        Ok(Self { ids, ranks, letters: letters() })
+        let (symbols, symbol_ids) = (HashMap::new(), Vec::new());
+        let mut bpe = Self { ids, symbols, merges: HashMap::new(), symbol_ids };
+        // Two for each byte, so that their numbers are computed in `split`.
+        for letter in letters() {
+            bpe.symbol(letter.to_string());
+            bpe.symbol(format!("{letter}{WORD_END}"));
+        }
+        let lines = merges.lines().filter(|line| !line.starts_with("#version"));
+        for (rank, (left, right)) in lines.filter_map(|line| line.split_once(' ')).enumerate() {
+            let into = bpe.symbol(format!("{left}{right}"));
+            let pair = (bpe.symbol(left.into()), bpe.symbol(right.into()));
+            bpe.merges.insert(pair, Merge { rank, into });
+        }
+        Ok(bpe)
     }
 
     pub fn len(&self) -> usize {
@@ -41,36 +73,66 @@ impl Bpe {
             ids.push(id);
             return;
         }
-        let mut parts: Vec<String> =
-            word.bytes().map(|byte| self.letters[usize::from(byte)].to_string()).collect();
-        if let Some(last) = parts.last_mut() {
-            last.push_str(WORD_END);
+        let mut parts = split(word);
+        let mut waiting: BinaryHeap<Candidate> =
+            (0..parts.len()).filter_map(|left| self.candidate(&parts, left)).collect();
+        while let Some(Reverse((_, left, pair))) = waiting.pop() {
+            if pair_at(&parts, left) != Some(pair) {
+                continue;
+            }
+            self.merge(&mut parts, left, pair);
+            waiting.extend(self.candidate(&parts, left));
+            waiting.extend(self.candidate(&parts, parts[left].before));
         }
-        while let Some((a, b)) = self.best_pair(&parts) {
-            parts = merge(parts, &a, &b);
+        let mut at = 0;
+        while let Some(part) = parts.get(at) {
+            ids.push(self.symbol_ids[part.symbol as usize].unwrap_or(unknown));
+            at = part.after;
         }
-        ids.extend(parts.iter().map(|part| self.id(part).unwrap_or(unknown)));
     }
 
-    fn best_pair(&self, parts: &[String]) -> Option<(String, String)> {
-        let pairs = parts.windows(2).map(|pair| (pair[0].clone(), pair[1].clone()));
-        let ranked = pairs.filter_map(|pair| self.ranks.get(&pair).map(|&rank| (rank, pair)));
-        ranked.min().map(|(_, pair)| pair)
+    fn candidate(&self, parts: &[Part], left: usize) -> Option<Candidate> {
+        let pair = pair_at(parts, left)?;
+        self.merges.get(&pair).map(|merge| Reverse((merge.rank, left, pair)))
+    }
+
+    /// Joins the part at `left` with the one after it, which falls out of the list.
+    fn merge(&self, parts: &mut [Part], left: usize, pair: (u32, u32)) {
+        let right = parts[left].after;
+        let after = parts[right].after;
+        parts[left] = Part { symbol: self.merges[&pair].into, after, ..parts[left] };
+        parts[right] = Part { symbol: u32::MAX, before: NONE, after: NONE };
+        if let Some(part) = parts.get_mut(after) {
+            part.before = left;
+        }
+    }
+
+    /// The number of a string, a new one if need be.
+    fn symbol(&mut self, text: String) -> u32 {
+        let next = self.symbol_ids.len() as u32;
+        if let Some(&known) = self.symbols.get(&text) {
+            return known;
+        }
+        self.symbol_ids.push(self.id(&text));
+        self.symbols.insert(text, next);
+        next
     }
 }
 
-/// Joins every occurrence of the pair, from left to right.
-fn merge(parts: Vec<String>, a: &str, b: &str) -> Vec<String> {
-    let mut merged: Vec<String> = Vec::with_capacity(parts.len());
-    let mut parts = parts.into_iter().peekable();
-    while let Some(mut part) = parts.next() {
-        if part == a && parts.peek().is_some_and(|next| next == b) {
-            part.push_str(b);
-            parts.next();
-        }
-        merged.push(part);
-    }
-    merged
+fn pair_at(parts: &[Part], left: usize) -> Option<(u32, u32)> {
+    let part = parts.get(left)?;
+    Some((part.symbol, parts.get(part.after)?.symbol))
+}
+
+/// The word's bytes, the last one marked as its end.
+fn split(word: &str) -> Vec<Part> {
+    let last = word.len().saturating_sub(1);
+    let part = |(index, byte): (usize, u8)| Part {
+        symbol: 2 * u32::from(byte) + u32::from(index == last),
+        before: index.checked_sub(1).unwrap_or(NONE),
+        after: if index == last { NONE } else { index + 1 },
+    };
+    word.bytes().enumerate().map(part).collect()
 }
 
 /// Printable Latin-1 bytes stand for themselves, the others for letters from U+0100 on.

@@ -17,10 +17,13 @@ pub fn clean(text: &str) -> String {
     fixed.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A fix can make room for another, as in `&amp;lt;`. Each pass undoes one level, so the passes are bounded by the text.
+/// Deepest nesting of escapes that is undone. Each level costs a pass over the text, and nobody means a deeper one.
+const MAX_PASSES: usize = 32;
+
+/// A fix can make room for another, as in `&amp;lt;`.
 fn fix_until_stable(line: &str, may_unescape: bool) -> String {
     let mut current = line.to_owned();
-    for _ in 0..=line.len() {
+    for _ in 0..MAX_PASSES {
         let next = fix(&current, may_unescape);
         if next == current {
             break;

@@ -82,12 +82,15 @@ impl Tokenizer {
         let mut ids = vec![self.begin];
         let end = text.char_indices().nth(MAX_TEXT_CHARS).map_or(text.len(), |(end, _)| end);
         let mut rest = &text[..end];
-        while let Some((before, id, after)) = self.next_special(rest) {
-            self.encode_plain(before, &mut ids);
+        while ids.len() < length {
+            let Some((before, id, after)) = self.next_special(rest) else {
+                self.encode_plain(rest, &mut ids, length);
+                break;
+            };
+            self.encode_plain(before, &mut ids, length);
             ids.push(id);
             rest = after;
         }
-        self.encode_plain(rest, &mut ids);
         ids.truncate(length - 1);
         ids.push(self.end);
         ids.resize(length, self.pad);
@@ -105,9 +108,13 @@ impl Tokenizer {
         Some((&text[..at], id, &text[at + length..]))
     }
 
-    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) {
+    /// Appends the ids of a text without special tokens; words after the first `length` ids no longer count.
+    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>, length: usize) {
         let clean = clean::clean(text).to_lowercase();
         for word in self.words.find_iter(&clean) {
+            if ids.len() >= length {
+                break;
+            }
             self.bpe.encode(word.as_str(), self.end, ids);
         }
     }

@@ -66,7 +66,10 @@ fn half_precision_weights_run_on_both() {
     });
     let outputs: Vec<[Tensor; 2]> = crate::support::engines()
         .iter()
-        .map(|engine| [&path, &weights()].map(|path| run(&engine.load(network(), path).unwrap())))
+        .map(|engine| {
+            [&path, &weights()]
+                .map(|path| run(&engine.load(network(), path, &mut || true).unwrap()))
+        })
         .collect();
     let [[onnx_half, onnx_full], [candle_half, _]] = &outputs[..] else { panic!("two engines") };
     let lost = largest_difference(onnx_half, onnx_full);
@@ -85,15 +88,15 @@ fn weights_behind_a_link_are_read() {
     std::os::unix::fs::symlink(weights(), &link).unwrap();
     for engine in crate::support::engines() {
         let difference = largest_difference(
-            &run(&engine.load(network(), &link).unwrap()),
-            &run(&engine.load(network(), &weights()).unwrap()),
+            &run(&engine.load(network(), &link, &mut || true).unwrap()),
+            &run(&engine.load(network(), &weights(), &mut || true).unwrap()),
         );
         assert_eq!(difference, 0.0);
     }
 }
 
 fn load_error(engine: &Engine, path: &Path) -> String {
-    engine.load(network(), path).map(drop).unwrap_err().to_string()
+    engine.load(network(), path, &mut || true).map(drop).unwrap_err().to_string()
 }
 
 #[test]
@@ -125,7 +128,7 @@ fn a_missing_or_misshapen_tensor_is_named_before_anything_runs() {
 #[test]
 fn inputs_of_the_wrong_shape_are_refused() {
     for engine in crate::support::engines() {
-        let unet = engine.load(network(), &weights()).unwrap();
+        let unet = engine.load(network(), &weights(), &mut || true).unwrap();
         let [sample, timestep] = [Tensor::zeros([1, 4, 8, 8]), Tensor::zeros([1])];
         let error =
             unet.run(&[&sample, &timestep, &Tensor::zeros([1, 77, 64])]).unwrap_err().to_string();

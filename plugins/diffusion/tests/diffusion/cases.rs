@@ -159,7 +159,7 @@ fn unet(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     let folder = golden.checkpoints.join(case.about["checkpoint"].as_str().unwrap());
     let network = Unet::from_config(&Config::read(&folder.join("config.json")).unwrap()).unwrap();
     let weights = weights_file(&folder, "diffusion_pytorch_model").unwrap();
-    let unet = engine.load(network, &weights).unwrap();
+    let unet = engine.load(network, &weights, &mut || true).unwrap();
     let timesteps = case.int("timestep").iter().map(|&timestep| timestep as f32).collect();
     let timesteps = Tensor::new(case.int_shape("timestep"), timesteps);
     let inputs = [case.float("sample"), &timesteps, case.float("encoder_hidden_states")];
@@ -175,7 +175,8 @@ fn vae(golden: &Golden, engine: &Engine) -> Outcome {
         if !case.has(&format!("{prefix}_encoded")) {
             continue;
         }
-        let vae = Autoencoder::load(engine, &golden.checkpoints.join(folder)).unwrap();
+        let vae =
+            Autoencoder::load(engine, &golden.checkpoints.join(folder), &mut || true).unwrap();
         let latent = vae.encode(case.float("image"), &mut Generator::new(0)).unwrap();
         case.compare(&format!("{prefix}_encoded"), latent.data());
         let image = vae.decode(case.float("latent")).unwrap();
@@ -190,7 +191,7 @@ fn vae(golden: &Golden, engine: &Engine) -> Outcome {
 }
 
 fn kl(case: &mut Case, prefix: &str, folder: &Path, engine: &Engine) {
-    let vae = Autoencoder::load(engine, folder).unwrap();
+    let vae = Autoencoder::load(engine, folder, &mut || true).unwrap();
     let Autoencoder::Kl { encoder, .. } = &vae else {
         panic!("{} is not a KL autoencoder", folder.display())
     };

@@ -7,5 +7,6 @@ mod autoencoders;
 mod back_ends;
 mod cases;
 mod golden;
+mod hostile;
 mod streams;
 mod support;

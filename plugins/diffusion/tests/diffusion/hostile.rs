@@ -1,0 +1,204 @@
+//! Files and settings that nobody means well: each is refused with a reason or does no harm.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use plugins_diffusion::blend::Blend;
+use plugins_diffusion::engine::{Backend, Engine};
+use plugins_diffusion::folder::Checkpoint;
+use plugins_diffusion::guidance::{CfgType, Guidance};
+use plugins_diffusion::stream::{Settings, Stream};
+use plugins_diffusion::tokenizer::Tokenizer;
+use serde_json::{Value, json};
+
+const SIDE: usize = 72;
+
+type Damage = fn(&File);
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/test")
+}
+
+fn engine() -> Engine {
+    Engine::start(&crate::support::options(Backend::Onnx)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn load(model: &Path) -> Result<Checkpoint, String> {
+    let vae = models().join("taesd-tiny");
+    Checkpoint::load(&engine(), model, &vae, &mut |_, _| true).map_err(|error| error.to_string())
+}
+
+/// A copy of the tiny model, to be damaged.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// What loading says after `damage` was done to a copy of the tiny model.
+fn loaded_after(damage: impl FnOnce(&Path)) -> Result<Checkpoint, String> {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&models().join("sd15-tiny"), folder.path());
+    damage(folder.path());
+    load(folder.path())
+}
+
+fn unet_weights(folder: &Path) -> PathBuf {
+    folder.join("unet/diffusion_pytorch_model.safetensors")
+}
+
+fn open(path: &Path) -> File {
+    OpenOptions::new().read(true).write(true).open(path).unwrap()
+}
+
+fn header_bytes(file: &File) -> u64 {
+    let mut length = [0; 8];
+    file.read_exact_at(&mut length, 0).unwrap();
+    u64::from_le_bytes(length)
+}
+
+fn settings() -> Settings {
+    Settings {
+        width: SIDE,
+        height: SIDE + 16,
+        prompt: Blend::one("a red cat".into()),
+        negative_prompt: String::new(),
+        guidance: Guidance { cfg_type: CfgType::Own, scale: 1.0, delta: 0.7 },
+        seed: Blend::one(2),
+        t_index_list: vec![20, 40],
+        num_inference_steps: 50,
+        do_add_noise: true,
+    }
+}
+
+fn frame() -> Vec<u8> {
+    (0..3 * SIDE * (SIDE + 16)).map(|index| index as u8).collect()
+}
+
+#[test]
+fn damaged_weights_are_refused_by_name() {
+    let damages: [(Damage, &str); 4] = [
+        (|file| file.set_len(file.metadata().unwrap().len() - 1).unwrap(), "outside the"),
+        (|file| file.set_len(100).unwrap(), "claims a header of"),
+        (|file| file.write_all_at(&u64::MAX.to_le_bytes(), 0).unwrap(), "claims a header of"),
+        (|file| file.write_all_at(b"[", 8).unwrap(), "not JSON"),
+    ];
+    for (damage, reason) in damages {
+        let error = loaded_after(|folder| damage(&open(&unet_weights(folder)))).err().unwrap();
+        assert!(error.contains(reason), "{error}");
+        assert!(error.contains("unet/diffusion_pytorch_model.safetensors"), "{error}");
+    }
+}
+
+#[test]
+fn weights_that_are_no_numbers_give_a_picture_all_the_same() {
+    let checkpoint = loaded_after(|folder| {
+        let file = open(&unet_weights(folder));
+        let data = 8 + header_bytes(&file);
+        let size = (file.metadata().unwrap().len() - data) as usize;
+        file.write_all_at(&vec![0xff; size], data).unwrap();
+    });
+    let mut stream = Stream::new(Arc::new(checkpoint.unwrap()), settings()).unwrap();
+    let picture = stream.process(&frame(), 1).unwrap().rgb;
+    assert!(picture.iter().all(|&value| value == 0));
+}
+
+#[test]
+fn configs_that_make_no_sense_are_refused_by_file_and_key() {
+    let changes: [(&str, &str, Value); 8] = [
+        ("unet/config.json", "block_out_channels", json!([])),
+        ("unet/config.json", "block_out_channels", json!([3, 32, 32, 32])),
+        ("unet/config.json", "attention_head_dim", json!(0)),
+        ("unet/config.json", "layers_per_block", json!(1e30)),
+        ("unet/config.json", "norm_num_groups", json!(5)),
+        ("text_encoder/config.json", "max_position_embeddings", json!(65536)),
+        ("text_encoder/config.json", "num_attention_heads", json!(-1)),
+        ("scheduler/scheduler_config.json", "beta_start", json!(2)),
+    ];
+    for (file, key, value) in changes {
+        let result = loaded_after(|folder| {
+            let path = folder.join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut config: Value = serde_json::from_str(&text).unwrap();
+            config[key] = value;
+            std::fs::write(&path, config.to_string()).unwrap();
+        });
+        let error = result.err().unwrap();
+        assert!(error.contains(file), "{error}");
+        println!("{error}");
+    }
+    let nested = loaded_after(|folder| {
+        std::fs::write(folder.join("unet/config.json"), "[".repeat(100_000)).unwrap();
+    });
+    assert!(nested.err().unwrap().contains("unet/config.json is not a JSON object"));
+}
+
+#[test]
+fn sides_need_only_be_multiples_of_eight() {
+    let checkpoint = Arc::new(load(&models().join("sd15-tiny")).unwrap());
+    let mut stream = Stream::new(checkpoint, settings()).unwrap();
+    assert_eq!(stream.process(&frame(), 1).unwrap().rgb.len(), frame().len());
+}
+
+#[test]
+fn guidance_that_overflowed_leaves_no_trace_once_it_is_gone() {
+    let checkpoint = Arc::new(load(&models().join("sd15-tiny")).unwrap());
+    let mut stream = Stream::new(checkpoint, settings()).unwrap();
+    // With a single step the estimate of the negative prediction feeds on itself alone.
+    let guided = |scale| Settings {
+        guidance: Guidance { cfg_type: CfgType::Own, scale, delta: 1.0 },
+        t_index_list: vec![32],
+        ..settings()
+    };
+    stream.update(guided(f32::MAX)).unwrap();
+    for id in 0..3 {
+        stream.process(&frame(), id).unwrap();
+    }
+    stream.update(guided(1.2)).unwrap();
+    let last = (3..7).map(|id| stream.process(&frame(), id).unwrap().rgb).last().unwrap();
+    assert!(stream.stock_noise().data().iter().all(|value| value.is_finite()));
+    assert!(last.iter().any(|&value| value != 0));
+}
+
+#[test]
+fn seeds_at_the_ends_of_their_range_are_seeds_like_others() {
+    let checkpoint = Arc::new(load(&models().join("sd15-tiny")).unwrap());
+    for seed in [0, u64::from(u32::MAX), i64::MAX as u64, u64::MAX] {
+        let seeded = Settings { seed: Blend::one(seed), ..settings() };
+        let stream = Stream::new(checkpoint.clone(), seeded).unwrap();
+        assert!(stream.noise().data().iter().all(|value| value.is_finite() && value.abs() < 7.0));
+    }
+}
+
+#[test]
+fn endless_prompts_are_cut_without_endless_work() {
+    let tokenizer = Tokenizer::load(&models().join("tokenizer-clip-full")).unwrap();
+    let mut letters = 1u32;
+    let mut letter = || {
+        letters = letters.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'a' + (letters >> 24) as u8 % 26)
+    };
+    let texts = [
+        (0..100_000).map(|_| letter()).collect::<String>(),
+        "a".repeat(100_000),
+        "\u{1f680}".repeat(100_000),
+        "cat ".repeat(25_000),
+        format!("&{}", "amp;".repeat(25_000)),
+        "<|endoftext|>".repeat(8_000),
+        "\u{301}".repeat(100_000),
+        "\u{fdfa}".repeat(100_000),
+    ];
+    for text in texts {
+        let ids = tokenizer.encode(&text, 77);
+        assert_eq!(ids.len(), 77);
+        assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocabulary()));
+    }
+}
