@@ -40,6 +40,7 @@ async function load() {
     const { data } = await api.plugins();
     pipelines = data.pipelines;
     at("token-form").hidden = true;
+    showNotes("page", []);
     const refused = data.plugins.filter((plugin) => plugin.state === "refused");
     showNotes("plugins", refused.map(({ file, reason }) => ({ text: `Plugin ${file} was refused: ${reason}` })));
     // What runs without a model comes first, so that the page's first choice works at once.
@@ -51,7 +52,8 @@ async function load() {
     showModels();
   } catch (error) {
     at("token-form").hidden = error.status !== 401;
-    if (error.status !== 401) report(error);
+    const isFirst = error.status === 401 && !at("token").value;
+    if (!isFirst) report(error.status === 401 ? new Error("The server does not take this token.") : error);
   }
 }
 

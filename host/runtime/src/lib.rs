@@ -13,6 +13,7 @@ mod runtime;
 mod screen;
 mod secret;
 mod session;
+mod shared;
 mod view;
 
 pub use host_stream::{Fallback, Phase};

@@ -1,11 +1,8 @@
 //! The thread `pipe-<short id>` of a stream: opens, loads, updates and drops its pipeline and puts frames through it.
 //! The only place that waits for a pipeline.
 
-use crate::figures::Figures;
-use crate::health::Health;
-use crate::inbox::{Inbox, Job, LoadOrder, Order, Params};
-use crate::ingress::Ingress;
-use crate::screen::Screen;
+use crate::inbox::{Job, LoadOrder, Order, Params};
+use crate::shared::Shared;
 use host_ports::{Frame, OpenRequest, Pipeline, PipelineCatalog, PipelineError};
 use host_stream::{Event, LoadId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,12 +16,7 @@ type Cancel = Arc<dyn Fn() + Send + Sync>;
 /// What the thread works with.
 pub struct Pipe {
     pub catalog: Arc<dyn PipelineCatalog>,
-    pub inbox: Arc<Inbox>,
-    pub ingress: Arc<Ingress>,
-    pub screen: Arc<Screen>,
-    pub figures: Arc<Figures>,
-    pub health: Arc<Health>,
-    pub canceller: Arc<Canceller>,
+    pub shared: Shared,
     /// Rare: what happens at every frame goes into `figures` and `health`.
     pub reports: mpsc::Sender<Event>,
 }
@@ -63,7 +55,7 @@ impl Pipe {
         let mut open = None;
         let mut load = LoadId(0);
         loop {
-            let job = self.inbox.next();
+            let job = self.shared.inbox.next();
             match &job {
                 Job::Order(Order::Stop) => break,
                 Job::Order(Order::Load(order) | Order::Restart(order)) => load = order.load,
@@ -72,15 +64,15 @@ impl Pipe {
             // A panic here is a fault of this host's. It costs the pipeline, not the stream.
             if catch_unwind(AssertUnwindSafe(|| self.perform(&mut open, job))).is_err() {
                 open = None;
-                self.inbox.close();
-                self.health.note_error("the host failed at driving the pipeline".to_owned());
+                self.shared.inbox.close();
+                self.shared.health.note_error("the host failed at driving the pipeline".to_owned());
                 // Whichever fits the stream's state counts.
                 self.report(Event::LoadFailed(load));
                 self.report(Event::PipelineFailed(load));
             }
         }
         drop(open);
-        self.health.set_worker(None);
+        self.shared.health.set_worker(None);
     }
 
     fn perform(&self, open: &mut Option<Open>, job: Job) {
@@ -105,14 +97,14 @@ impl Pipe {
         let request = OpenRequest { claim: order.claim.clone(), formats: order.formats };
         match self.catalog.open(request) {
             Ok(opened) => {
-                self.canceller.set(Some(opened.pipeline.canceller()));
-                self.ingress.set_pool(opened.input);
-                self.screen.set_size(order.formats.output);
+                self.shared.canceller.set(Some(opened.pipeline.canceller()));
+                self.shared.ingress.set_pool(opened.input);
+                self.shared.screen.set_size(order.formats.output);
                 let since = Instant::now();
                 Some(Open { pipeline: opened.pipeline, load: order.load, since })
             }
             Err(error) => {
-                self.canceller.set(None);
+                self.shared.canceller.set(None);
                 self.report_load_error(order.load, error);
                 None
             }
@@ -123,21 +115,21 @@ impl Pipe {
         let Some(open) = open else { return };
         open.load = order.load;
         // An order that came before the canceller was set found nothing to cancel.
-        if self.inbox.has_order() {
+        if self.shared.inbox.has_order() {
             return;
         }
-        let mut on_progress = |progress| self.health.set_loading(Some(progress));
+        let mut on_progress = |progress| self.shared.health.set_loading(Some(progress));
         let loaded = open.pipeline.load(order.params.reveal(), &mut on_progress);
-        self.health.set_loading(None);
-        self.health.set_worker(open.pipeline.worker_pid());
+        self.shared.health.set_loading(None);
+        self.shared.health.set_worker(open.pipeline.worker_pid());
         match loaded {
-            Ok(()) if self.inbox.open(open.since) => {
-                self.health.note_loaded();
+            Ok(()) if self.shared.inbox.open(open.since) => {
+                self.shared.health.note_loaded();
                 self.report(Event::Loaded(order.load));
             }
             // Another order waits: nobody asks about this load any more.
             Ok(()) => debug!("loaded in vain"),
-            Err(error) if self.inbox.has_order() => debug!(%error, "load given up"),
+            Err(error) if self.shared.inbox.has_order() => debug!(%error, "load given up"),
             Err(error) => self.report_load_error(order.load, error),
         }
     }
@@ -150,19 +142,19 @@ impl Pipe {
     }
 
     fn process(&self, open: Option<&mut Open>, frame: Frame) {
-        let Some(open) = open else { return self.figures.count_dropped() };
+        let Some(open) = open else { return self.shared.figures.count_dropped() };
         let started = Instant::now();
         match open.pipeline.process(frame.clone()) {
             Ok(Some(output)) => {
-                self.figures.count_processed(started.elapsed(), output.stamp);
-                self.screen.show_output(output);
+                self.shared.figures.count_processed(started.elapsed(), output.stamp);
+                self.shared.screen.show_output(output);
             }
             // The pipeline found the frame too like the last one.
-            Ok(None) => self.figures.count_skipped(),
+            Ok(None) => self.shared.figures.count_skipped(),
             Err(error) => {
-                self.figures.count_dropped();
+                self.shared.figures.count_dropped();
                 if self.fail(open, error) {
-                    self.screen.show_instead(frame);
+                    self.shared.screen.show_instead(frame);
                 }
             }
         }
@@ -170,21 +162,21 @@ impl Pipe {
 
     /// Notes a failed call. Whether the pipeline goes on.
     fn fail(&self, open: &mut Open, error: PipelineError) -> bool {
-        if error == PipelineError::Cancelled && self.inbox.has_order() {
+        if error == PipelineError::Cancelled && self.shared.inbox.has_order() {
             return false;
         }
         let goes_on = !error.needs_restart();
-        self.health.note_error(error.to_string());
+        self.shared.health.note_error(error.to_string());
         if !goes_on {
-            self.inbox.close();
-            self.health.set_worker(None);
+            self.shared.inbox.close();
+            self.shared.health.set_worker(None);
             self.report(Event::PipelineFailed(open.load));
         }
         goes_on
     }
 
     fn report_load_error(&self, load: LoadId, error: PipelineError) {
-        self.health.note_error(error.to_string());
+        self.shared.health.note_error(error.to_string());
         self.report(match error {
             PipelineError::CannotLoad { .. } => Event::LoadRefused(load),
             _ => Event::LoadFailed(load),

@@ -1,6 +1,6 @@
 //! From settings as written to settings that can be used.
 
-use super::raw::{RawConfig, RawHttp, RawMedia, RawPlugins};
+use super::raw::{RawConfig, RawHttp, RawMedia, RawPlugins, RawStreams};
 use super::{Config, LogConfig, LogFormat, Paths};
 use crate::http::HttpConfig;
 use host_api::{ApiConfig, ListShape};
@@ -35,21 +35,7 @@ pub fn check(
         media: media(&raw.media, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),
         paths,
-        runtime: Settings {
-            max_streams: problems.count("streams.max_streams", raw.streams.max_streams),
-            default_fallback: problems.word(
-                "streams.fallback",
-                &raw.streams.fallback,
-                &[
-                    ("input", Fallback::Input),
-                    ("last_frame", Fallback::LastFrame),
-                    ("black", Fallback::Black),
-                ],
-            ),
-            // The streams end first; what is left of the time is for media and HTTP.
-            stop_deadline: stop_deadline.mul_f64(0.8),
-            ..Settings::default()
-        },
+        runtime: runtime(&raw.streams, stop_deadline, &mut problems),
         log: LogConfig {
             format: problems.word(
                 "log.format",
@@ -65,6 +51,21 @@ pub fn check(
         problems.add("log.filter", problem);
     }
     if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
+}
+
+fn runtime(raw: &RawStreams, stop_deadline: Duration, problems: &mut Problems) -> Settings {
+    let fallbacks = [
+        ("input", Fallback::Input),
+        ("last_frame", Fallback::LastFrame),
+        ("black", Fallback::Black),
+    ];
+    Settings {
+        max_streams: problems.count("streams.max_streams", raw.max_streams),
+        default_fallback: problems.word("streams.fallback", &raw.fallback, &fallbacks),
+        // The streams end first; what is left of the time is for media and HTTP.
+        stop_deadline: stop_deadline.mul_f64(0.8),
+        ..Settings::default()
+    }
 }
 
 fn http(raw: &RawHttp, problems: &mut Problems) -> HttpConfig {

@@ -2,16 +2,13 @@
 
 use super::{Inputs, Request, Session, Told, tell};
 use crate::agreement::{Agreement, Desk};
-use crate::figures::Figures;
-use crate::health::Health;
 use crate::identity::short;
-use crate::inbox::{Inbox, Order};
-use crate::ingress::{self, Ingress, Presence};
-use crate::pipe::{Canceller, Pipe};
-use crate::screen::Screen;
+use crate::inbox::Order;
+use crate::pipe::Pipe;
+use crate::shared::Shared;
 use crate::{Settings, StreamStatus};
-use host_ports::{MediaPath, MediaServer, PipelineCatalog, StoredStream};
-use host_stream::{Effect, Event, Lifecycle};
+use host_ports::{MediaPath, MediaServer, StoredStream};
+use host_stream::{Effect, Lifecycle};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -41,9 +38,7 @@ pub struct Handle {
     pub requests: mpsc::Sender<Request>,
     pub path: Arc<dyn MediaPath>,
     stop: watch::Sender<bool>,
-    figures: Arc<Figures>,
-    health: Arc<Health>,
-    screen: Arc<Screen>,
+    shared: Shared,
 }
 
 /// What the session works with.
@@ -51,16 +46,6 @@ pub struct Wiring {
     pub shared: Shared,
     path: Arc<dyn MediaPath>,
     thread: Thread,
-}
-
-/// What the session shares with the threads that move frames.
-pub struct Shared {
-    pub inbox: Arc<Inbox>,
-    pub ingress: Arc<Ingress>,
-    pub screen: Arc<Screen>,
-    pub figures: Arc<Figures>,
-    pub health: Arc<Health>,
-    pub canceller: Arc<Canceller>,
 }
 
 struct Thread {
@@ -75,7 +60,7 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
     let span = info_span!(parent: None, "stream", id = %record.id, pipeline = %record.pipeline);
     let (shared, presence) = Shared::new(&agreement, span.clone());
     let (reports_in, reports) = mpsc::channel(MOST_REPORTS);
-    let pipe = shared.pipe(desk.catalog.clone(), reports_in);
+    let pipe = Pipe { catalog: desk.catalog.clone(), shared: shared.clone(), reports: reports_in };
     let thread = start_thread(&record.id, pipe, span.clone())?;
     let path = media.open(&record.id, shared.ingress.clone());
     shared.screen.connect(Arc::downgrade(&path));
@@ -89,9 +74,7 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         requests: requests_in,
         path: path.clone(),
         stop: stop_in,
-        figures: shared.figures.clone(),
-        health: shared.health.clone(),
-        screen: shared.screen.clone(),
+        shared: shared.clone(),
     };
     let session = Session {
         record,
@@ -126,43 +109,6 @@ fn start_thread(id: &str, pipe: Pipe, span: Span) -> io::Result<Thread> {
         pipe.run(span);
     })?;
     Ok(Thread { handle, ended })
-}
-
-impl Shared {
-    fn new(agreement: &Agreement, stream: Span) -> (Self, watch::Receiver<Presence>) {
-        let figures = Arc::new(Figures::default());
-        let inbox = Arc::new(Inbox::new(figures.clone()));
-        let screen = Arc::new(Screen::new(agreement.fallback(), agreement.formats.output));
-        let parts = ingress::Parts {
-            inbox: inbox.clone(),
-            screen: screen.clone(),
-            figures: figures.clone(),
-            stream,
-        };
-        let (ingress, presence) = Ingress::new(parts, agreement.fit());
-        let shared = Self {
-            inbox,
-            ingress: Arc::new(ingress),
-            screen,
-            figures,
-            health: Arc::default(),
-            canceller: Arc::default(),
-        };
-        (shared, presence)
-    }
-
-    fn pipe(&self, catalog: Arc<dyn PipelineCatalog>, reports: mpsc::Sender<Event>) -> Pipe {
-        Pipe {
-            catalog,
-            inbox: self.inbox.clone(),
-            ingress: self.ingress.clone(),
-            screen: self.screen.clone(),
-            figures: self.figures.clone(),
-            health: self.health.clone(),
-            canceller: self.canceller.clone(),
-            reports,
-        }
-    }
 }
 
 impl Wiring {
@@ -209,7 +155,7 @@ impl Handle {
 
     pub fn status(&self) -> StreamStatus {
         let Told { view, plugin } = self.told.borrow().clone();
-        let facts = self.health.snapshot();
+        let facts = self.shared.health.snapshot();
         StreamStatus {
             view,
             plugin,
@@ -219,11 +165,11 @@ impl Handle {
             last_restart_at: facts.last_restart_at,
             last_params_update_at: facts.last_params_update_at,
             loading: facts.loading,
-            has_picture: self.screen.has_shown(),
+            has_picture: self.shared.screen.has_shown(),
             worker_pid: facts.worker_pid,
             ingress: self.path.ingress_stats(),
             egress: self.path.egress_stats(),
-            frames: self.figures.snapshot(),
+            frames: self.shared.figures.snapshot(),
         }
     }
 }

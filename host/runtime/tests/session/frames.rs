@@ -151,3 +151,11 @@ async fn a_call_that_ends_after_a_reload_was_ordered_is_not_shown() {
     assert_eq!(shown, ["pipeline", "host"]);
     stream.see(3).await;
 }
+
+#[tokio::test]
+async fn status_says_from_when_on_viewers_have_a_picture() {
+    let (_world, stream) = running(json!({})).await;
+    assert!(!stream.status().has_picture);
+    stream.see(1).await;
+    assert!(stream.status().has_picture);
+}

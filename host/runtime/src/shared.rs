@@ -1,0 +1,47 @@
+//! What a session and the threads that move a stream's frames have in common.
+
+use crate::agreement::Agreement;
+use crate::figures::Figures;
+use crate::health::Health;
+use crate::inbox::Inbox;
+use crate::ingress::{self, Ingress, Presence};
+use crate::pipe::Canceller;
+use crate::screen::Screen;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tracing::Span;
+
+#[derive(Clone)]
+pub struct Shared {
+    pub inbox: Arc<Inbox>,
+    pub ingress: Arc<Ingress>,
+    pub screen: Arc<Screen>,
+    pub figures: Arc<Figures>,
+    pub health: Arc<Health>,
+    pub canceller: Arc<Canceller>,
+}
+
+impl Shared {
+    /// The parts, and where the ingress tells whether frames come.
+    pub fn new(agreement: &Agreement, stream: Span) -> (Self, watch::Receiver<Presence>) {
+        let figures = Arc::new(Figures::default());
+        let inbox = Arc::new(Inbox::new(figures.clone()));
+        let screen = Arc::new(Screen::new(agreement.fallback(), agreement.formats.output));
+        let parts = ingress::Parts {
+            inbox: inbox.clone(),
+            screen: screen.clone(),
+            figures: figures.clone(),
+            stream,
+        };
+        let (ingress, presence) = Ingress::new(parts, agreement.fit());
+        let shared = Self {
+            inbox,
+            ingress: Arc::new(ingress),
+            screen,
+            figures,
+            health: Arc::default(),
+            canceller: Arc::default(),
+        };
+        (shared, presence)
+    }
+}
