@@ -1,9 +1,11 @@
 //! No element may hold a frame back: what is pushed comes out before the push returns.
 
 use super::*;
-use crate::codecs::{Codec, Codecs};
+use crate::codecs::{Codec, Codecs, Element};
+use crate::pace::Pace;
 use host_ports::FrameSize;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 type Outputs = Arc<Mutex<Vec<(Vec<u8>, gst::ClockTime)>>>;
 
@@ -93,5 +95,44 @@ fn a_forced_key_frame_is_the_next_frame() {
         let keys = |(unit, _): &(Vec<u8>, _)| crate::access_unit::is_key_frame(codec, unit);
         let keys: Vec<_> = outputs.lock().unwrap().iter().map(keys).collect();
         assert_eq!(keys, [true, false, false, false, true, false], "{}", encoder.name);
+    }
+}
+
+/// What an encoder sends of pictures that no bitrate is enough for, in kbit/s, once it has settled.
+fn kbps(encoder: &Element, frames_a_second: u32) -> u64 {
+    let size = FrameSize::new(256, 256);
+    let info = gst_video::VideoInfo::builder(encoder.raw_format(), size.width, size.height);
+    let info = info.fps((30, 1)).build().unwrap();
+    let (graph, outputs) = start(&encoder.encoding(size, 1000), &info.to_caps().unwrap());
+    let (mut pace, begin) = (Pace::new(), Instant::now());
+    let (settling, measured) = (4 * frames_a_second, 4 * frames_a_second);
+    let mut random = 1_u32;
+    for index in 0..settling + measured {
+        let time = Duration::from_secs(1) * index / frames_a_second;
+        if let Some(factor) = pace.note(begin + time) {
+            encoder.set_pace(&graph, 1000, factor);
+        }
+        let noise = (0..info.size()).map(|_| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            96 + (random >> 26) as u8
+        });
+        let mut picture = gst::Buffer::from_slice(noise.collect::<Vec<_>>());
+        picture.get_mut().unwrap().set_pts(gst::ClockTime::from_nseconds(time.as_nanos() as u64));
+        graph.push(picture).unwrap();
+    }
+    let outputs = outputs.lock().unwrap();
+    let bytes: usize = outputs.iter().skip(settling as usize).map(|(bytes, _)| bytes.len()).sum();
+    bytes as u64 * 8 / 1000 / 4
+}
+
+#[test]
+fn slow_frames_share_the_same_bits() {
+    gst::init().unwrap();
+    let codecs = Codecs::probe().unwrap();
+    for encoder in [codecs.encoders_of(Codec::H264)[0], codecs.encoders_of(Codec::Vp8)[0]] {
+        for rate in [30, 10] {
+            let sent = kbps(encoder, rate);
+            assert!((700..1300).contains(&sent), "{} at {rate}: {sent} kbit/s", encoder.name);
+        }
     }
 }

@@ -29,6 +29,15 @@ fn a_library_dropped_into_the_folder_is_offered_and_one_removed_is_not() {
 }
 
 #[test]
+fn a_folder_that_is_missing_is_made_and_watched() {
+    let place = tempfile::tempdir().unwrap();
+    let plugins = place.path().join("not/there/yet");
+    let host = Host::over(&plugins, |_| {});
+    install(&built("plugin_passthrough"), &plugins.join("libnew.so"));
+    host.wait_until("the new plugin", |catalog| catalog.resolve("passthrough", None).is_ok());
+}
+
+#[test]
 fn a_file_counts_when_it_is_complete() {
     let host = Host::with(&[]);
     let whole = std::fs::read(built("plugin_passthrough")).unwrap();
