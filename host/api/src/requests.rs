@@ -8,6 +8,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+/// Longer than any name or URL; what is outside of params is kept and repeated as it came.
+const LONGEST_TEXT: usize = 2048;
+
 /// What Daydream's clients always name.
 pub const DAYDREAM_PIPELINE: &str = "streamdiffusion";
 
@@ -173,10 +176,10 @@ impl Fields {
     /// Null counts as left out.
     fn text(&mut self, name: &str) -> Option<String> {
         match self.body.remove(name)? {
-            Value::String(text) => Some(text),
+            Value::String(text) if text.len() <= LONGEST_TEXT => Some(text),
             Value::Null => None,
             _ => {
-                self.refuse(name, "must be text");
+                self.refuse(name, &format!("must be text of at most {LONGEST_TEXT} bytes"));
                 None
             }
         }

@@ -24,6 +24,8 @@ const OUTPUT_FPS_MIN: f64 = 10.0;
 /// Get a stream's status
 ///
 /// The flat keys at the top and Daydream's under `data`. Times under `data` are milliseconds since 1970.
+/// `data.host_status` says where frames were dropped, what the last error was and when, and whether viewers have a
+/// picture yet.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody))

@@ -109,6 +109,12 @@ async fn the_status_has_both_shapes() {
         "warnings",
     ];
     assert_has(&stats["track_stats"][0], &track);
+    let ours = &data["host_status"];
+    assert_has(ours, &["plugin", "has_picture", "last_error", "worker_pid", "loading"]);
+    assert_has(&ours["frames"], &["received", "processed", "dropped", "skipped", "set_aside"]);
+    for side in ["ingress", "egress"] {
+        assert_has(&ours[side], &["frames_dropped"]);
+    }
 }
 
 #[tokio::test]
