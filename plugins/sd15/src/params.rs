@@ -114,7 +114,7 @@ fn yes() -> bool {
 impl Sd15Params {
     /// Reads params that the host has checked against the schema.
     pub fn read(values: &Map<String, Value>) -> Result<Self, FieldError> {
-        Self::deserialize(Value::Object(values.clone()))
+        Self::deserialize(with_whole_numbers(Value::Object(values.clone())))
             .map_err(|error| FieldError { pointer: String::new(), message: error.to_string() })
     }
 
@@ -201,6 +201,23 @@ impl<T: Clone> Mix<T> {
             Self::One(entry) => Blend::one(entry.clone()),
             Self::Several(entries) => Blend { entries: entries.clone(), interpolation, normalize },
         }
+    }
+}
+
+/// The values with 5.0 as 5: to a schema both are integers, and some clients write the former.
+fn with_whole_numbers(value: Value) -> Value {
+    /// Up to here every whole number has an `f64` of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|value| value.fract() == 0.0 && value.abs() < EXACT);
+            whole.map_or(Value::Number(number), |whole| Value::from(whole as i64))
+        }
+        Value::Array(items) => items.into_iter().map(with_whole_numbers).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(key, value)| (key, with_whole_numbers(value))).collect()
+        }
+        other => other,
     }
 }
 

@@ -187,6 +187,15 @@ fn params_of_another_type_are_an_error_and_no_panic() {
 }
 
 #[test]
+fn whole_numbers_may_be_written_with_a_point() {
+    let values = values(
+        TINY,
+        json!({"width": 512.0, "seed": [[5.0, 1]], "t_index_list": [20.0], "num_inference_steps": 5e1}),
+    );
+    assert_eq!(plan_of(&values).errors, []);
+}
+
+#[test]
 fn a_missing_model_says_where_it_was_looked_for() {
     let host = Host::detached(environment());
     let values = values(TINY, json!({"model_id": "test/no-such"}));
