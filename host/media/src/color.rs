@@ -15,7 +15,7 @@ use yuv::{
     YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
 };
 
-/// How colours are encoded, whatever the size: browsers take VP8 and untagged H264 for BT.601, and pictures of the web
+/// How colours are encoded, whatever the size: readers take VP8 for BT.601, and pictures of the web
 /// have the primaries of BT.709.
 pub(crate) fn encoded() -> VideoColorimetry {
     VideoColorimetry::new(
@@ -26,8 +26,8 @@ pub(crate) fn encoded() -> VideoColorimetry {
     )
 }
 
-/// What decoded pictures are. GStreamer guesses the colours of untagged ones by their height; browsers, which do not
-/// tag their H264, encode with BT.601 at every height, and VP8 has nothing else.
+/// What decoded pictures are. GStreamer guesses the colours of untagged ones by their height; WebRTC's own conversions
+/// use BT.601 at every height, and VP8 has nothing else.
 pub(crate) fn decoded(
     codec: Codec,
     caps: &gst::CapsRef,
