@@ -67,7 +67,8 @@ pub struct Limits {
     pub load: Duration,
     /// Applying hot params.
     pub update: Duration,
-    /// A frame, at least; slow pipelines get `frame_factor` times their running mean.
+    /// A frame, at least; slow pipelines get `frame_factor` times their running mean, and the first frame as long as
+    /// loading.
     pub frame: Duration,
     pub frame_factor: u32,
     /// Closing streams and ending, when nobody needs the worker any more.

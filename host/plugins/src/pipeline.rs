@@ -359,8 +359,9 @@ impl RunningMean {
     }
 
     fn limit(&self, limits: &Limits) -> Duration {
-        let mean = self.0.unwrap_or_default();
-        limits.frame.max(mean.saturating_mul(limits.frame_factor))
+        // The first frame is part of loading: it fills a batch, and some engines are built by it.
+        let expected = self.0.map_or(limits.load, |mean| mean.saturating_mul(limits.frame_factor));
+        limits.frame.max(expected)
     }
 }
 
@@ -372,7 +373,7 @@ mod tests {
     fn slow_pipelines_get_a_longer_limit() {
         let limits = Limits::default();
         let mut mean = RunningMean::default();
-        assert_eq!(mean.limit(&limits), Duration::from_secs(10));
+        assert_eq!(mean.limit(&limits), Duration::from_secs(60));
         mean.add(Duration::from_millis(400));
         assert_eq!(mean.limit(&limits), Duration::from_secs(10));
         mean.add(Duration::from_millis(2000));
