@@ -125,7 +125,11 @@ impl Decoding {
             // Only the order matters: pictures are shown as they come.
             buffer.set_pts(gst::ClockTime::from_nseconds(self.counters.frames_decoded.get()));
         }
+        let decoded_before = self.counters.frames_decoded.get();
         graph.push(buffer)?;
+        // Every unit is a picture, and none is held back: one without a picture was refused.
+        let is_refused = self.counters.frames_decoded.get() == decoded_before;
+        self.counters.frames_dropped.add(is_refused.into());
         self.graph = Some(graph);
         Ok(())
     }
@@ -171,21 +175,31 @@ impl Decoding {
     }
 }
 
-/// Stops the parser's announcement of an oversized picture before the decoder sees it.
+/// Stops oversized pictures between the parser, which reads their size, and the decoder, which would make room for them.
 fn refuse_large_pictures(graph: &Graph) {
     let Some(parsed) = graph.element("parse").and_then(|parser| parser.static_pad("src")) else {
         return;
     };
-    parsed.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-        let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view()) else {
-            return gst::PadProbeReturn::Ok;
-        };
-        let side =
-            |name| caps.structure().and_then(|fields| fields.get::<i32>(name).ok()).unwrap_or(0);
-        let is_large =
-            [side("width"), side("height")].iter().any(|side| side.unsigned_abs() > MAX_SIDE);
-        if is_large { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+    let is_large = AtomicBool::new(false);
+    let kinds = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER;
+    parsed.add_probe(kinds, move |_, info| {
+        if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view()) {
+            is_large.store(is_beyond_limit(caps.caps()), Ordering::Relaxed);
+        }
+        let is_of_picture = info.buffer().is_some()
+            || info.event().is_some_and(|event| event.type_() == gst::EventType::Caps);
+        if is_of_picture && is_large.load(Ordering::Relaxed) {
+            gst::PadProbeReturn::Handled
+        } else {
+            gst::PadProbeReturn::Ok
+        }
     });
+}
+
+fn is_beyond_limit(caps: &gst::CapsRef) -> bool {
+    let side =
+        |name| caps.structure(0).and_then(|fields| fields.get::<i32>(name).ok()).unwrap_or(0);
+    [side("width"), side("height")].iter().any(|side| side.unsigned_abs() > MAX_SIDE)
 }
 
 #[cfg(test)]

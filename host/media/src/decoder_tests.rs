@@ -143,5 +143,17 @@ fn a_picture_beyond_the_limit_is_refused_and_the_next_is_shown() {
     decoded.push(fitting.clone());
     decoded.push(fitting);
     decoded.expect(200, "the picture that fits");
-    assert!(decoded.counters.frames_dropped.get() >= 1);
+    assert!(decoded.counters.frames_dropped.get() >= 1, "the refused one is counted");
+}
+
+#[test]
+fn a_picture_that_outgrows_the_limit_never_reaches_the_decoder() {
+    let decoded = start(Codec::H264);
+    decoded.push(key_frame(Codec::H264, FrameSize::new(128, 96), 60));
+    decoded.expect(60, "a picture that fits");
+    decoded.push(key_frame(Codec::H264, FrameSize::new(MAX_SIDE + 16, 16), 90));
+    decoded.push(key_frame(Codec::H264, FrameSize::new(128, 96), 200));
+    decoded.expect(200, "the next that fits");
+    assert_eq!(decoded.counters.frames_decoded.get(), 2);
+    assert_eq!(decoded.counters.frames_dropped.get(), 1);
 }
