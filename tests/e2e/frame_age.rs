@@ -20,13 +20,13 @@ fn output_frames_stay_young_behind_a_slow_plugin_and_after_a_stall() {
     let clip = Clip::ball(Codec::Vp8, 64, 64);
     let _publisher = publish(&stream, &clip, 30);
     let mut reader = watch(&host, &stream);
-    assert_young(&after_frames(&stream, 20));
+    wait_until_young(&stream);
 
     stream.patch(json!({"delay_ms": STALL_MS}));
     stream.wait_until("the stall shows", |status| oldest(status) > STALL_MS as f64);
     stream.patch(json!({"delay_ms": PROCESSING_MS}));
     stream.wait_until("the stall leaves the figures", |status| oldest(status) < STALL_MS as f64);
-    assert_young(&after_frames(&stream, 20));
+    wait_until_young(&stream);
     reader.frames(5);
 
     let frames = figures(&stream.status());
@@ -45,13 +45,16 @@ fn oldest(status: &Value) -> f64 {
     figures(status)["latency_max_ms"].as_f64().unwrap_or(0.0)
 }
 
-fn assert_young(status: &Value) {
-    assert!(oldest(status) > PROCESSING_MS as f64 / 2.0, "no frame was timed: {status}");
-    assert!(oldest(status) <= OLDEST_MS, "an output frame is too old: {}", figures(status));
+/// Until every output frame of the last seconds was young: a frame that a busy machine held up leaves the figures, frames
+/// behind a queue that stands never do.
+fn wait_until_young(stream: &Stream<'_>) {
+    after_frames(stream, 20);
+    let young = PROCESSING_MS as f64 / 2.0..=OLDEST_MS;
+    stream.wait_until("output frames are young", |status| young.contains(&oldest(status)));
 }
 
-fn after_frames(stream: &Stream<'_>, count: u64) -> Value {
+fn after_frames(stream: &Stream<'_>, count: u64) {
     let processed = |status: &Value| status["frames_processed"].as_u64().unwrap_or(0);
     let enough = processed(&stream.status()) + count;
-    stream.wait_until("frames flow", |status| processed(status) >= enough)
+    stream.wait_until("frames flow", |status| processed(status) >= enough);
 }
