@@ -289,7 +289,8 @@ pub struct SdhPlugin {
     pub manifest: SdhBytes,
     /// Why the last call on this thread returned a negative status. Valid until this thread's next call into the plugin.
     pub last_error: Option<unsafe extern "C" fn() -> SdhBytes>,
-    /// The table of a feature (`pipeline/0` gives `SdhPipelineTable`), null for an unknown one.
+    /// The table of a feature (`pipeline/0` gives `SdhPipelineTable`), null for an unknown one and for those that have no
+    /// table: what a plugin contributes to the schemas of others stands in its manifest alone.
     pub get_feature: Option<unsafe extern "C" fn(id: SdhBytes) -> *const c_void>,
 }
 

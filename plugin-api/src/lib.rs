@@ -30,7 +30,10 @@ pub mod loader {
 pub use error::{Error, ErrorCode};
 pub use frame::{Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, PIXEL_BYTES};
 pub use host::{Host, LogLevel};
-pub use manifest::{ABI_VERSION, Claim, MANIFEST_SECTION, Manifest, ManifestError};
+pub use manifest::{
+    ABI_VERSION, CONTRIBUTING_FEATURES, Choice, Claim, Contribution, MANIFEST_SECTION, Manifest,
+    ManifestError, PIPELINE_FEATURE,
+};
 pub use plan::{FieldError, Plan, Unsupported};
 pub use sdk::{Environment, Outcome, Params, Pipeline, PlanRequest, Plugin, Stream};
 

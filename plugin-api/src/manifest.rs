@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashSet;
 
+/// The feature of a plugin that answers to `pipeline` names.
+pub const PIPELINE_FEATURE: &str = "pipeline/0";
+/// The features of plugins that only contribute: they have no table in ABI 0.1, so that nothing of theirs is called.
+pub const CONTRIBUTING_FEATURES: [&str; 3] =
+    ["residual-conditioner/0", "token-conditioner/0", "image-processor/0"];
 /// Name of the library's section that holds the manifest.
 pub const MANIFEST_SECTION: &str = ".sdh_manifest";
 /// The version of the ABI that this crate speaks. A manifest's `abi` is a range that has to contain it.
@@ -12,6 +17,8 @@ pub const ABI_VERSION: Version = Version::new(0, 1, 0);
 /// Greatest size of a manifest in bytes.
 const MAX_BYTES: usize = 1 << 20;
 const MAX_CLAIMS: usize = 64;
+const MAX_SLOTS: usize = 64;
+const MAX_CHOICES: usize = 256;
 const MAX_MODELS: usize = 1024;
 const MAX_TEXT: usize = 1000;
 const MAX_NAME: usize = 64;
@@ -46,8 +53,12 @@ pub struct Manifest {
     pub license: String,
     /// One sentence, at most 1000 bytes.
     pub description: String,
-    /// The `pipeline` names it answers to, 1 to 64.
+    /// The `pipeline` names it answers to, at most 64. There is a claim or a contribution.
+    #[serde(default)]
     pub claims: Vec<Claim>,
+    /// What it adds to the schemas of pipelines, its own or others', at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contributes: Vec<Contribution>,
 }
 
 /// One `pipeline` name that a plugin answers to.
@@ -62,6 +73,26 @@ pub struct Claim {
     pub description: String,
     /// JSON Schema 2020-12 of the params, for an object, with `x-apply` (`hot` or `reload`) at each property.
     pub params: Value,
+}
+
+/// Choices for the properties of pipelines' schemas that name the slot: `"x-slot": "image-processor"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// The slot: 1 to 64 of `a-z`, `0-9`, `-`, `_` and `.`, starting with a letter or digit.
+    pub slot: String,
+    /// What can be chosen, 1 to 256, in the order in which it is shown.
+    pub items: Vec<Choice>,
+}
+
+/// One value of a property.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The value, a text of 1 to 1000 bytes.
+    pub value: String,
+    /// JSON Schema 2020-12, without references, of the object of params that belongs to this choice (the property that
+    /// `x-slot-params` names); none for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
 }
 
 /// Why a manifest is refused.
@@ -140,9 +171,18 @@ impl Manifest {
         for (index, feature) in self.features.iter().enumerate() {
             check_feature(&format!("features/{index}"), feature)?;
         }
-        if self.claims.is_empty() || self.claims.len() > MAX_CLAIMS {
-            return Err(field("claims", format!("must have 1 to {MAX_CLAIMS} items")));
+        let least = usize::from(self.contributes.is_empty());
+        if !(least..=MAX_CLAIMS).contains(&self.claims.len()) {
+            return Err(field("claims", format!("must have {least} to {MAX_CLAIMS} items")));
         }
+        if self.contributes.len() > MAX_SLOTS {
+            return Err(field("contributes", format!("must have at most {MAX_SLOTS} items")));
+        }
+        self.check_claims()?;
+        self.check_contributions()
+    }
+
+    fn check_claims(&self) -> Result<(), ManifestError> {
         let mut seen = HashSet::new();
         for (index, claim) in self.claims.iter().enumerate() {
             claim.check(&format!("claims/{index}"))?;
@@ -153,6 +193,30 @@ impl Manifest {
                         &format!("claims/{index}"),
                         format!("claims `{}` with {what} a second time", claim.pipeline),
                     ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_contributions(&self) -> Result<(), ManifestError> {
+        let mut seen = HashSet::new();
+        for (index, Contribution { slot, items }) in self.contributes.iter().enumerate() {
+            let path = format!("contributes/{index}");
+            check_name(&format!("{path}/slot"), slot, "-_.")?;
+            if !(1..=MAX_CHOICES).contains(&items.len()) {
+                let problem = format!("must have 1 to {MAX_CHOICES} items");
+                return Err(field(&format!("{path}/items"), problem));
+            }
+            for (index, Choice { value, params }) in items.iter().enumerate() {
+                let path = format!("{path}/items/{index}");
+                check_text(&format!("{path}/value"), value, MAX_TEXT)?;
+                if let Some(params) = params {
+                    check_object_schema(&format!("{path}/params"), params)?;
+                }
+                if !seen.insert((slot, value)) {
+                    let problem = format!("adds `{value}` to `{slot}` a second time");
+                    return Err(field(&path, problem));
                 }
             }
         }
@@ -173,11 +237,7 @@ impl Claim {
                 check_text(&format!("{path}/models/{index}"), model, MAX_TEXT)?;
             }
         }
-        if self.params.get("type").and_then(Value::as_str) != Some("object") {
-            let problem = "must be a JSON Schema with \"type\": \"object\"".into();
-            return Err(field(&format!("{path}/params"), problem));
-        }
-        Ok(())
+        check_object_schema(&format!("{path}/params"), &self.params)
     }
 
     fn models_or_any(&self) -> Vec<Option<&str>> {
@@ -212,6 +272,13 @@ fn check_text(path: &str, text: &str, limit: usize) -> Result<(), ManifestError>
         return Ok(());
     }
     Err(field(path, format!("must be 1 to {limit} bytes of text without control characters")))
+}
+
+fn check_object_schema(path: &str, schema: &Value) -> Result<(), ManifestError> {
+    match schema.get("type").and_then(Value::as_str) {
+        Some("object") => Ok(()),
+        _ => Err(field(path, "must be a JSON Schema with \"type\": \"object\"".into())),
+    }
 }
 
 fn check_feature(path: &str, feature: &str) -> Result<(), ManifestError> {

@@ -68,6 +68,31 @@ fn claims_are_bounded_distinct_and_have_a_schema_of_an_object() {
 }
 
 #[test]
+fn a_plugin_may_only_contribute_and_what_it_does_is_bounded_and_distinct() {
+    let mut manifest = good();
+    let item = json!({ "value": "tint", "params": { "type": "object" } });
+    let slot = json!({ "slot": "image-processor", "items": [item] });
+    manifest["contributes"] = json!([slot]);
+    manifest.as_object_mut().unwrap().remove("claims");
+    let read = parse(&manifest).unwrap();
+    assert_eq!((read.claims.len(), read.contributes[0].items[0].value.as_str()), (0, "tint"));
+    let refused = |pointer: &str, value: Value, expected: &str| {
+        let mut manifest = manifest.clone();
+        *manifest.pointer_mut(pointer).unwrap() = value;
+        let error = parse(&manifest).unwrap_err().to_string();
+        assert!(error.contains(expected), "{pointer}: {error}");
+    };
+    refused("/contributes", json!([]), "`claims` must have 1 to 64 items");
+    refused("/contributes", json!(vec![&slot; 65]), "`contributes` must have at most 64 items");
+    refused("/contributes/0/slot", json!("a b"), "`contributes/0/slot` must be");
+    refused("/contributes/0/items", json!([]), "`contributes/0/items` must have 1 to 256 items");
+    refused("/contributes/0/items/0/value", json!(""), "`contributes/0/items/0/value` must be");
+    refused("/contributes/0/items/0/params", json!([]), "`contributes/0/items/0/params` must be");
+    let twice = "`contributes/0/items/1` adds `tint` to `image-processor` a second time";
+    refused("/contributes/0/items", json!([item, item]), twice);
+}
+
+#[test]
 fn what_is_no_manifest_is_refused_without_a_panic() {
     let deep = "[".repeat(100_000);
     for bytes in [b"".as_slice(), b"\0\0\0", b"null", b"{}", b"\xff\xfe", deep.as_bytes()] {

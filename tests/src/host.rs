@@ -56,6 +56,17 @@ impl Host {
         Self { process, base, folder, log }
     }
 
+    /// Runs a command of the program with the same settings, and gives what it prints.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(build_folder().join("streamdiffusion-host"))
+            .args(arguments)
+            .envs(settings(&self.folder))
+            .output()
+            .expect("the program starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.id()
     }

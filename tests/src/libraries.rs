@@ -34,9 +34,12 @@ pub fn install(library: &Path, folder: &Path) -> PathBuf {
     path
 }
 
-/// Compiles `tests/plugins/c/<name>.c` against nothing but `plugin.h`.
-pub fn c_plugin(name: &str, folder: &Path) -> PathBuf {
-    let source = root().join(format!("tests/plugins/c/{name}.c"));
+/// Compiles `tests/plugins/c/<name>.c`, as it is or changed, against nothing but `plugin.h`.
+pub fn c_plugin(name: &str, folder: &Path, edit: impl FnOnce(String) -> String) -> PathBuf {
+    let original = root().join(format!("tests/plugins/c/{name}.c"));
+    let text = std::fs::read_to_string(&original).expect("the source is readable");
+    let source = folder.join(format!("{name}.c"));
+    std::fs::write(&source, edit(text)).expect("the folder takes a file");
     let library = folder.join(format!("lib{name}.so"));
     let status = Command::new("gcc")
         .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC", "-I"])

@@ -75,8 +75,9 @@ function choice(schema, id) {
 
 function number(schema, id) {
   const isWhole = kindOf(schema) === "integer";
-  const low = schema.minimum ?? schema.exclusiveMinimum;
-  const high = schema.maximum ?? schema.exclusiveMaximum;
+  // What is worth trying can be much less than what is allowed.
+  const [low, high] = schema["x-ui"]?.range
+    ?? [schema.minimum ?? schema.exclusiveMinimum, schema.maximum ?? schema.exclusiveMaximum];
   const hasRange = low !== undefined && high !== undefined && (!isWhole || high - low <= 4096);
   const element = make("input", { id, type: hasRange ? "range" : "number" });
   if (low !== undefined) element.min = low;

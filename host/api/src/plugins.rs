@@ -34,12 +34,21 @@ pub struct Plugin {
     features: Vec<String>,
     /// Names of pipelines.
     pipelines: Vec<String>,
+    /// What it adds to the schemas of pipelines, its own or others'.
+    contributes: Vec<Contribution>,
     /// SHA-256 of the file.
     hash: String,
     /// `accepted` or `refused`.
     state: &'static str,
     /// Why it was refused.
     reason: Option<String>,
+}
+
+/// Values for the properties of params that have this `x-slot`.
+#[derive(Serialize, ToSchema)]
+pub struct Contribution {
+    slot: String,
+    values: Vec<String>,
 }
 
 /// What a stream can name as `pipeline`. One name may be there several times, for different models.
@@ -81,10 +90,17 @@ impl Plugin {
             description: report.description,
             features: report.features,
             pipelines: report.pipelines,
+            contributes: report.contributes.into_iter().map(Contribution::to_wire).collect(),
             hash: report.hash,
             state,
             reason,
         }
+    }
+}
+
+impl Contribution {
+    fn to_wire(contribution: host_ports::Contribution) -> Self {
+        Self { slot: contribution.slot, values: contribution.values }
     }
 }
 

@@ -6,6 +6,7 @@ mod config;
 mod connections;
 mod http;
 pub mod logging;
+mod params_help;
 pub mod ready;
 pub mod signals;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::{Config, ConfigError, Loaded, LogConfig, LogFormat};
+pub use params_help::{ParamsHelp, ParamsHelpError};
 
 /// Why the host cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,8 @@
-//! The program `streamdiffusion-host`: serves until a signal ends it, or, as `worker`, runs plugins for such a server.
+//! The program `streamdiffusion-host`: serves until a signal ends it; its commands help to run such a server.
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use host_daemon::{Config, logging, ready, signals, start};
+use host_daemon::{Config, ParamsHelp, logging, ready, signals, start};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,6 +31,8 @@ enum Command {
     /// Runs plugins; started by the server itself, which talks to it over a socket
     #[command(hide = true)]
     Worker,
+    /// Lists the params of a pipeline, as the installed plugins describe them
+    Params(ParamsHelp),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -41,6 +43,10 @@ fn main() -> anyhow::Result<ExitCode> {
     let settings = Config::load(arguments.config.as_deref(), std::env::vars_os())?;
     if arguments.print_config {
         print!("{}", settings.written);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(Command::Params(wish)) = arguments.command {
+        print!("{}", wish.text(settings.config)?);
         return Ok(ExitCode::SUCCESS);
     }
     logging::start(&settings.config.log);

@@ -6,7 +6,8 @@ use crate::library::Library;
 use crate::manifest_section;
 use crate::probe::{Verdict, probe};
 use crate::process::Spawner;
-use plugin_api::Manifest;
+use crate::slots;
+use plugin_api::{CONTRIBUTING_FEATURES, Manifest, PIPELINE_FEATURE};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -68,12 +69,28 @@ fn read(path: PathBuf, hash: &str) -> Result<Library, Outcome> {
     if let Err(error) = manifest.check_abi() {
         return Err(bad(Some(manifest), error.to_string()));
     }
-    if !manifest.has_feature("pipeline/0") {
-        let reason = format!("it offers {:?}; this host uses `pipeline/0`", manifest.features);
+    if let Err(reason) = check_features(&manifest).and_then(|()| slots::check(&manifest)) {
         return Err(bad(Some(manifest), reason));
     }
     let manifest_hash = files::hash_bytes(&bytes);
     Ok(Library { path, hash: hash.into(), manifest, manifest_hash })
+}
+
+/// What a plugin says of itself needs the features it says it has.
+fn check_features(manifest: &Manifest) -> Result<(), String> {
+    let has_pipelines = manifest.has_feature(PIPELINE_FEATURE);
+    let has_others = CONTRIBUTING_FEATURES.iter().any(|feature| manifest.has_feature(feature));
+    let features = &manifest.features;
+    match manifest.claims.is_empty() {
+        false if !has_pipelines => {
+            Err(format!("it offers {features:?}; its claims need `{PIPELINE_FEATURE}`"))
+        }
+        true if !has_pipelines && !has_others => {
+            let used = CONTRIBUTING_FEATURES.join("`, `");
+            Err(format!("it offers {features:?}; this host uses `{PIPELINE_FEATURE}`, `{used}`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn open(config: &Config, spawner: &Spawner, library: Library) -> Outcome {

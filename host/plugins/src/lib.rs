@@ -18,6 +18,7 @@ mod plans;
 mod probe;
 mod process;
 mod registry;
+mod slots;
 mod stop;
 #[allow(unsafe_code)]
 mod sys;

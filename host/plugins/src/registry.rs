@@ -2,14 +2,15 @@
 
 use crate::candidates::{Candidate, Outcome};
 use crate::library::Library;
-use host_ports::{Claim, ClaimRef, PluginReport, PluginState, ResolveError};
+use crate::slots::Slots;
+use host_ports::{Claim, ClaimRef, Contribution, PluginReport, PluginState, ResolveError};
 use plugin_api::Manifest;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-/// What disputes over a `pipeline` name are settled by.
+/// What disputes are settled by.
 pub(crate) struct Policy<'a> {
-    /// `pipeline` name to plugin id.
+    /// `pipeline` name, or `slot/value` of a choice, to plugin id.
     pub pins: &'a HashMap<String, String>,
     pub own_vendor: &'a str,
 }
@@ -19,6 +20,8 @@ pub(crate) struct Policy<'a> {
 pub(crate) struct Registry {
     pub reports: Vec<PluginReport>,
     plugins: BTreeMap<String, Arc<Library>>,
+    /// Of all plugins, with slots filled.
+    claims: Vec<Claim>,
 }
 
 impl Registry {
@@ -40,9 +43,10 @@ impl Registry {
             .enumerate()
             .map(|(index, candidate)| report(candidate, refused.remove(&index)))
             .collect();
+        let claims = claims(chosen.values().map(|(_, library)| &***library));
         let plugins =
             chosen.into_values().map(|(_, library)| (library.id().into(), library.clone()));
-        Self { reports, plugins: plugins.collect() }
+        Self { reports, plugins: plugins.collect(), claims }
     }
 
     pub(crate) fn plugin(&self, id: &str) -> Option<&Arc<Library>> {
@@ -55,11 +59,7 @@ impl Registry {
     }
 
     pub(crate) fn claims(&self) -> Vec<Claim> {
-        let of_library = |library: &Arc<Library>| -> Vec<Claim> {
-            let claims = library.manifest.claims.iter().enumerate();
-            claims.map(|(index, claim)| to_claim(library.id(), index, claim)).collect()
-        };
-        self.plugins.values().flat_map(of_library).collect()
+        self.claims.clone()
     }
 
     pub(crate) fn resolve(
@@ -67,12 +67,12 @@ impl Registry {
         pipeline: &str,
         model_id: Option<&str>,
     ) -> Result<Claim, ResolveError> {
-        let all = self.claims();
-        let named: Vec<&Claim> = all.iter().filter(|claim| claim.id.pipeline == pipeline).collect();
+        let named: Vec<&Claim> =
+            self.claims.iter().filter(|claim| claim.id.pipeline == pipeline).collect();
         if named.is_empty() {
-            let on_offer: BTreeSet<String> =
-                all.into_iter().map(|claim| claim.id.pipeline).collect();
-            let on_offer = on_offer.into_iter().collect();
+            let on_offer: BTreeSet<&String> =
+                self.claims.iter().map(|claim| &claim.id.pipeline).collect();
+            let on_offer = on_offer.into_iter().cloned().collect();
             return Err(ResolveError::UnknownPipeline { pipeline: pipeline.into(), on_offer });
         }
         let has = |claim: &&&Claim, model: &str| {
@@ -130,7 +130,7 @@ fn choose_versions<'a>(
     chosen
 }
 
-/// Takes out plugins that claim a name which belongs to another.
+/// Takes out plugins that have something which belongs to another.
 fn settle_disputes(
     chosen: &mut BTreeMap<&str, (usize, &Arc<Library>)>,
     policy: &Policy<'_>,
@@ -142,13 +142,12 @@ fn settle_disputes(
             if id == other_id {
                 continue;
             }
-            if let Some(pipeline) = disputed(&library.manifest, &other.manifest)
-                && !is_preferred(library, other, pipeline, policy)
+            if let Some(dispute) = disputed(&library.manifest, &other.manifest)
+                && !is_preferred(library, other, &dispute.pin, policy)
             {
-                let vendor = &other.manifest.vendor;
+                let (what, vendor) = (dispute.what, &other.manifest.vendor);
                 let reason = format!(
-                    "it claims the pipeline `{pipeline}`, which {vendor}'s plugin {other_id} has too; a pin in the \
-                     configuration decides"
+                    "{what}, which {vendor}'s plugin {other_id} has too; a pin in the configuration decides"
                 );
                 losers.push(((*id).to_owned(), reason));
             }
@@ -161,8 +160,28 @@ fn settle_disputes(
     }
 }
 
-/// A name that both claim and cannot share: of different vendors, or for the same model.
-fn disputed<'a>(one: &'a Manifest, other: &Manifest) -> Option<&'a str> {
+/// Something that two plugins have and cannot share.
+struct Dispute {
+    /// What a pin calls it.
+    pin: String,
+    what: String,
+}
+
+fn disputed(one: &Manifest, other: &Manifest) -> Option<Dispute> {
+    let pipeline = disputed_pipeline(one, other).map(|pipeline| Dispute {
+        pin: pipeline.to_owned(),
+        what: format!("it claims the pipeline `{pipeline}`"),
+    });
+    pipeline.or_else(|| {
+        disputed_choice(one, other).map(|(slot, value)| Dispute {
+            pin: format!("{slot}/{value}"),
+            what: format!("it adds the choice `{value}` to the slot `{slot}`"),
+        })
+    })
+}
+
+/// A name that both claim: of different vendors, or for the same model.
+fn disputed_pipeline<'a>(one: &'a Manifest, other: &Manifest) -> Option<&'a str> {
     let both_have = |ours: &plugin_api::Claim, theirs: &plugin_api::Claim| {
         ours.pipeline == theirs.pipeline
             && (one.vendor != other.vendor || share_a_model(&ours.models, &theirs.models))
@@ -170,6 +189,20 @@ fn disputed<'a>(one: &'a Manifest, other: &Manifest) -> Option<&'a str> {
     let disputed =
         one.claims.iter().find(|ours| other.claims.iter().any(|theirs| both_have(ours, theirs)));
     disputed.map(|claim| claim.pipeline.as_str())
+}
+
+/// A choice that both contribute: each can be made by one plugin only.
+fn disputed_choice<'a>(one: &'a Manifest, other: &Manifest) -> Option<(&'a str, &'a str)> {
+    let theirs: HashSet<(&str, &str)> = choices(other).collect();
+    choices(one).find(|choice| theirs.contains(choice))
+}
+
+/// Slots and values.
+fn choices(manifest: &Manifest) -> impl Iterator<Item = (&str, &str)> {
+    manifest.contributes.iter().flat_map(|contribution| {
+        let slot = contribution.slot.as_str();
+        contribution.items.iter().map(move |choice| (slot, choice.value.as_str()))
+    })
 }
 
 fn share_a_model(ours: &Option<Vec<String>>, theirs: &Option<Vec<String>>) -> bool {
@@ -180,8 +213,8 @@ fn share_a_model(ours: &Option<Vec<String>>, theirs: &Option<Vec<String>>) -> bo
     }
 }
 
-fn is_preferred(ours: &Library, theirs: &Library, pipeline: &str, policy: &Policy<'_>) -> bool {
-    if let Some(pin) = policy.pins.get(pipeline)
+fn is_preferred(ours: &Library, theirs: &Library, what: &str, policy: &Policy<'_>) -> bool {
+    if let Some(pin) = policy.pins.get(what)
         && (pin == ours.id() || pin == theirs.id())
     {
         return pin == ours.id();
@@ -194,12 +227,24 @@ fn default_model<'a>(claim: &'a &&Claim) -> Option<&'a str> {
     claim.params_schema.pointer("/properties/model_id/default")?.as_str()
 }
 
-fn to_claim(plugin: &str, index: usize, claim: &plugin_api::Claim) -> Claim {
+/// The claims of plugins, with what all of them contribute.
+fn claims<'a>(libraries: impl Iterator<Item = &'a Library> + Clone) -> Vec<Claim> {
+    let slots = Slots::of(libraries.clone().map(|library| &library.manifest));
+    let of_library = |library: &'a Library| {
+        let claims = library.manifest.claims.iter().enumerate();
+        claims.map(|(index, claim)| to_claim(library.id(), index, claim, &slots))
+    };
+    libraries.flat_map(of_library).collect()
+}
+
+fn to_claim(plugin: &str, index: usize, claim: &plugin_api::Claim, slots: &Slots<'_>) -> Claim {
+    let mut params_schema = claim.params.clone();
+    slots.fill(&mut params_schema);
     Claim {
         id: ClaimRef { plugin: plugin.into(), pipeline: claim.pipeline.clone(), index },
         models: claim.models.clone(),
         description: claim.description.clone(),
-        params_schema: claim.params.clone(),
+        params_schema,
     }
 }
 
@@ -222,6 +267,7 @@ fn report(candidate: &Candidate, refused: Option<String>) -> PluginReport {
         description: text(|manifest| manifest.description.clone()),
         features: manifest.map(|manifest| manifest.features.clone()).unwrap_or_default(),
         pipelines: manifest.map(pipelines).unwrap_or_default(),
+        contributes: manifest.map(contributes).unwrap_or_default(),
         hash: candidate.hash.clone(),
         state: match reason {
             None => PluginState::Accepted,
@@ -233,6 +279,14 @@ fn report(candidate: &Candidate, refused: Option<String>) -> PluginReport {
 fn pipelines(manifest: &Manifest) -> Vec<String> {
     let names: BTreeSet<&String> = manifest.claims.iter().map(|claim| &claim.pipeline).collect();
     names.into_iter().cloned().collect()
+}
+
+fn contributes(manifest: &Manifest) -> Vec<Contribution> {
+    let to_port = |contribution: &plugin_api::Contribution| Contribution {
+        slot: contribution.slot.clone(),
+        values: contribution.items.iter().map(|choice| choice.value.clone()).collect(),
+    };
+    manifest.contributes.iter().map(to_port).collect()
 }
 
 #[cfg(test)]

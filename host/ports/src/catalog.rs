@@ -10,7 +10,7 @@ pub struct Claim {
     /// Values of `model_id` it is for; none means any.
     pub models: Option<Vec<String>>,
     pub description: String,
-    /// JSON Schema 2020-12 of `params`, with `x-apply`.
+    /// JSON Schema 2020-12 of `params`, with `x-apply`; slots are filled with what plugins contribute.
     pub params_schema: Value,
 }
 
@@ -37,9 +37,18 @@ pub struct PluginReport {
     pub features: Vec<String>,
     /// `pipeline` names.
     pub pipelines: Vec<String>,
+    /// What it adds to the schemas of pipelines.
+    pub contributes: Vec<Contribution>,
     /// SHA-256 of the file, hexadecimal.
     pub hash: String,
     pub state: PluginState,
+}
+
+/// Values for the properties of schemas that name a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contribution {
+    pub slot: String,
+    pub values: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

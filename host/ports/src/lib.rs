@@ -11,8 +11,8 @@ mod pipeline;
 mod store;
 
 pub use catalog::{
-    Claim, ClaimRef, FieldError, PipelineCatalog, Plan, PlanError, PluginReport, PluginState,
-    ResolveError, Unsupported,
+    Claim, ClaimRef, Contribution, FieldError, PipelineCatalog, Plan, PlanError, PluginReport,
+    PluginState, ResolveError, Unsupported,
 };
 pub use frame::{Frame, FramePool, FrameSize, FrameSlot, FrameStamp};
 pub use mailbox::Mailbox;

@@ -16,7 +16,7 @@ mod session;
 mod shared;
 mod view;
 
-pub use host_stream::{Fallback, Phase};
+pub use host_stream::{Fallback, Phase, with_host_params};
 pub use runtime::{Runtime, Settings};
 pub use view::{
     ChangeError, FrameFigures, MediaError, NewStream, StreamChange, StreamError, StreamStatus,

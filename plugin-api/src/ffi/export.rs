@@ -14,30 +14,51 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Makes the library that this crate is built into a plugin.
 ///
-/// The manifest is a constant text, usually `include_str!("../manifest.json")`. One library exports one plugin.
+/// The manifest is a constant text, usually `include_str!("../manifest.json")`. One library exports one plugin. Without a
+/// type it offers no pipelines and only contributes to the schemas of others:
+///
+/// ```
+/// plugin_api::export_plugin!(
+///     manifest = r#"{
+///         "id": "tints", "vendor": "example", "version": "1.0.0", "abi": ">=0.1, <0.2",
+///         "features": ["image-processor/0"], "license": "MIT", "description": "Tints pictures.",
+///         "contributes": [{ "slot": "image-processor", "items": [{ "value": "tint" }] }]
+///     }"#
+/// );
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ty, manifest = $manifest:expr $(,)?) => {
         const _: () = {
-            use $crate::ffi;
-            const MANIFEST: &str = $manifest;
-
-            #[used]
-            #[unsafe(link_section = ".sdh_manifest")]
-            static SECTION: [u8; MANIFEST.len()] = ffi::copy_manifest(MANIFEST);
-            static PIPELINE: ffi::abi::SdhPipelineTable = ffi::pipeline_table::<$plugin>();
-            static PLUGIN: ffi::SharedTable = ffi::plugin_table(&SECTION, get_feature);
-
-            unsafe extern "C" fn get_feature(id: ffi::abi::SdhBytes) -> *const ::std::ffi::c_void {
-                // SAFETY: the host gives a text that is valid during the call.
-                unsafe { ffi::find_feature(id, &PIPELINE) }
-            }
-
-            #[unsafe(no_mangle)]
-            extern "C" fn sdh_plugin_entry_0() -> *const ffi::abi::SdhPlugin {
-                PLUGIN.get()
-            }
+            static PIPELINE: $crate::ffi::abi::SdhPipelineTable =
+                $crate::ffi::pipeline_table::<$plugin>();
+    $crate::export_plugin!(@export Some(&PIPELINE), $manifest);
         };
+    };
+    (manifest = $manifest:expr $(,)?) => {
+        const _: () = {
+    $crate::export_plugin!(@export None, $manifest);
+        };
+    };
+    (@export $pipeline:expr, $manifest:expr) => {
+        use $crate::ffi;
+        const MANIFEST: &str = $manifest;
+
+        #[used]
+        #[unsafe(link_section = ".sdh_manifest")]
+        static SECTION: [u8; MANIFEST.len()] = ffi::copy_manifest(MANIFEST);
+        static PLUGIN: ffi::SharedTable = ffi::plugin_table(&SECTION, get_feature);
+
+        unsafe extern "C" fn get_feature(id: ffi::abi::SdhBytes) -> *const ::std::ffi::c_void {
+            // SAFETY: the host gives a text that is valid during the call.
+            unsafe { ffi::find_feature(id, $pipeline) }
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn sdh_plugin_entry_0() -> *const ffi::abi::SdhPlugin {
+            PLUGIN.get()
+        }
     };
 }
 
@@ -99,11 +120,13 @@ pub const fn pipeline_table<P: Plugin>() -> SdhPipelineTable {
 /// `id` is a text that is valid during the call.
 pub unsafe fn find_feature(
     id: SdhBytes,
-    pipeline: &'static SdhPipelineTable,
+    pipeline: Option<&'static SdhPipelineTable>,
 ) -> *const std::ffi::c_void {
     // SAFETY: the caller's promise.
     match unsafe { read_text(id) } {
-        Ok("pipeline/0") => std::ptr::from_ref(pipeline).cast(),
+        Ok(crate::PIPELINE_FEATURE) => {
+            pipeline.map_or(std::ptr::null(), |table| std::ptr::from_ref(table).cast())
+        }
         #[cfg(feature = "layout")]
         Ok(crate::layout::FEATURE) => crate::layout::table().cast(),
         _ => std::ptr::null(),

@@ -3,7 +3,10 @@
 use super::host_context::{HostContext, TextBuffer};
 use super::read::{bytes_of, read_bytes, read_versioned};
 use crate::abi::*;
-use crate::{Error, ErrorCode, Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, Outcome};
+use crate::{
+    Error, ErrorCode, Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, Manifest, Outcome,
+    PIPELINE_FEATURE,
+};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,7 +46,8 @@ pub enum LoadError {
 /// its code at any later time.
 pub struct Library {
     plugin: SdhPlugin,
-    table: PipelineFunctions,
+    /// None where the plugin only contributes to the schemas of others.
+    pipelines: Option<PipelineFunctions>,
 }
 
 // SAFETY: the tables hold functions that the ABI lets be called from any thread, and pointers to constant bytes.
@@ -52,6 +56,7 @@ unsafe impl Send for Library {}
 unsafe impl Sync for Library {}
 
 /// `SdhPipelineTable` with all functions present.
+#[derive(Clone, Copy)]
 struct PipelineFunctions {
     plan: unsafe extern "C" fn(*const SdhHost, *const SdhPlanRequest, *mut SdhText) -> i32,
     open: unsafe extern "C" fn(*const SdhHost, *const SdhParams, *mut *mut SdhPipeline) -> i32,
@@ -86,8 +91,11 @@ impl Library {
         // SAFETY: by the ABI it is null or a static table.
         let plugin = unsafe { read_versioned(plugin.cast_mut(), size_of::<SdhPlugin>()) }
             .map_err(|error| LoadError::Table { what: error.message })?;
-        let library = Self { table: PipelineFunctions::find(&plugin)?, plugin };
+        let mut library = Self { plugin, pipelines: None };
         library.check()?;
+        if library.offers_pipelines() {
+            library.pipelines = Some(PipelineFunctions::find(&plugin)?);
+        }
         Ok(Arc::new(library))
     }
 
@@ -105,6 +113,7 @@ impl Library {
         values: &str,
         previous: Option<&str>,
     ) -> Result<String, Error> {
+        let plan = self.pipelines()?.plan;
         let table = host.table();
         let request = SdhPlanRequest {
             size: size_of::<SdhPlanRequest>() as u32,
@@ -115,7 +124,7 @@ impl Library {
         };
         let mut answer = TextBuffer::default();
         // SAFETY: all three live during the call.
-        let status = unsafe { (self.table.plan)(&table, &request, answer.handle()) };
+        let status = unsafe { plan(&table, &request, answer.handle()) };
         self.expect_ok(status)?;
         String::from_utf8(answer.into_bytes()).map_err(|_| Error::new("the plan is not UTF-8"))
     }
@@ -127,15 +136,26 @@ impl Library {
         pipeline: &str,
         values: &str,
     ) -> Result<Arc<LoadedPipeline>, Error> {
+        let functions = self.pipelines()?;
         let table = host.table();
         let mut handle = std::ptr::null_mut();
         // SAFETY: all three live during the call.
-        let status = unsafe { (self.table.open)(&table, &params(pipeline, values), &mut handle) };
+        let status = unsafe { (functions.open)(&table, &params(pipeline, values), &mut handle) };
         self.expect_ok(status)?;
         if handle.is_null() {
             return Err(Error::new("open succeeded without a pipeline"));
         }
-        Ok(Arc::new(LoadedPipeline { handle, library: self.clone(), _host: host }))
+        Ok(Arc::new(LoadedPipeline { handle, functions, library: self.clone(), _host: host }))
+    }
+
+    fn pipelines(&self) -> Result<PipelineFunctions, Error> {
+        self.pipelines.ok_or_else(|| Error::invalid("this plugin offers no pipelines"))
+    }
+
+    /// A manifest that cannot be read is for others to refuse; most plugins have pipelines.
+    fn offers_pipelines(&self) -> bool {
+        let manifest = Manifest::parse(self.manifest());
+        manifest.map_or(true, |manifest| manifest.has_feature(PIPELINE_FEATURE))
     }
 
     fn check(&self) -> Result<(), LoadError> {
@@ -199,7 +219,7 @@ impl Library {
 
 impl PipelineFunctions {
     fn find(plugin: &SdhPlugin) -> Result<Self, LoadError> {
-        let table = feature(plugin, "pipeline/0").cast::<SdhPipelineTable>();
+        let table = feature(plugin, PIPELINE_FEATURE).cast::<SdhPipelineTable>();
         // SAFETY: by the feature's id it is null or a static table of this type.
         let table = unsafe { read_versioned(table, size_of::<SdhPipelineTable>()) }
             .map_err(|error| LoadError::Table { what: format!("pipeline/0: {}", error.message) })?;
@@ -248,6 +268,7 @@ fn error_chain(error: &dyn std::error::Error) -> String {
 /// An open pipeline; closed when the last stream and the last owner let go.
 pub struct LoadedPipeline {
     handle: *mut SdhPipeline,
+    functions: PipelineFunctions,
     library: Arc<Library>,
     _host: HostContext,
 }
@@ -268,7 +289,7 @@ impl LoadedPipeline {
         let table = host.table();
         let params = params(pipeline, values);
         let mut handle = std::ptr::null_mut();
-        let open_stream = self.library.table.open_stream;
+        let open_stream = self.functions.open_stream;
         // SAFETY: the pipeline is open, and all three live during the call.
         let status = unsafe { open_stream(self.handle, &table, &params, &mut handle) };
         self.library.expect_ok(status)?;
@@ -282,7 +303,7 @@ impl LoadedPipeline {
 impl Drop for LoadedPipeline {
     fn drop(&mut self) {
         // SAFETY: open, closed once, and no stream is left: each holds an `Arc` of it.
-        unsafe { (self.library.table.close)(self.handle) }
+        unsafe { (self.functions.close)(self.handle) }
     }
 }
 
@@ -353,7 +374,7 @@ impl LoadedStream {
     }
 
     fn functions(&self) -> &PipelineFunctions {
-        &self.pipeline.library.table
+        &self.pipeline.functions
     }
 }
 

@@ -24,7 +24,8 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    pub(crate) fn check(&self, report: &mut Report) {
+    /// All checks; with a `refusal` those that need no pipeline, and that loading is refused with it.
+    pub(crate) fn check(&self, refusal: Option<&str>, report: &mut Report) {
         let mut add = |check: &str, outcome| {
             report.add(&format!("{}: {check}", self.claim.pipeline), outcome)
         };
@@ -36,6 +37,9 @@ impl Subject<'_> {
         };
         add("plan gives the same answer again, from any thread", self.plan_is_pure(&plan));
         add("unchanged params need no reload", self.unchanged_needs_no_reload());
+        if let Some(reason) = refusal {
+            return add("loading is refused with a reason", self.loading_is_refused(reason));
+        }
         add("loading can be cancelled", self.loading_can_be_cancelled());
         let pipeline = match self.open() {
             Ok(pipeline) => pipeline,
@@ -132,6 +136,14 @@ impl Subject<'_> {
         match plan.reload.is_empty() {
             true => Ok(()),
             false => Err(format!("it wants a reload for {:?}", plan.reload)),
+        }
+    }
+
+    fn loading_is_refused(&self, reason: &str) -> Result<(), String> {
+        match self.open() {
+            Ok(_) => Err("the pipeline opens".into()),
+            Err(error) if error.message.contains(reason) => Ok(()),
+            Err(error) => Err(format!("without {reason:?} in the text: {}", error.message)),
         }
     }
 

@@ -22,17 +22,25 @@ use std::path::{Path, PathBuf};
 pub struct Kit {
     library: PathBuf,
     params: Map<String, Value>,
+    refusal: Option<String>,
 }
 
 impl Kit {
     /// Tries a library with the defaults of its schemas.
     pub fn new(library: &Path) -> Self {
-        Self { library: library.to_owned(), params: Map::new() }
+        Self { library: library.to_owned(), params: Map::new(), refusal: None }
     }
 
     /// Sets a param for all claims whose schema has it: for what has no default, or a default that needs weights.
     pub fn with_param(mut self, name: &str, value: Value) -> Self {
         self.params.insert(name.into(), value);
+        self
+    }
+
+    /// For a plugin whose pipelines cannot be loaded, in this version or on this machine: expects that loading is refused
+    /// with `reason` in the text, and leaves out what needs a pipeline.
+    pub fn that_refuses_to_load(mut self, reason: &str) -> Self {
+        self.refusal = Some(reason.into());
         self
     }
 
@@ -43,7 +51,8 @@ impl Kit {
             Ok((library, manifest)) => {
                 for claim in &manifest.claims {
                     let params = self.params_of(&claim.params);
-                    Subject { library: &library, claim, params }.check(&mut report);
+                    let subject = Subject { library: &library, claim, params };
+                    subject.check(self.refusal.as_deref(), &mut report);
                 }
             }
             Err(problem) => report.add("the library opens", Err(problem)),

@@ -4,6 +4,7 @@
 //! is the vocabulary in which [`nets`] are written once; [`onnx`] and [`candle`] run them, chosen by [`engine`]. A model
 //! is found by [`resolve`] and loaded by [`folder`], with its [`tokenizer`] and [`vae`]. [`stream`] turns frames into
 //! pictures, by the [`schedule`], with [`guidance`], [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out.
+//! [`params`] are those of the plugins' schemas.
 
 pub mod blend;
 pub mod candle;
@@ -16,6 +17,7 @@ pub mod nets;
 pub mod noise;
 pub mod onnx;
 pub mod ops;
+pub mod params;
 pub mod resolve;
 pub mod schedule;
 pub mod stream;

@@ -1,12 +1,10 @@
 //! The plugin `sd15`: StreamDiffusion image to image with Stable Diffusion 1.5 and SD-Turbo.
 //!
-//! Here are the params, what can be said about them before anything is loaded, and the wiring to the `diffusion`
-//! library, which does the work. The host scales frames; what is asked for and not there yet is named by [`plan`].
+//! Here are the claims, what can be said about models before they are loaded, and the wiring to the `diffusion` library,
+//! which does the work. The host scales frames; what is asked for and not there yet is named by [`plan`].
 
-mod params;
 mod pipeline;
 mod plan;
-mod support;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +17,7 @@ impl Plugin for Sd15 {
     type Pipeline = pipeline::Loaded;
 
     fn plan(request: &PlanRequest<'_>) -> Result<Plan, Error> {
-        Ok(plan::plan(request.params.values, request.environment))
+        Ok(plan::plan(request))
     }
 
     fn open(host: &Host, params: &Params<'_>) -> Result<pipeline::Loaded, Error> {
@@ -27,4 +25,7 @@ impl Plugin for Sd15 {
     }
 }
 
-plugin_api::export_plugin!(Sd15, manifest = include_str!("../manifest.json"));
+plugin_api::export_plugin!(
+    Sd15,
+    manifest = include_str!(concat!(env!("OUT_DIR"), "/manifest.json"))
+);

@@ -8,12 +8,10 @@ use plugin_api::{
 };
 use plugins_diffusion::engine::{Backend, Engine, EngineOptions, Report};
 use plugins_diffusion::folder::Checkpoint;
+use plugins_diffusion::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use plugins_diffusion::resolve::ModelRoots;
 use plugins_diffusion::stream::{self, Times};
 use serde_json::{Map, Value};
-
-use crate::params::{Acceleration, Sd15Params, to_error};
-use crate::plan::RUNTIME;
 
 /// A model's weights, loaded; shared by its streams.
 pub struct Loaded {
@@ -52,8 +50,8 @@ impl Loaded {
     }
 }
 
-fn read(values: &Map<String, Value>) -> Result<Sd15Params, Error> {
-    let params = Sd15Params::read(values).map_err(|error| Error::invalid(error.message))?;
+fn read(values: &Map<String, Value>) -> Result<StreamParams, Error> {
+    let params = StreamParams::read(values).map_err(|error| Error::invalid(error.message))?;
     to_error(params.check())?;
     Ok(params)
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use plugin_api::{
-    Environment, Frame, FrameMut, Host, Manifest, Params, Pipeline, Plan, PlanRequest, Plugin,
-    Stream,
+    Claim, Environment, Frame, FrameMut, Host, Manifest, Params, Pipeline, Plan, PlanRequest,
+    Plugin, Stream,
 };
 use serde_json::{Map, Value, json};
 
@@ -13,20 +13,32 @@ use crate::Sd15;
 const TINY: &str = "streamdiffusion-sd15";
 
 fn manifest() -> Manifest {
-    Manifest::parse(include_bytes!("../manifest.json")).unwrap()
+    Manifest::parse(include_bytes!(concat!(env!("OUT_DIR"), "/manifest.json"))).unwrap()
 }
 
 /// The defaults of a claim's schema with some params set.
 fn values(pipeline: &str, given: Value) -> Map<String, Value> {
-    let claim = manifest().claims.into_iter().find(|claim| claim.pipeline == pipeline).unwrap();
-    let properties = claim.params["properties"].as_object().unwrap().clone();
-    let defaults = properties
-        .into_iter()
-        .filter_map(|(name, property)| Some((name, property.get("default")?.clone())));
-    let mut values: Map<String, Value> = defaults.collect();
-    values.insert("model_id".into(), "stabilityai/sd-turbo".into());
+    let model = given.get("model_id").and_then(Value::as_str).unwrap_or("stabilityai/sd-turbo");
+    let mut values = defaults(&claim(pipeline, model));
+    values.insert("model_id".into(), model.into());
     values.extend(given.as_object().unwrap().clone());
     values
+}
+
+fn claim(pipeline: &str, model: &str) -> Claim {
+    let is_for = |claim: &Claim| {
+        claim.models.as_ref().is_none_or(|models| models.iter().any(|m| m == model))
+    };
+    let found =
+        manifest().claims.into_iter().find(|claim| claim.pipeline == pipeline && is_for(claim));
+    found.unwrap()
+}
+
+fn defaults(claim: &Claim) -> Map<String, Value> {
+    let properties = claim.params["properties"].as_object().unwrap().iter();
+    properties
+        .filter_map(|(name, property)| Some((name.clone(), property.get("default")?.clone())))
+        .collect()
 }
 
 fn tiny(given: Value) -> Map<String, Value> {
@@ -75,21 +87,38 @@ fn unsupported(given: Value) -> Vec<String> {
 }
 
 #[test]
-fn both_claims_have_the_same_params_but_for_models_and_sizes() {
-    let manifest = manifest();
-    let [daydream, open] = &manifest.claims[..] else { panic!("two claims") };
-    let params = |claim: &plugin_api::Claim| {
-        let mut properties = claim.params["properties"].as_object().unwrap().clone();
-        for name in ["model_id", "width", "height"] {
-            assert!(properties.remove(name).is_some());
-        }
-        let models = properties["controlnets"]["items"]["properties"]["model_id"].take();
-        assert!(models["maxLength"].is_u64());
-        properties
-    };
-    assert_eq!(params(daydream), params(open));
-    assert_eq!(daydream.params["properties"]["model_id"]["enum"], json!(daydream.models));
-    assert_eq!(open.models, None);
+fn each_family_takes_what_its_daydream_schema_has() {
+    let turbo = claim("streamdiffusion", "stabilityai/sd-turbo").params["properties"].clone();
+    let sd15 = claim("streamdiffusion", "Lykon/dreamshaper-8").params["properties"].clone();
+    for name in ["ip_adapter_style_image_url", "cached_attention"] {
+        assert!(turbo.get(name).is_none() && sd15.get(name).is_some(), "{name}");
+    }
+    assert_eq!(turbo["ip_adapter"]["properties"]["enabled"]["enum"], json!([false]));
+    assert_eq!(sd15["ip_adapter"]["properties"]["type"]["enum"], json!(["regular"]));
+    for claim in manifest().claims.iter().filter(|claim| claim.models.is_some()) {
+        assert_eq!(claim.params["properties"]["model_id"]["enum"], json!(claim.models));
+    }
+}
+
+#[test]
+fn defaults_go_by_the_pipelines_name() {
+    let daydream = values("streamdiffusion", json!({}));
+    let seed = values(TINY, json!({}));
+    for (name, daydreams, seeds) in [
+        ("prompt", json!("flowers"), json!("")),
+        ("negative_prompt", json!("blurry, low quality, flat, 2d"), json!("")),
+        ("prompt_interpolation_method", json!("slerp"), json!("linear")),
+        ("delta", json!(0.7), json!(1.0)),
+        ("t_index_list", json!([12, 20, 32]), json!([11])),
+        ("seed", json!(789), json!(42)),
+        ("width", json!(512), json!(768)),
+        ("height", json!(512), json!(448)),
+        ("use_safety_checker", json!(true), json!(false)),
+        ("num_inference_steps", json!(50), json!(50)),
+    ] {
+        assert_eq!((&daydream[name], &seed[name]), (&daydreams, &seeds), "{name}");
+    }
+    assert_eq!(seed["ip_adapter"]["scale"], 0.5);
 }
 
 #[test]
@@ -111,6 +140,7 @@ fn the_defaults_are_accepted_and_what_has_no_effect_is_named() {
         (512, 512, 2)
     );
     assert!(plan.warnings[0].contains("stabilityai/sd-turbo"), "{:?}", plan.warnings);
+    assert_eq!(plan_of(&values(TINY, json!({}))).errors, []);
     let fields = unsupported(json!({"acceleration": "none"}));
     assert_eq!(fields, ["use_safety_checker"]);
     let fields = unsupported(json!({"acceleration": "none", "model_id": "Lykon/dreamshaper-8"}));
@@ -136,21 +166,20 @@ fn weights_that_cannot_be_scaled_are_pointed_at() {
 }
 
 #[test]
-fn controlnets_must_be_of_the_models_family_and_unique() {
-    let sd15 = json!({"model_id": "lllyasviel/control_v11p_sd15_canny", "enabled": false});
-    let sd21 = json!({"model_id": "thibaud/controlnet-sd21-canny-diffusers", "enabled": false});
-    assert_eq!(pointers(json!({"controlnets": [sd21, sd15]})), ["/controlnets/1/model_id"]);
-    assert_eq!(pointers(json!({"controlnets": [sd21, sd21]})), ["/controlnets/1/model_id"]);
-    let other = json!({"model_id": "Lykon/dreamshaper-8", "controlnets": [sd15]});
-    assert_eq!(pointers(other), [""; 0]);
+fn controlnets_must_be_unique() {
+    let canny = json!({"model_id": "thibaud/controlnet-sd21-canny-diffusers", "enabled": false});
+    let depth = json!({"model_id": "thibaud/controlnet-sd21-depth-diffusers", "enabled": false});
+    assert_eq!(pointers(json!({"controlnets": [canny, depth]})), [""; 0]);
+    assert_eq!(pointers(json!({"controlnets": [canny, canny]})), ["/controlnets/1/model_id"]);
 }
 
 #[test]
 fn every_wish_without_effect_is_named() {
     let processors = json!({"enabled": true, "processors": [{"type": "canny"}]});
+    let model = "Lykon/dreamshaper-8";
     for (field, value) in [
         ("lora_dict", json!({"some/lora": 0.5})),
-        ("controlnets", json!([{"model_id": "thibaud/controlnet-sd21-canny-diffusers"}])),
+        ("controlnets", json!([{"model_id": "lllyasviel/control_v11p_sd15_canny"}])),
         ("ip_adapter", json!({"type": "regular", "enabled": true})),
         ("cached_attention", json!({"enabled": true, "max_frames": 1, "interval": 1})),
         ("image_preprocessing", processors.clone()),
@@ -165,7 +194,7 @@ fn every_wish_without_effect_is_named() {
         ("acceleration", json!("xformers")),
         ("negative_prompt", json!("rain")),
     ] {
-        let fields = unsupported(json!({ field: value }));
+        let fields = unsupported(json!({ "model_id": model, field: value }));
         assert!(fields.iter().any(|name| name == field), "{field} is not among {fields:?}");
     }
     assert!(

@@ -1,7 +1,7 @@
 //! Files that rival each other, and what is decided.
 
 use super::*;
-use plugin_api::Claim as ManifestClaim;
+use plugin_api::{Choice, Claim as ManifestClaim, Contribution};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -36,7 +36,32 @@ fn manifest(id: &str, vendor: &str, version: &str, claims: &[(&str, Option<&[&st
         license: "MIT".into(),
         description: "d".into(),
         claims: claims.iter().map(claim).collect(),
+        contributes: vec![],
     }
+}
+
+/// A plugin that only adds choices to the slot `filter`.
+fn contributing(id: &str, vendor: &str, values: &[&str]) -> Manifest {
+    let choice = |value: &&str| Choice { value: (*value).into(), params: None };
+    let items = values.iter().map(choice).collect();
+    Manifest {
+        features: vec!["image-processor/0".into()],
+        contributes: vec![Contribution { slot: "filter".into(), items }],
+        ..manifest(id, vendor, "1.0.0", &[])
+    }
+}
+
+/// One that claims `p` and lets plugins say what its `filter` may be.
+fn with_a_slot() -> Manifest {
+    let mut manifest = manifest("p", "us", "1.0.0", &[("p", None)]);
+    manifest.claims[0].params["properties"]["filter"] =
+        json!({ "type": "string", "x-slot": "filter" });
+    manifest
+}
+
+fn filters(registry: &Registry) -> serde_json::Value {
+    let claim = registry.resolve("p", None).unwrap();
+    claim.params_schema["properties"]["filter"]["enum"].clone()
 }
 
 fn decide(manifests: Vec<Manifest>, pins: &[(&str, &str)]) -> Registry {
@@ -116,4 +141,37 @@ fn a_model_is_asked_for_when_none_is_the_default() {
     let xl = manifest("xl", "us", "1.0.0", &[("diffusion", Some(&["xl"]))]);
     let error = decide(vec![xl], &[]).resolve("diffusion", None).unwrap_err();
     assert_eq!(error.to_string(), "pipeline `diffusion` needs `model_id`; on offer: xl");
+}
+
+#[test]
+fn any_plugin_adds_choices_to_a_slot_in_the_order_of_their_ids() {
+    let ours = || contributing("filters", "us", &["soft", "blur"]);
+    let theirs = || contributing("more", "x", &["mosaic"]);
+    let registry = decide(vec![theirs(), with_a_slot(), ours()], &[]);
+    assert_eq!(filters(&registry), json!(["soft", "blur", "mosaic"]));
+    assert_eq!(filters(&decide(vec![ours(), theirs(), with_a_slot()], &[])), filters(&registry));
+    assert_eq!(filters(&decide(vec![with_a_slot(), theirs()], &[])), json!(["mosaic"]));
+    assert_eq!(filters(&decide(vec![with_a_slot()], &[])), json!([]), "none is left");
+    let report = &registry.reports[0];
+    let added = &report.contributes[0];
+    assert_eq!((added.slot.as_str(), &added.values[..]), ("filter", &["mosaic".to_owned()][..]));
+}
+
+#[test]
+fn a_choice_of_two_plugins_goes_to_the_pin_then_to_us_then_to_nobody() {
+    let of = |id, vendor| contributing(id, vendor, &[id, "blur"]);
+    let third_parties = || vec![of("a", "x"), of("b", "x"), with_a_slot()];
+    let registry = decide(third_parties(), &[]);
+    assert_eq!(accepted(&registry), [false, false, true]);
+    assert_eq!(filters(&registry), json!([]));
+    let PluginState::Refused { reason } = &registry.reports[0].state else { panic!("accepted") };
+    let expected = "it adds the choice `blur` to the slot `filter`, which x's plugin b has too";
+    assert!(reason.starts_with(expected), "{reason}");
+    let pinned = decide(third_parties(), &[("filter/blur", "b")]);
+    assert_eq!(
+        (accepted(&pinned), filters(&pinned)),
+        (vec![false, true, true], json!(["b", "blur"]))
+    );
+    let with_ours = decide(vec![of("a", "x"), of("b", "us"), with_a_slot()], &[]);
+    assert_eq!(accepted(&with_ours), [false, true, true]);
 }

@@ -86,6 +86,7 @@ fn report(file: &str, id: Option<&str>, state: PluginState) -> PluginReport {
         description: None,
         features: vec![],
         pipelines: vec![],
+        contributes: vec![],
         hash: "00".repeat(32),
         state,
     }

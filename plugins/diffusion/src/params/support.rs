@@ -4,16 +4,15 @@
 
 use std::path::Path;
 
+use super::{Acceleration, Mode, Processing, StreamParams, Switch};
+use crate::guidance::CfgType;
 use plugin_api::Unsupported;
-use plugins_diffusion::guidance::CfgType;
 
-use crate::params::{Acceleration, Mode, Processing, Sd15Params, Switch};
-
-/// As in the manifest.
+/// As in `schema/params.json`.
 const DEFAULT_NEGATIVE_PROMPT: &str = "blurry, low quality, flat, 2d";
 
 /// The wishes that have no effect.
-pub fn unsupported(params: &Sd15Params, runtime: &Path) -> Vec<Unsupported> {
+pub fn unsupported(params: &StreamParams, runtime: &Path) -> Vec<Unsupported> {
     let mut list = Vec::new();
     let mut refuse = |is_wished: bool, field: &str, reason: &str| {
         if is_wished {
@@ -31,7 +30,7 @@ pub fn unsupported(params: &Sd15Params, runtime: &Path) -> Vec<Unsupported> {
 
 type Refuse<'a> = dyn FnMut(bool, &str, &str) + 'a;
 
-fn refuse_guidance(params: &Sd15Params, refuse: &mut Refuse<'_>) {
+fn refuse_guidance(params: &StreamParams, refuse: &mut Refuse<'_>) {
     let guidance = params.guidance();
     let is_guided = guidance.cfg_type != CfgType::None;
     let reason = "cfg_type none does not guide; choose self, full or initialize";
@@ -43,7 +42,7 @@ fn refuse_guidance(params: &Sd15Params, refuse: &mut Refuse<'_>) {
     refuse(is_wished && !has_effect, "negative_prompt", reason);
 }
 
-fn refuse_models(params: &Sd15Params, refuse: &mut Refuse<'_>) {
+fn refuse_models(params: &StreamParams, refuse: &mut Refuse<'_>) {
     let has_loras = params.lora_dict.as_ref().is_some_and(|loras| !loras.is_empty());
     refuse(
         has_loras,
@@ -69,7 +68,7 @@ fn refuse_models(params: &Sd15Params, refuse: &mut Refuse<'_>) {
     refuse(params.use_safety_checker, "use_safety_checker", reason);
 }
 
-fn refuse_modes(params: &Sd15Params, refuse: &mut Refuse<'_>) {
+fn refuse_modes(params: &StreamParams, refuse: &mut Refuse<'_>) {
     let reason = "pictures always start from the publisher's video; txt2img is not available yet";
     refuse(params.mode == Mode::Txt2img, "mode", reason);
     refuse(!params.use_denoising_batch, "use_denoising_batch", "steps always run as one batch");
@@ -88,7 +87,7 @@ fn refuse_modes(params: &Sd15Params, refuse: &mut Refuse<'_>) {
     );
 }
 
-fn refuse_processing(params: &Sd15Params, refuse: &mut Refuse<'_>) {
+fn refuse_processing(params: &StreamParams, refuse: &mut Refuse<'_>) {
     let is_on = |block: &Option<Processing>| {
         let has_processor = |list: &[Switch]| list.iter().any(|processor| processor.enabled);
         block.as_ref().is_some_and(|block| block.enabled && has_processor(&block.processors))

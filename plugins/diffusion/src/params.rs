@@ -1,15 +1,22 @@
-//! The params as types, and what they mean to the stream engine.
+//! The params of all StreamDiffusion plugins as types (`schema/params.json` is what clients see), what they mean to the
+//! stream engine, and the part of a plan that no model family changes: [`plan`].
 
-use plugin_api::{Error, FieldError};
-use plugins_diffusion::blend::{Blend, Interpolation};
-use plugins_diffusion::guidance::{CfgType, Guidance};
-use plugins_diffusion::stream::Settings;
+mod changes;
+mod rules;
+mod support;
+#[cfg(test)]
+mod tests;
+
+use crate::blend::{Blend, Interpolation};
+use crate::guidance::{CfgType, Guidance};
+use crate::stream::Settings;
+use plugin_api::{Environment, Error, FieldError, Formats, FrameFormat, Plan};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// The params of a stream, whole: the host fills in the schema's defaults.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Sd15Params {
+pub struct StreamParams {
     pub model_id: String,
     pub prompt: Mix<String>,
     pub prompt_interpolation_method: Method,
@@ -42,8 +49,34 @@ pub struct Sd15Params {
     pub latent_preprocessing: Option<Processing>,
     pub latent_postprocessing: Option<Processing>,
     pub controlnets: Vec<ControlNet>,
-    pub ip_adapter: Switch,
-    pub cached_attention: Switch,
+    #[serde(default)]
+    pub ip_adapter: IpAdapter,
+    #[serde(default)]
+    pub ip_adapter_style_image_url: Option<String>,
+    #[serde(default)]
+    pub cached_attention: CachedAttention,
+}
+
+/// Folder of ONNX Runtime's library, inside the engines folder.
+pub const RUNTIME: &str = "runtime";
+
+/// What can be said of params before anything is loaded, but for what depends on the model's family.
+pub fn plan(
+    params: &StreamParams,
+    previous: Option<&Map<String, Value>>,
+    environment: &Environment,
+) -> Plan {
+    let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
+    // The last params were read before; if they are not readable any more, nothing can be compared with them.
+    let previous = previous.and_then(|values| StreamParams::read(values).ok());
+    Plan {
+        formats: Formats::same(FrameFormat::new(side(params.width), side(params.height))),
+        errors: params.check(),
+        unsupported: support::unsupported(params, &environment.engines_dir.join(RUNTIME)),
+        reload: previous.map_or(Vec::new(), |previous| changes::reload(&previous, params)),
+        latency_frames: side(params.t_index_list.len().saturating_sub(1)),
+        ..Plan::default()
+    }
 }
 
 /// One thing, or several with weights.
@@ -86,18 +119,12 @@ pub enum Mode {
     Txt2img,
 }
 
+/// Image or latent processors.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Processing {
     #[serde(default = "yes")]
     pub enabled: bool,
     pub processors: Vec<Switch>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub struct ControlNet {
-    pub model_id: String,
-    #[serde(default = "yes")]
-    pub enabled: bool,
 }
 
 /// Something of which only matters here whether it is on.
@@ -107,48 +134,55 @@ pub struct Switch {
     pub enabled: bool,
 }
 
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct ControlNet {
+    pub model_id: String,
+    #[serde(default = "one")]
+    pub conditioning_scale: f64,
+    #[serde(default)]
+    pub preprocessor: String,
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    #[serde(default)]
+    pub preprocessor_params: Map<String, Value>,
+    #[serde(default)]
+    pub conditioning_channels: Option<u32>,
+    #[serde(default)]
+    pub control_guidance_start: f64,
+    #[serde(default = "one")]
+    pub control_guidance_end: f64,
+}
+
+/// Absent where the family has none.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct IpAdapter {
+    #[serde(default, rename = "type")]
+    pub kind: String,
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    #[serde(default)]
+    pub image_url: Option<String>,
+}
+
+/// Absent where the family has none.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct CachedAttention {
+    pub enabled: bool,
+}
+
 fn yes() -> bool {
     true
 }
 
-impl Sd15Params {
+fn one() -> f64 {
+    1.0
+}
+
+impl StreamParams {
     /// Reads params that the host has checked against the schema.
     pub fn read(values: &Map<String, Value>) -> Result<Self, FieldError> {
         Self::deserialize(with_whole_numbers(Value::Object(values.clone())))
             .map_err(|error| FieldError { pointer: String::new(), message: error.to_string() })
-    }
-
-    /// Checks the rules across fields, which a schema cannot say.
-    pub fn check(&self) -> Vec<FieldError> {
-        let mut errors = self.check_steps();
-        errors.extend(self.prompt.check("prompt", self.normalize_prompt_weights));
-        errors.extend(self.seed.check("seed", self.normalize_seed_weights));
-        errors
-    }
-
-    fn check_steps(&self) -> Vec<FieldError> {
-        let error = |index: usize, message| FieldError {
-            pointer: format!("/t_index_list/{index}"),
-            message,
-        };
-        let mut errors = Vec::new();
-        for (index, &step) in self.t_index_list.iter().enumerate() {
-            if step > self.num_inference_steps {
-                let limit = self.num_inference_steps;
-                errors.push(error(
-                    index,
-                    format!("must be at most num_inference_steps, {limit}, got {step}"),
-                ));
-            }
-            let before = index.checked_sub(1).map(|before| self.t_index_list[before]);
-            if let Some(before) = before.filter(|&before| before > step) {
-                errors.push(error(
-                    index,
-                    format!("must not be below the index before it, {before}, got {step}"),
-                ));
-            }
-        }
-        errors
     }
 
     /// What the stream engine is told.
@@ -180,18 +214,6 @@ impl Sd15Params {
 }
 
 impl<T: Clone> Mix<T> {
-    fn check(&self, name: &str, normalize: bool) -> Option<FieldError> {
-        let Self::Several(entries) = self else { return None };
-        let is_empty = entries.is_empty();
-        let has_no_weight = normalize && entries.iter().all(|(_, weight)| *weight == 0.0);
-        let message = match (is_empty, has_no_weight) {
-            (true, _) => "must have at least one entry",
-            (_, true) => "must have a weight above 0, or weights cannot be scaled to the sum of 1",
-            _ => return None,
-        };
-        Some(FieldError { pointer: format!("/{name}"), message: message.into() })
-    }
-
     fn blend(&self, method: Method, normalize: bool) -> Blend<T> {
         let interpolation = match method {
             Method::Linear => Interpolation::Linear,

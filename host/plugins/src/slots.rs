@@ -1,0 +1,125 @@
+//! Choices that plugins contribute to the schemas of pipelines, whoever's they are.
+//!
+//! A property with `x-slot` takes the values that are contributed to the slot of that name, beside those of its own
+//! `enum`; `x-slot-params` names the property beside it that holds the params of the chosen one.
+
+use jsonschema::PatternOptions;
+use plugin_api::{Choice, Contribution, Manifest};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// What is contributed, by slot, in the order in which it is shown.
+#[derive(Default)]
+pub(crate) struct Slots<'a> {
+    choices: BTreeMap<&'a str, Vec<&'a Choice>>,
+}
+
+impl<'a> Slots<'a> {
+    /// Of plugins that do not dispute each other's choices, in their order.
+    pub(crate) fn of(manifests: impl Iterator<Item = &'a Manifest>) -> Self {
+        let mut slots = Self::default();
+        for Contribution { slot, items } in manifests.flat_map(|manifest| &manifest.contributes) {
+            slots.choices.entry(slot).or_default().extend(items);
+        }
+        slots
+    }
+
+    /// Fills the slots of a schema.
+    pub(crate) fn fill(&self, schema: &mut Value) {
+        match schema {
+            Value::Object(object) => {
+                object.iter_mut().filter(|(key, _)| !is_data(key)).for_each(|(_, v)| self.fill(v));
+                self.offer(object);
+                self.describe_params(object);
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.fill(item)),
+            _ => {}
+        }
+    }
+
+    /// The property's own values, then the contributed ones.
+    fn offer(&self, property: &mut Map<String, Value>) {
+        let Some(choices) = self.choices_for(property) else { return };
+        let contributed = choices.iter().map(|choice| Value::from(choice.value.as_str()));
+        let values = property.entry("enum").or_insert_with(|| json!([]));
+        let Some(values) = values.as_array_mut() else { return };
+        for value in contributed {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+    }
+
+    /// For an object with a choice: what the params of each have to be.
+    fn describe_params(&self, object: &mut Map<String, Value>) {
+        let properties = object.get("properties").and_then(Value::as_object);
+        let rules: Vec<Value> = properties
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, property)| {
+                let property = property.as_object()?;
+                let params = property.get("x-slot-params")?.as_str()?;
+                Some(self.choices_for(property)?.iter().filter_map(move |choice| {
+                    let schema = choice.params.as_ref()?;
+                    Some(json!({
+                        "if": { "properties": { name: { "const": choice.value } }, "required": [name] },
+                        "then": { "properties": { params: schema } },
+                    }))
+                }))
+            })
+            .flatten()
+            .collect();
+        if rules.is_empty() {
+            return;
+        }
+        if let Some(all) = object.entry("allOf").or_insert_with(|| json!([])).as_array_mut() {
+            all.extend(rules);
+        }
+    }
+
+    /// None for a property without a slot; an unheard-of slot has no choices.
+    fn choices_for(&self, property: &Map<String, Value>) -> Option<&[&'a Choice]> {
+        let slot = property.get("x-slot")?.as_str()?;
+        Some(self.choices.get(slot).map_or(&[], Vec::as_slice))
+    }
+}
+
+/// Values in a schema that look like schemas and are none.
+fn is_data(key: &str) -> bool {
+    ["default", "const", "enum", "examples"].contains(&key)
+}
+
+/// A bad contribution would make the schemas of others useless, so it is looked at before.
+pub(crate) fn check(manifest: &Manifest) -> Result<(), String> {
+    for Contribution { slot, items } in &manifest.contributes {
+        for Choice { value, params } in items {
+            let Some(schema) = params else { continue };
+            let problem = |reason: String| {
+                Err(format!("the params of its choice `{value}` in the slot `{slot}` {reason}"))
+            };
+            if has_reference(schema) {
+                return problem("must be a schema without references".to_owned());
+            }
+            let options = jsonschema::draft202012::options();
+            let options = options.with_pattern_options(PatternOptions::regex()).offline();
+            if let Err(error) = options.build(schema) {
+                return problem(format!("are no valid schema: {error}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Within another schema, references and names would mean something else.
+fn has_reference(schema: &Value) -> bool {
+    match schema {
+        Value::Object(object) => object.iter().any(|(key, value)| {
+            (key.starts_with('$') && key != "$comment") || has_reference(value)
+        }),
+        Value::Array(items) => items.iter().any(has_reference),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Schemas before and after their slots are filled.
+
+use super::*;
+
+fn manifest(contributes: Value) -> Manifest {
+    let manifest = json!({
+        "id": "a", "vendor": "v", "version": "1.0.0", "abi": "*", "features": ["image-processor/0"], "license": "MIT",
+        "description": "d", "contributes": contributes,
+    });
+    Manifest::parse(manifest.to_string().as_bytes()).unwrap()
+}
+
+fn filled(contributes: Value, mut schema: Value) -> Value {
+    let manifest = manifest(contributes);
+    Slots::of([&manifest].into_iter()).fill(&mut schema);
+    schema
+}
+
+fn image_schema() -> Value {
+    json!({ "type": "object", "properties": { "image": { "anyOf": [{ "type": "null" }, { "type": "array", "items": {
+        "properties": {
+            "type": { "type": "string", "enum": ["none"], "x-slot": "image", "x-slot-params": "params" },
+            "params": { "type": "object" },
+        },
+    } }] } } })
+}
+
+#[test]
+fn contributed_values_follow_a_propertys_own_wherever_it_stands() {
+    let items = json!([{ "value": "blur" }, { "value": "none" }, { "value": "edges" }]);
+    let filled = filled(json!([{ "slot": "image", "items": items }]), image_schema());
+    let item = &filled["properties"]["image"]["anyOf"][1]["items"];
+    assert_eq!(item["properties"]["type"]["enum"], json!(["none", "blur", "edges"]));
+    assert_eq!(item.get("allOf"), None, "nothing is said of their params");
+}
+
+#[test]
+fn a_slot_that_nobody_fills_has_no_choices() {
+    let schema = json!({ "properties": { "id": { "type": "string", "x-slot": "unheard-of" } } });
+    let filled = filled(json!([{ "slot": "image", "items": [{ "value": "blur" }] }]), schema);
+    assert_eq!(filled["properties"]["id"]["enum"], json!([]));
+}
+
+#[test]
+fn what_only_looks_like_a_slot_is_left_alone() {
+    let schema = json!({ "properties": {
+        "x-slot": { "type": "string" },
+        "a": { "default": { "x-slot": "image" }, "const": { "x-slot": "image" } },
+    } });
+    let contributed = json!([{ "slot": "image", "items": [{ "value": "blur" }] }]);
+    assert_eq!(filled(contributed, schema.clone()), schema);
+}
+
+#[test]
+fn params_are_checked_by_the_choice_they_belong_to() {
+    let radius = json!({ "type": "object", "properties": { "radius": { "type": "number" } } });
+    let items = json!([{ "value": "blur", "params": radius }, { "value": "edges" }]);
+    let filled = filled(json!([{ "slot": "image", "items": items }]), image_schema());
+    let validator = jsonschema::draft202012::new(&filled).unwrap();
+    let is_valid = |item: Value| validator.is_valid(&json!({ "image": [item] }));
+    assert!(is_valid(json!({ "type": "blur", "params": { "radius": 3 } })));
+    assert!(!is_valid(json!({ "type": "blur", "params": { "radius": "wide" } })));
+    assert!(is_valid(json!({ "type": "edges", "params": { "radius": "wide" } })));
+    assert!(is_valid(json!({ "type": "none" })));
+    assert!(!is_valid(json!({ "type": "sharpen" })));
+}
+
+#[test]
+fn a_contribution_that_would_spoil_the_schema_is_refused() {
+    let check = |params: Value| {
+        check(&manifest(json!([{ "slot": "s", "items": [{ "value": "v", "params": params }] }])))
+    };
+    assert_eq!(check(json!({ "type": "object" })), Ok(()));
+    let wrong = json!({ "type": "object", "properties": { "a": { "type": "colour" } } });
+    let error = check(wrong).unwrap_err();
+    assert!(error.contains("`v` in the slot `s` are no valid schema"), "{error}");
+    let pattern = json!({ "type": "object", "properties": { "a": { "pattern": "(" } } });
+    assert!(check(pattern).is_err());
+    let reference = json!({ "type": "object", "properties": { "a": { "$ref": "#" } } });
+    assert!(check(reference).unwrap_err().ends_with("must be a schema without references"));
+}

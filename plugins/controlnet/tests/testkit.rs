@@ -1,0 +1,8 @@
+//! The plugin passes the checks that any plugin has to pass.
+
+#[test]
+fn controlnet_passes_the_testkit() {
+    // Beside the test, where cargo puts what a test could link; `cargo test` alone copies it no further.
+    let library = std::env::current_exe().unwrap().with_file_name("libplugin_controlnet.so");
+    plugin_testkit::Kit::new(&library).run().assert_passed();
+}

@@ -1,0 +1,22 @@
+//! Changes of hot params that need a reload all the same: networks come or go, or take another shape.
+
+use super::{ControlNet, StreamParams};
+
+/// The fields of which more changed than can be applied between two frames.
+pub fn reload(old: &StreamParams, new: &StreamParams) -> Vec<String> {
+    let is_same = |old: &[ControlNet], new: &[ControlNet]| {
+        old.iter().map(at_any_scale).eq(new.iter().map(at_any_scale))
+    };
+    let fields = [
+        ("controlnets", !is_same(&old.controlnets, &new.controlnets)),
+        ("ip_adapter", old.ip_adapter.kind != new.ip_adapter.kind),
+        ("cached_attention", old.cached_attention.enabled != new.cached_attention.enabled),
+    ];
+    let changed = fields.into_iter().filter(|(_, is_changed)| *is_changed);
+    changed.map(|(field, _)| field.to_owned()).collect()
+}
+
+/// The scale is the one thing that a running ControlNet takes.
+fn at_any_scale(controlnet: &ControlNet) -> ControlNet {
+    ControlNet { conditioning_scale: 0.0, ..controlnet.clone() }
+}
