@@ -95,6 +95,11 @@ impl ApiError {
             }
             Self::Change(ChangeError::ReloadRequired { fields }) => json!({ "fields": fields }),
             Self::Change(ChangeError::TooManyStreams { limit }) => json!({ "limit": limit }),
+            Self::Change(ChangeError::NoMemory(shortage)) => json!({
+                "needed_bytes": shortage.needed,
+                "in_use_bytes": shortage.in_use,
+                "limit_bytes": shortage.limit,
+            }),
             Self::Change(ChangeError::Pipeline(error)) => {
                 json!({"on_offer": match error {
                     ResolveError::UnknownPipeline { on_offer, .. }
@@ -123,6 +128,7 @@ fn of_change(error: &ChangeError) -> (StatusCode, &'static str) {
         ChangeError::ReloadRequired { .. } => (StatusCode::BAD_REQUEST, "STREAMS/RELOAD_REQUIRED"),
         ChangeError::InvalidName { .. } => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_BODY"),
         ChangeError::TooManyStreams { .. } => (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT"),
+        ChangeError::NoMemory(_) => (StatusCode::CONFLICT, "STREAMS/NO_MEMORY"),
         ChangeError::Busy { .. } => (StatusCode::CONFLICT, "STREAMS/CONFLICT"),
         ChangeError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
     }

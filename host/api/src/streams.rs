@@ -23,7 +23,8 @@ type Pairs = Query<Vec<(String, String)>>;
     post, path = "/v1/streams", tag = "streams", request_body = CreateStream,
     responses(
         (status = 201, body = Stream),
-        (status = 400, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 429, body = ErrorBody),
     )
 )]
 pub async fn create(

@@ -2,6 +2,8 @@
 //! plugin. Knows neither HTTP nor WebRTC nor how a pipeline is made.
 
 mod agreement;
+mod beside;
+mod budget;
 mod directory;
 mod figures;
 mod health;
@@ -16,6 +18,7 @@ mod session;
 mod shared;
 mod view;
 
+pub use budget::Shortage;
 pub use host_stream::{Fallback, Phase};
 pub use runtime::{Runtime, Settings};
 pub use view::{

@@ -1,9 +1,12 @@
 //! The thread `pipe-<short id>` of a stream: opens, loads, updates and drops its pipeline and puts frames through it.
 //! The only place that waits for a pipeline.
 
+use crate::beside::Loaded;
 use crate::inbox::{Job, LoadOrder, Order, Params};
 use crate::shared::Shared;
-use host_ports::{Frame, OpenRequest, Pipeline, PipelineCatalog, PipelineError};
+use host_ports::{
+    ClaimRef, Formats, Frame, FramePool, OpenRequest, Pipeline, PipelineCatalog, PipelineError,
+};
 use host_stream::{Event, LoadId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +17,7 @@ use tracing::{Span, debug};
 type Cancel = Arc<dyn Fn() + Send + Sync>;
 
 /// What the thread works with.
+#[derive(Clone)]
 pub struct Pipe {
     pub catalog: Arc<dyn PipelineCatalog>,
     pub shared: Shared,
@@ -35,16 +39,20 @@ impl Canceller {
         }
     }
 
-    fn set(&self, cancel: Option<Cancel>) {
+    pub fn set(&self, cancel: Option<Cancel>) {
         *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = cancel;
     }
 }
 
 /// A pipeline, loaded or not.
-struct Open {
-    pipeline: Box<dyn Pipeline>,
+pub struct Open {
+    pub pipeline: Box<dyn Pipeline>,
+    /// Where its frames are to be written.
+    pub input: Arc<dyn FramePool>,
+    claim: ClaimRef,
+    formats: Formats,
     load: LoadId,
-    /// Frames captured earlier may lie in another pipeline's memory.
+    /// When frames began to be written there; those captured earlier may lie elsewhere.
     since: Instant,
 }
 
@@ -59,7 +67,8 @@ impl Pipe {
             match &job {
                 Job::Order(Order::Stop) => break,
                 Job::Order(Order::Load(order) | Order::Restart(order)) => load = order.load,
-                Job::Update(_) | Job::Process(_) => {}
+                Job::Order(Order::ChangeOver(to)) => load = to.open.load,
+                Job::Discard(_) | Job::Update(_) | Job::Process(_) => {}
             }
             // A panic here is a fault of this host's. It costs the pipeline, not the stream.
             if catch_unwind(AssertUnwindSafe(|| self.perform(&mut open, job))).is_err() {
@@ -84,30 +93,66 @@ impl Pipe {
                 self.load(open.as_mut(), order);
             }
             Job::Order(Order::Restart(order)) => {
-                *open = open.take().or_else(|| self.open(&order));
+                *open =
+                    open.take().filter(|open| open.is_for(&order)).or_else(|| self.open(&order));
                 self.load(open.as_mut(), order);
             }
+            Job::Order(Order::ChangeOver(to)) => self.change_over(open, to),
             Job::Order(Order::Stop) => {}
+            Job::Discard(pipelines) => pipelines.into_iter().for_each(Loaded::send_back),
             Job::Update(params) => self.update(open.as_mut(), params),
             Job::Process(frame) => self.process(open.as_mut(), frame),
         }
     }
 
+    /// A pipeline that is not loaded yet, which nothing leads to.
+    pub fn make(&self, order: &LoadOrder) -> Result<Open, PipelineError> {
+        let LoadOrder { load, claim, formats, .. } = order;
+        let request = OpenRequest { claim: claim.clone(), formats: *formats };
+        let opened = self.catalog.open(request)?;
+        Ok(Open {
+            pipeline: opened.pipeline,
+            input: opened.input,
+            claim: claim.clone(),
+            formats: *formats,
+            load: *load,
+            since: Instant::now(),
+        })
+    }
+
     fn open(&self, order: &LoadOrder) -> Option<Open> {
-        let request = OpenRequest { claim: order.claim.clone(), formats: order.formats };
-        match self.catalog.open(request) {
-            Ok(opened) => {
-                self.shared.canceller.set(Some(opened.pipeline.canceller()));
-                self.shared.ingress.set_pool(opened.input);
-                self.shared.screen.set_size(order.formats.output);
-                let since = Instant::now();
-                Some(Open { pipeline: opened.pipeline, load: order.load, since })
+        match self.make(order) {
+            Ok(mut open) => {
+                self.lead_to(&mut open);
+                Some(open)
             }
             Err(error) => {
                 self.shared.canceller.set(None);
                 self.report_load_error(order.load, error);
                 None
             }
+        }
+    }
+
+    /// From now on frames are written into the pipeline's memory, and it is the one to cancel.
+    fn lead_to(&self, open: &mut Open) {
+        self.shared.canceller.set(Some(open.pipeline.canceller()));
+        open.since = Instant::now();
+        self.shared.ingress.set_pool(open.input.clone());
+        self.shared.screen.set_size(open.formats.output);
+    }
+
+    fn change_over(&self, open: &mut Option<Open>, to: Loaded) {
+        if !to.ticket.take_over() {
+            return to.send_back();
+        }
+        let Loaded { open: mut next, old, .. } = to;
+        self.lead_to(&mut next);
+        let (load, since) = (next.load, next.since);
+        self.shared.health.set_worker(next.pipeline.worker_pid());
+        drop(old.try_send(open.replace(next)));
+        if self.shared.inbox.open(load, since) {
+            self.report(Event::Loaded(load));
         }
     }
 
@@ -123,7 +168,7 @@ impl Pipe {
         self.shared.health.set_loading(None);
         self.shared.health.set_worker(open.pipeline.worker_pid());
         match loaded {
-            Ok(()) if self.shared.inbox.open(open.since) => {
+            Ok(()) if self.shared.inbox.open(open.load, open.since) => {
                 self.shared.health.note_loaded();
                 self.report(Event::Loaded(order.load));
             }
@@ -144,6 +189,7 @@ impl Pipe {
     fn process(&self, open: Option<&mut Open>, frame: Frame) {
         let Some(open) = open else { return self.shared.figures.count_dropped() };
         let started = Instant::now();
+        self.shared.samples.offer(&frame);
         match open.pipeline.process(frame.clone()) {
             Ok(Some(output)) => {
                 self.shared.figures.count_processed(started.elapsed(), output.stamp);
@@ -175,7 +221,7 @@ impl Pipe {
         goes_on
     }
 
-    fn report_load_error(&self, load: LoadId, error: PipelineError) {
+    pub fn report_load_error(&self, load: LoadId, error: PipelineError) {
         self.shared.health.note_error(error.to_string());
         self.report(match error {
             PipelineError::CannotLoad { .. } => Event::LoadRefused(load),
@@ -186,5 +232,11 @@ impl Pipe {
     fn report(&self, event: Event) {
         // The session may be gone already; then nobody is left to tell.
         let _ = self.reports.blocking_send(event);
+    }
+}
+
+impl Open {
+    fn is_for(&self, order: &LoadOrder) -> bool {
+        self.claim == order.claim && self.formats == order.formats
     }
 }

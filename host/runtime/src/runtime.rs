@@ -1,6 +1,7 @@
 //! The handle that the API calls: every stream by its id, its key and its playback id.
 
 use crate::agreement::{Agreement, Desk};
+use crate::budget::Budget;
 use crate::directory::{Directory, Name, NoPlace, Place};
 use crate::identity::Identity;
 use crate::session::{self, Handle, Parts, Request};
@@ -19,6 +20,8 @@ use tracing::Instrument;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub max_streams: usize,
+    /// Bytes that all pipelines together may take, by what their plugins plan.
+    pub memory_limit: u64,
     /// What viewers see while a pipeline cannot deliver, where a stream says nothing else.
     pub default_fallback: Fallback,
     /// The pause before a dead pipeline is started again; doubled with every failure in a row.
@@ -33,6 +36,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_streams: 16,
+            memory_limit: u64::MAX,
             default_fallback: Fallback::Input,
             restart_backoff_first: Duration::from_millis(250),
             restart_backoff_max: Duration::from_secs(30),
@@ -64,7 +68,8 @@ impl Runtime {
         media: Arc<dyn MediaServer>,
         store: Arc<dyn StateStore>,
     ) -> Self {
-        let desk = Desk { catalog, store, default_fallback: settings.default_fallback };
+        let budget = Budget::new(settings.memory_limit);
+        let desk = Desk { catalog, store, budget, default_fallback: settings.default_fallback };
         Self { settings: Arc::new(settings), desk, media, directory: Arc::default() }
     }
 

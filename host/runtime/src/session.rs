@@ -6,13 +6,13 @@ mod wiring;
 
 pub use wiring::{Handle, Parts, spawn};
 
-use crate::agreement::{Agreement, Desk};
+use crate::agreement::{Agreement, Amended, Desk};
 use crate::inbox::{LoadOrder, Order};
 use crate::ingress::Presence;
 use crate::secret::Secret;
 use crate::{ChangeError, StreamChange, StreamView};
 use host_ports::{FieldError, StoredStream};
-use host_stream::{Changes, Effect, Event, Lifecycle, LoadId, Phase};
+use host_stream::{Change, Changes, Effect, Event, Lifecycle, LoadId, Phase};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -41,7 +41,15 @@ struct Session {
     desk: Desk,
     wiring: Wiring,
     told: watch::Sender<Told>,
+    /// The newest load, under way or done.
+    latest: LoadId,
+    /// What runs while another pipeline loads beside it.
+    running: Option<Running>,
+    /// Params that a failed load beside leaves in place, until they are stored again.
+    take_back: Option<Agreement>,
     pending: Option<Pending>,
+    /// A change that was agreed on against params that are taken back.
+    again: Option<Request>,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
     stop_deadline: Duration,
@@ -58,13 +66,23 @@ struct Inputs {
 /// A change that is being agreed on.
 struct Pending {
     agreed: JoinHandle<Result<Box<Agreed>, ChangeError>>,
-    reply: oneshot::Sender<Result<StreamView, ChangeError>>,
+    /// None for what the session does by itself.
+    request: Option<Request>,
 }
 
 struct Agreed {
     record: StoredStream,
     agreement: Agreement,
     changes: Changes,
+    has_room: bool,
+    /// What a pipeline that runs beside its successor's loading shall have meanwhile.
+    running: Option<Agreement>,
+    suits_running: bool,
+}
+
+struct Running {
+    load: LoadId,
+    agreement: Agreement,
 }
 
 /// Whatever woke the session.
@@ -85,6 +103,9 @@ impl Session {
                 Input::Presence(presence) => self.see(presence),
                 Input::Request(request) => self.begin(request),
                 Input::Agreed(agreed) => self.finish(agreed),
+            }
+            if self.pending.is_none() {
+                self.begin_waiting();
             }
         }
         // Their senders are told that the stream is gone.
@@ -115,6 +136,9 @@ impl Session {
     fn on(&mut self, event: Event) {
         let before = self.lifecycle.phase();
         let effects = self.lifecycle.on(Instant::now().into_std(), event);
+        if event == Event::Loaded(self.latest) {
+            self.running = None;
+        }
         self.perform(effects);
         let phase = self.lifecycle.phase();
         if phase != before {
@@ -140,61 +164,153 @@ impl Session {
                 Effect::ShowFallback => self.wiring.shared.screen.select_fallback(),
                 Effect::CancelLoad => self.wiring.shared.canceller.cancel(),
                 Effect::Load(load) => {
-                    self.wiring.shared.inbox.order(Order::Load(self.load_order(load)))
+                    self.running = None;
+                    let order = Order::Load(self.load_order(load));
+                    self.wiring.shared.inbox.order(order);
                 }
                 Effect::Restart(load) => {
                     self.wiring.shared.health.note_restart();
-                    self.wiring.shared.inbox.order(Order::Restart(self.load_order(load)));
+                    let order = Order::Restart(self.load_order(load));
+                    self.wiring.shared.inbox.order(order);
                 }
-                Effect::ApplyParams => {
-                    self.wiring.shared.inbox.put_params(Secret::new(self.agreement.for_plugin()));
+                Effect::LoadBeside(load) => self.load_beside(load),
+                Effect::EndBeside => {
+                    self.wiring.beside.give_up();
+                    self.leave_beside();
                 }
+                Effect::TakeBack => self.take_back = self.leave_beside(),
+                Effect::ApplyParams => self.apply_params(),
                 Effect::Stop => self.wiring.stop(),
             }
         }
     }
 
-    fn load_order(&self, load: LoadId) -> LoadOrder {
+    fn load_order(&mut self, load: LoadId) -> LoadOrder {
+        self.latest = load;
         LoadOrder {
             load,
             claim: self.agreement.claim.id.clone(),
             formats: self.agreement.formats,
             params: Secret::new(self.agreement.for_plugin()),
+            latency_frames: self.agreement.latency_frames,
         }
+    }
+
+    fn load_beside(&mut self, load: LoadId) {
+        let order = self.load_order(load);
+        if let Err(error) = self.wiring.load_beside(order) {
+            let message = format!("no thread could be started: {error}");
+            self.wiring.shared.health.note_error(message);
+            self.on(Event::LoadFailed(load));
+        }
+    }
+
+    /// What runs is the newest load again.
+    fn leave_beside(&mut self) -> Option<Agreement> {
+        let Running { load, agreement } = self.running.take()?;
+        self.latest = load;
+        Some(agreement)
+    }
+
+    fn apply_params(&self) {
+        let put = |load: LoadId, agreement: &Agreement| {
+            self.wiring.shared.inbox.put_params(load, Secret::new(agreement.for_plugin()));
+        };
+        if let Some(running) = &self.running {
+            put(running.load, &running.agreement);
+        }
+        put(self.latest, &self.agreement);
+    }
+
+    /// What could not be begun while something else was being agreed on.
+    fn begin_waiting(&mut self) {
+        if let Some(agreement) = self.take_back.take() {
+            self.begin_taking_back(agreement);
+        } else if let Some(request) = self.again.take() {
+            self.begin(request);
+        }
+    }
+
+    /// Goes back to the params that the pipeline runs with, since no pipeline could be loaded for the newer ones.
+    fn begin_taking_back(&mut self, mut agreement: Agreement) {
+        let changes = agreement.schema.changes(&self.agreement.params, &agreement.params);
+        let reason = self.wiring.shared.health.snapshot().last_error;
+        let reason = reason.map_or_else(String::new, |error| format!(": {}", error.message));
+        agreement.request_warnings = vec![format!(
+            "the change of {} was taken back, as no pipeline could be loaded for it{reason}",
+            changes.reload.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        )];
+        let expected = self.record.revision;
+        let params = agreement.params.clone();
+        let record = StoredStream { params, revision: expected + 1, ..self.record.clone() };
+        let desk = self.desk.clone();
+        let stored = async move {
+            let stored = record.clone();
+            desk.with_store(move |store| store.update(expected, stored)).await?;
+            let taken_back = Agreed::of(record, agreement, Changes::default());
+            Ok(Box::new(Agreed { suits_running: true, ..taken_back }))
+        };
+        let agreed = tokio::spawn(stored.in_current_span());
+        self.pending = Some(Pending { agreed, request: None });
     }
 
     /// Starts agreeing on a change. The session alone changes params, and one change at a time: what is agreed on now
     /// still holds when it is agreed.
     fn begin(&mut self, request: Request) {
-        let Request { change, reply } = request;
         let (desk, record, agreement) =
             (self.desk.clone(), self.record.clone(), self.agreement.clone());
-        let agreed = tokio::spawn(agree(desk, record, agreement, change).in_current_span());
-        self.pending = Some(Pending { agreed, reply });
+        let running = self.running.as_ref().map(|running| running.agreement.clone());
+        let change = request.change.clone();
+        let agreed = agree(desk, record, agreement, running, change).in_current_span();
+        self.pending = Some(Pending { agreed: tokio::spawn(agreed), request: Some(request) });
     }
 
     fn finish(&mut self, agreed: Result<Box<Agreed>, ChangeError>) {
-        let Some(pending) = self.pending.take() else { return };
-        let answer = agreed.map(|agreed| {
-            self.apply(*agreed);
-            self.told.borrow().view.clone()
-        });
-        // Who asked may have gone; the change holds all the same.
-        let _ = pending.reply.send(answer);
+        let Some(Pending { request, .. }) = self.pending.take() else { return };
+        let answer = match agreed {
+            // The params that it was agreed on against are taken back first.
+            Ok(agreed) if self.take_back.is_some() && request.is_some() => {
+                self.record = agreed.record;
+                self.again = request;
+                return;
+            }
+            Ok(agreed) => {
+                self.apply(*agreed);
+                Ok(self.told.borrow().view.clone())
+            }
+            Err(error) => Err(error),
+        };
+        match request {
+            // Who asked may have gone; the change holds all the same.
+            Some(request) => drop(request.reply.send(answer)),
+            None => drop(answer.inspect_err(|error| warn!(%error, "params not taken back"))),
+        }
     }
 
     fn apply(&mut self, agreed: Agreed) {
-        let Agreed { record, agreement, changes } = agreed;
+        let needs_reload = !agreed.changes.reload.is_empty();
+        let is_unwanted = needs_reload || agreed.suits_running;
+        if self.running.is_some() && is_unwanted && !self.wiring.beside.give_up() {
+            // It has taken over; the news of it is on its way.
+            self.on(Event::Loaded(self.latest));
+        }
+        let Agreed { record, agreement, changes, has_room, running, suits_running } = agreed;
+        let before = std::mem::replace(&mut self.agreement, agreement);
+        match (&mut self.running, running) {
+            (Some(running), Some(agreement)) => running.agreement = agreement,
+            (None, _) if needs_reload && has_room => {
+                self.running = Some(Running { load: self.latest, agreement: before });
+            }
+            _ => {}
+        }
         self.record = record;
-        self.agreement = agreement;
         self.wiring.shared.screen.set_fallback(self.agreement.fallback());
         self.wiring.shared.ingress.set_fit(self.agreement.fit());
         if !changes.is_empty() {
             self.wiring.shared.health.note_params_update();
         }
-        let needs_reload = !changes.reload.is_empty();
-        if needs_reload || !changes.hot.is_empty() {
-            self.on(Event::ParamsChanged { needs_reload });
+        if needs_reload || suits_running || !changes.hot.is_empty() {
+            self.on(Event::ParamsChanged(Change { needs_reload, suits_running, has_room }));
         }
         self.told.send_replace(tell(&self.record, &self.agreement, &self.lifecycle));
     }
@@ -204,13 +320,15 @@ async fn agree(
     desk: Desk,
     mut record: StoredStream,
     agreement: Agreement,
+    running: Option<Agreement>,
     change: StreamChange,
 ) -> Result<Box<Agreed>, ChangeError> {
     if let Some(requested) = change.pipeline.filter(|requested| *requested != record.pipeline) {
         return Err(ChangeError::PipelineMismatch { requested, actual: record.pipeline });
     }
     let patch = with_items(change.params, change.items, &agreement.params)?;
-    let (agreement, changes) = desk.amend(&agreement, &patch, change.is_hot_only).await?;
+    let Amended { agreement, changes, has_room } =
+        desk.amend(&agreement, &patch, change.is_hot_only).await?;
     let expected = record.revision;
     let old = record.clone();
     if !changes.is_empty() {
@@ -224,7 +342,22 @@ async fn agree(
         let record = record.clone();
         desk.with_store(move |store| store.update(expected, record)).await?;
     }
-    Ok(Box::new(Agreed { record, agreement, changes }))
+    let mut agreed = Agreed { has_room, ..Agreed::of(record, agreement, changes) };
+    if let Some(running) = running {
+        agreed.suits_running =
+            !agreed.changes.reload.is_empty() && desk.suits(&running, &agreed.agreement).await;
+        agreed.running = Some(match agreed.changes.reload.is_empty() {
+            true => desk.follow(running, &agreed.agreement, &agreed.changes.hot).await,
+            false => running,
+        });
+    }
+    Ok(Box::new(agreed))
+}
+
+impl Agreed {
+    fn of(record: StoredStream, agreement: Agreement, changes: Changes) -> Self {
+        Self { record, agreement, changes, has_room: true, running: None, suits_running: false }
+    }
 }
 
 /// Changes single items of lists. Here, where no other change can come between, for a list is replaced as a whole.

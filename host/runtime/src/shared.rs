@@ -7,7 +7,8 @@ use crate::inbox::Inbox;
 use crate::ingress::{self, Ingress, Presence};
 use crate::pipe::Canceller;
 use crate::screen::Screen;
-use std::sync::Arc;
+use host_ports::{Frame, Mailbox};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tracing::Span;
 
@@ -19,6 +20,26 @@ pub struct Shared {
     pub figures: Arc<Figures>,
     pub health: Arc<Health>,
     pub canceller: Arc<Canceller>,
+    pub samples: Arc<Samples>,
+}
+
+/// Where frames go that the pipeline has worked on, while another one is being warmed with them.
+#[derive(Default)]
+pub struct Samples {
+    taker: Mutex<Option<Arc<Mailbox<Frame>>>>,
+}
+
+impl Samples {
+    pub fn set(&self, taker: Option<Arc<Mailbox<Frame>>>) {
+        *self.taker.lock().unwrap_or_else(PoisonError::into_inner) = taker;
+    }
+
+    pub fn offer(&self, frame: &Frame) {
+        let taker = self.taker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taker) = &*taker {
+            taker.put(frame.clone());
+        }
+    }
 }
 
 impl Shared {
@@ -41,6 +62,7 @@ impl Shared {
             figures,
             health: Arc::default(),
             canceller: Arc::default(),
+            samples: Arc::default(),
         };
         (shared, presence)
     }

@@ -1,5 +1,6 @@
 //! What the runtime tells about streams, and what it is asked: plain values for `host-api` to put on the wire.
 
+use crate::budget::Shortage;
 use crate::secret::Secret;
 use host_ports::{EgressStats, FieldError, IngressStats, OfferError, ResolveError};
 use host_stream::Phase;
@@ -165,6 +166,8 @@ pub enum ChangeError {
     ReloadRequired { fields: Vec<String> },
     #[error("there are {limit} streams already, which is the limit; delete one first")]
     TooManyStreams { limit: usize },
+    #[error(transparent)]
+    NoMemory(Shortage),
     #[error("{reason}")]
     InvalidName { reason: String },
     #[error("another change of stream {id} is under way; try again")]

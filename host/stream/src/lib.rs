@@ -6,5 +6,5 @@ mod lifecycle;
 mod params;
 
 pub use fallback::Fallback;
-pub use lifecycle::{Backoff, Effect, Event, Lifecycle, LoadId, Phase};
+pub use lifecycle::{Backoff, Change, Effect, Event, Lifecycle, LoadId, Phase};
 pub use params::{Changes, Checked, ParamError, ParamsSchema, SchemaError, with_host_params};

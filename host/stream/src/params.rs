@@ -104,6 +104,13 @@ impl ParamsSchema {
         kept.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
+    /// The plugin's params that cannot be changed without a reload.
+    pub fn cold(&self, params: &Map<String, Value>) -> Map<String, Value> {
+        let mut cold = self.for_plugin(params);
+        cold.retain(|name, _| !changes::is_hot(self, name));
+        cold
+    }
+
     /// The value of a host's param that is a text; none where the plugin declares that name for itself.
     pub fn host_param<'p>(&self, params: &'p Map<String, Value>, name: &str) -> Option<&'p str> {
         self.host_params.iter().find(|each| **each == name)?;

@@ -61,11 +61,23 @@ fn runtime(raw: &RawStreams, stop_deadline: Duration, problems: &mut Problems) -
     ];
     Settings {
         max_streams: problems.count("streams.max_streams", raw.max_streams),
+        memory_limit: match problems.number("streams.memory_mb", raw.memory_mb, 0, 1 << 30) {
+            0 => memory_of_this_machine(),
+            megabytes => megabytes.unsigned_abs() << 20,
+        },
         default_fallback: problems.word("streams.fallback", &raw.fallback, &fallbacks),
         // The streams end first; what is left of the time is for media and HTTP.
         stop_deadline: stop_deadline.mul_f64(0.8),
         ..Settings::default()
     }
+}
+
+/// Bytes; where the system does not tell, as much as anybody plans.
+fn memory_of_this_machine() -> u64 {
+    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib << 10)
 }
 
 fn http(raw: &RawHttp, problems: &mut Problems) -> HttpConfig {

@@ -63,6 +63,7 @@ pub struct RawPaths {
 #[serde(deny_unknown_fields)]
 pub struct RawStreams {
     pub max_streams: i64,
+    pub memory_mb: i64,
     pub fallback: String,
     pub stop_deadline_seconds: i64,
 }
@@ -136,7 +137,7 @@ impl Default for RawPaths {
 
 impl Default for RawStreams {
     fn default() -> Self {
-        Self { max_streams: 16, fallback: "input".into(), stop_deadline_seconds: 15 }
+        Self { max_streams: 16, memory_mb: 0, fallback: "input".into(), stop_deadline_seconds: 15 }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::{Inputs, Request, Session, Told, tell};
 use crate::agreement::{Agreement, Desk};
+use crate::beside::Beside;
 use crate::identity::short;
-use crate::inbox::Order;
+use crate::inbox::{LoadOrder, Order};
 use crate::pipe::Pipe;
 use crate::shared::Shared;
 use crate::{Settings, StreamStatus};
 use host_ports::{MediaPath, MediaServer, StoredStream};
-use host_stream::{Effect, Lifecycle};
+use host_stream::{Effect, Lifecycle, LoadId};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -44,6 +45,10 @@ pub struct Handle {
 /// What the session works with.
 pub struct Wiring {
     pub shared: Shared,
+    pub beside: Beside,
+    pipe: Pipe,
+    span: Span,
+    name: String,
     path: Arc<dyn MediaPath>,
     thread: Thread,
 }
@@ -61,7 +66,8 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
     let (shared, presence) = Shared::new(&agreement, span.clone());
     let (reports_in, reports) = mpsc::channel(MOST_REPORTS);
     let pipe = Pipe { catalog: desk.catalog.clone(), shared: shared.clone(), reports: reports_in };
-    let thread = start_thread(&record.id, pipe, span.clone())?;
+    let name = short(&record.id).to_owned();
+    let thread = start_thread(&name, pipe.clone(), span.clone())?;
     let path = media.open(&record.id, shared.ingress.clone());
     shared.screen.connect(Arc::downgrade(&path));
 
@@ -81,9 +87,21 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         agreement,
         lifecycle,
         desk,
-        wiring: Wiring { shared, path, thread },
+        wiring: Wiring {
+            shared,
+            beside: Beside::default(),
+            pipe,
+            span: span.clone(),
+            name,
+            path,
+            thread,
+        },
         told: told_in,
+        latest: LoadId(0),
+        running: None,
+        take_back: None,
         pending: None,
+        again: None,
         beginnings: 0,
         stop_deadline: settings.stop_deadline,
     };
@@ -100,10 +118,10 @@ async fn run(session: Session, first: Vec<Effect>, inputs: Inputs, at_end: impl 
     drop(told);
 }
 
-fn start_thread(id: &str, pipe: Pipe, span: Span) -> io::Result<Thread> {
+fn start_thread(name: &str, pipe: Pipe, span: Span) -> io::Result<Thread> {
     let (running, ended) = oneshot::channel();
-    let name = format!("pipe-{}", short(id));
-    let handle = std::thread::Builder::new().name(name).spawn(move || {
+    let thread = std::thread::Builder::new().name(format!("pipe-{name}"));
+    let handle = thread.spawn(move || {
         // Dropped when the thread ends, in whatever way.
         let _running: oneshot::Sender<()> = running;
         pipe.run(span);
@@ -112,8 +130,14 @@ fn start_thread(id: &str, pipe: Pipe, span: Span) -> io::Result<Thread> {
 }
 
 impl Wiring {
+    /// Loads a pipeline while the present one runs on.
+    pub fn load_beside(&mut self, order: LoadOrder) -> io::Result<()> {
+        self.beside.start(&self.name, self.pipe.clone(), order, self.span.clone())
+    }
+
     /// Ends ingress at once and tells the pipeline's thread to end.
-    pub fn stop(&self) {
+    pub fn stop(&mut self) {
+        self.beside.give_up();
         self.shared.ingress.close();
         self.shared.inbox.order(Order::Stop);
         self.shared.canceller.cancel();
@@ -125,6 +149,11 @@ impl Wiring {
         let wait = async {
             while tokio::time::timeout(CANCEL_AGAIN, &mut ended).await.is_err() {
                 self.shared.canceller.cancel();
+                self.beside.cancel();
+            }
+            while !self.beside.is_over() {
+                tokio::time::sleep(CANCEL_AGAIN).await;
+                self.beside.cancel();
             }
         };
         match tokio::time::timeout(deadline, wait).await {

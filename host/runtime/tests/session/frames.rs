@@ -6,7 +6,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 async fn running(params: serde_json::Value) -> (World, Stream) {
-    let world = World::new();
+    let world = World::tight();
     let stream = world.create(params).await;
     stream.reach(Phase::Running).await;
     (world, stream)

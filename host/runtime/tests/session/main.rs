@@ -12,4 +12,6 @@ mod failures;
 #[cfg(test)]
 mod frames;
 #[cfg(test)]
+mod reloads;
+#[cfg(test)]
 mod support;

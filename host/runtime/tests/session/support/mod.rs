@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
+/// Memory that each pipeline plans in a [`World::tight`].
+const PLANNED: u64 = 1 << 20;
+
 pub struct World {
     pub runtime: Runtime,
     pub catalog: Arc<FakeCatalog>,
@@ -41,6 +44,13 @@ impl World {
         let store = Arc::new(store::FakeStore::default());
         let runtime = Runtime::new(settings, catalog.clone(), media.clone(), store.clone());
         Self { runtime, catalog, media, store }
+    }
+
+    /// With memory for one of `fake`'s pipelines at a time: a reload ends the old one before the new one is loaded.
+    pub fn tight() -> Self {
+        let world = Self::with(Settings { memory_limit: PLANNED, ..Settings::default() });
+        *world.catalog.script("fake").memory_bytes.lock().unwrap() = PLANNED;
+        world
     }
 
     /// A stream of the pipeline `fake`.
