@@ -13,7 +13,7 @@ use plugin_api::{
 use std::thread;
 use std::time::Duration;
 
-/// Steps of loading, each as long as `delay_ms`.
+/// Steps of loading, each as long as `delay_ms` and a part of `load_ms`.
 const LOADING_STEPS: u16 = 10;
 
 /// Names the plugin for the export.
@@ -45,7 +45,7 @@ impl Plugin for Faulty {
                 return Err(Error::cancelled());
             }
             host.progress(f32::from(step) / f32::from(LOADING_STEPS), "pretending to load");
-            thread::sleep(wishes.delay);
+            thread::sleep(wishes.delay + wishes.loading / u32::from(LOADING_STEPS));
         }
         wishes.fail_in(Phase::Open)?;
         Ok(Nothing)
