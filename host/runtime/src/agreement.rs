@@ -5,7 +5,7 @@
 use crate::{ChangeError, Fallback, NewStream};
 use host_ports::{
     Claim, ClaimRef, FieldError, Fit, Formats, PipelineCatalog, Plan, PlanError, StateStore,
-    StoreError,
+    StoreError, Unsupported,
 };
 use host_stream::{Changes, Checked, ParamError, ParamsSchema};
 use serde_json::{Map, Value};
@@ -19,6 +19,9 @@ pub struct Agreement {
     /// Complete, with the host's own.
     pub params: Map<String, Value>,
     pub formats: Formats,
+    pub memory_bytes: u64,
+    /// Params without effect.
+    pub unsupported: Vec<Unsupported>,
     /// Of the plugin, about the params.
     pub plan_warnings: Vec<String>,
     /// About the latest request.
@@ -44,7 +47,11 @@ impl Agreement {
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        self.request_warnings.iter().chain(&self.plan_warnings).cloned().collect()
+        let unsupported = self.unsupported.iter();
+        let unsupported =
+            unsupported.map(|each| format!("`{}` has no effect now: {}", each.field, each.reason));
+        let plugin_s = unsupported.chain(self.plan_warnings.iter().cloned());
+        self.request_warnings.iter().cloned().chain(plugin_s).collect()
     }
 }
 
@@ -145,15 +152,14 @@ fn conclude(
     checked: Checked,
     plan: Plan,
 ) -> Agreement {
-    let unsupported = plan.unsupported.into_iter();
-    let unsupported =
-        unsupported.map(|each| format!("`{}` has no effect now: {}", each.field, each.reason));
     Agreement {
         claim,
         schema,
         params: checked.params,
         formats: plan.formats,
-        plan_warnings: unsupported.chain(plan.warnings).collect(),
+        memory_bytes: plan.memory_bytes,
+        unsupported: plan.unsupported,
+        plan_warnings: plan.warnings,
         request_warnings: checked.warnings,
     }
 }

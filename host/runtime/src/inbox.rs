@@ -9,7 +9,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Params as the plugin gets them.
-pub type Params = Secret<Map<String, Value>>;
+pub struct Params {
+    /// Of the stream, when they were last changed for the plugin.
+    pub revision: u64,
+    pub values: Secret<Map<String, Value>>,
+}
 
 /// Room for one of each.
 pub struct Inbox {

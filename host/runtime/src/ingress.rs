@@ -72,6 +72,11 @@ impl Ingress {
         self.entrance().fit = fit;
     }
 
+    /// Whether a publisher's frames come.
+    pub fn is_flowing(&self) -> bool {
+        self.presence.borrow().is_flowing
+    }
+
     /// No more frames.
     pub fn close(&self) {
         let mut entrance = self.entrance();

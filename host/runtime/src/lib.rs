@@ -2,6 +2,7 @@
 //! plugin. Knows neither HTTP nor WebRTC nor how a pipeline is made.
 
 mod agreement;
+mod changed;
 mod directory;
 mod figures;
 mod health;
@@ -15,10 +16,12 @@ mod secret;
 mod session;
 mod shared;
 mod view;
+mod waiting;
 
+pub use changed::{Applied, Apply, Changed, FieldChange, Forecast, Planned};
 pub use host_stream::{Fallback, Phase};
 pub use runtime::{Runtime, Settings};
 pub use view::{
-    ChangeError, FrameFigures, MediaError, NewStream, StreamChange, StreamError, StreamStatus,
-    StreamView,
+    ChangeError, FrameFigures, MediaError, Mode, NewStream, StreamChange, StreamError,
+    StreamStatus, StreamView,
 };

@@ -7,10 +7,11 @@ mod wiring;
 pub use wiring::{Handle, Parts, spawn};
 
 use crate::agreement::{Agreement, Desk};
-use crate::inbox::{LoadOrder, Order};
+use crate::changed::{self, Applied, Changed, Forecast};
+use crate::inbox::{LoadOrder, Order, Params};
 use crate::ingress::Presence;
 use crate::secret::Secret;
-use crate::{ChangeError, StreamChange, StreamView};
+use crate::{ChangeError, Mode, StreamChange, StreamView};
 use host_ports::{FieldError, StoredStream};
 use host_stream::{Changes, Effect, Event, Lifecycle, LoadId, Phase};
 use serde_json::{Map, Value};
@@ -21,11 +22,29 @@ use tokio::time::Instant;
 use tracing::{Instrument, info, warn};
 use wiring::Wiring;
 
-/// A change on its way to the session.
+/// What is asked of a session.
 pub struct Request {
-    pub change: StreamChange,
-    pub reply: oneshot::Sender<Result<StreamView, ChangeError>>,
+    pub ask: Ask,
+    pub reply: oneshot::Sender<Result<Reply, ChangeError>>,
 }
+
+pub enum Ask {
+    Change(StreamChange),
+    /// Take the stream out of the store, if it is at one of these revisions. Ending it is left to who asked.
+    Forget {
+        revisions: Vec<u64>,
+    },
+}
+
+pub struct Reply {
+    pub changed: Changed,
+    /// For a change that waits: where the first frame made with it will be told.
+    pub applied: Option<oneshot::Receiver<Applied>>,
+}
+
+/// Why no frame is waited for.
+const NO_INPUT: &str =
+    "no publisher sends frames; the params are kept, and used from the first frame on";
 
 /// What is told about a stream, and the plugin it runs on.
 #[derive(Clone)]
@@ -44,6 +63,8 @@ struct Session {
     pending: Option<Pending>,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
+    /// Of the params that the pipeline was last told to take.
+    told_revision: u64,
     stop_deadline: Duration,
 }
 
@@ -58,13 +79,15 @@ struct Inputs {
 /// A change that is being agreed on.
 struct Pending {
     agreed: JoinHandle<Result<Box<Agreed>, ChangeError>>,
-    reply: oneshot::Sender<Result<StreamView, ChangeError>>,
+    reply: oneshot::Sender<Result<Reply, ChangeError>>,
 }
 
 struct Agreed {
     record: StoredStream,
     agreement: Agreement,
     changes: Changes,
+    fields: Vec<changed::FieldChange>,
+    mode: Mode,
 }
 
 /// Whatever woke the session.
@@ -129,6 +152,7 @@ impl Session {
             self.on(Event::FrameArrived);
         }
         if !presence.is_flowing {
+            self.wiring.shared.waiting.give_up(u64::MAX, NO_INPUT);
             self.on(Event::PublisherGone);
         }
     }
@@ -147,7 +171,7 @@ impl Session {
                     self.wiring.shared.inbox.order(Order::Restart(self.load_order(load)));
                 }
                 Effect::ApplyParams => {
-                    self.wiring.shared.inbox.put_params(Secret::new(self.agreement.for_plugin()));
+                    self.wiring.shared.inbox.put_params(self.params());
                 }
                 Effect::Stop => self.wiring.stop(),
             }
@@ -159,32 +183,71 @@ impl Session {
             load,
             claim: self.agreement.claim.id.clone(),
             formats: self.agreement.formats,
-            params: Secret::new(self.agreement.for_plugin()),
+            params: self.params(),
         }
+    }
+
+    fn params(&self) -> Params {
+        let values = Secret::new(self.agreement.for_plugin());
+        Params { revision: self.told_revision, values }
     }
 
     /// Starts agreeing on a change. The session alone changes params, and one change at a time: what is agreed on now
     /// still holds when it is agreed.
     fn begin(&mut self, request: Request) {
-        let Request { change, reply } = request;
+        let Request { ask, reply } = request;
         let (desk, record, agreement) =
             (self.desk.clone(), self.record.clone(), self.agreement.clone());
-        let agreed = tokio::spawn(agree(desk, record, agreement, change).in_current_span());
+        let agreed = async {
+            match ask {
+                Ask::Change(change) => agree(desk, record, agreement, change).await,
+                Ask::Forget { revisions } => forget(desk, record, agreement, &revisions).await,
+            }
+        };
+        let agreed = tokio::spawn(agreed.in_current_span());
         self.pending = Some(Pending { agreed, reply });
     }
 
     fn finish(&mut self, agreed: Result<Box<Agreed>, ChangeError>) {
         let Some(pending) = self.pending.take() else { return };
-        let answer = agreed.map(|agreed| {
-            self.apply(*agreed);
-            self.told.borrow().view.clone()
-        });
+        let answer = agreed.map(|agreed| self.conclude(*agreed));
         // Who asked may have gone; the change holds all the same.
         let _ = pending.reply.send(answer);
     }
 
-    fn apply(&mut self, agreed: Agreed) {
-        let Agreed { record, agreement, changes } = agreed;
+    fn conclude(&mut self, agreed: Agreed) -> Reply {
+        let Agreed { record, agreement, changes, fields, mode } = agreed;
+        let forecast = Forecast {
+            needs_reload: !changes.reload.is_empty(),
+            memory_bytes: agreement.memory_bytes,
+        };
+        let mut applied = None;
+        let view = if mode == Mode::Plan {
+            tell(&record, &agreement, &self.lifecycle).view
+        } else {
+            if !(changes.reload.is_empty() && changes.hot.is_empty()) {
+                self.told_revision = record.revision;
+            }
+            if matches!(mode, Mode::ApplyAndWait(_)) {
+                applied = Some(self.wait());
+            }
+            self.apply(record, agreement, &changes);
+            self.told.borrow().view.clone()
+        };
+        Reply { changed: Changed { view, fields, forecast, applied: None }, applied }
+    }
+
+    /// Before the pipeline is told: no frame can come in between unseen.
+    fn wait(&self) -> oneshot::Receiver<Applied> {
+        let waiting = &self.wiring.shared.waiting;
+        let applied = waiting.join(self.told_revision);
+        if !self.wiring.shared.ingress.is_flowing() {
+            waiting.give_up(u64::MAX, NO_INPUT);
+        }
+        applied
+    }
+
+    fn apply(&mut self, record: StoredStream, agreement: Agreement, changes: &Changes) {
         self.record = record;
         self.agreement = agreement;
         self.wiring.shared.screen.set_fallback(self.agreement.fallback());
@@ -209,22 +272,49 @@ async fn agree(
     if let Some(requested) = change.pipeline.filter(|requested| *requested != record.pipeline) {
         return Err(ChangeError::PipelineMismatch { requested, actual: record.pipeline });
     }
+    expect_revision(&record, change.revisions.as_deref())?;
     let patch = with_items(change.params, change.items, &agreement.params)?;
     let (agreement, changes) = desk.amend(&agreement, &patch, change.is_hot_only).await?;
     let expected = record.revision;
     let old = record.clone();
     if !changes.is_empty() {
         record.params = agreement.params.clone();
-        record.revision += 1;
     }
     if let Some(url) = change.output_rtmp_url {
         record.output_rtmp_url = Some(url).filter(|url| !url.is_empty());
     }
-    if record != old {
+    if change.mode != Mode::Plan && record != old {
+        record.revision += 1;
         let record = record.clone();
         desk.with_store(move |store| store.update(expected, record)).await?;
     }
-    Ok(Box::new(Agreed { record, agreement, changes }))
+    let fields = changed::fields(&patch, &agreement, &changes);
+    Ok(Box::new(Agreed { record, agreement, changes, fields, mode: change.mode }))
+}
+
+/// While it is under way no change is agreed on, and none after it, as the store no longer has the stream.
+async fn forget(
+    desk: Desk,
+    record: StoredStream,
+    agreement: Agreement,
+    revisions: &[u64],
+) -> Result<Box<Agreed>, ChangeError> {
+    expect_revision(&record, Some(revisions))?;
+    let id = record.id.clone();
+    if !desk.with_store(move |store| store.delete(&id)).await? {
+        return Err(ChangeError::not_found(&record.id));
+    }
+    let (changes, fields) = (Changes::default(), Vec::new());
+    Ok(Box::new(Agreed { record, agreement, changes, fields, mode: Mode::Plan }))
+}
+
+fn expect_revision(record: &StoredStream, wanted: Option<&[u64]>) -> Result<(), ChangeError> {
+    match wanted {
+        Some(wanted) if !wanted.contains(&record.revision) => {
+            Err(ChangeError::Stale { revision: record.revision, wanted: wanted.to_vec() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Changes single items of lists. Here, where no other change can come between, for a list is replaced as a whole.

@@ -7,6 +7,7 @@ use crate::inbox::Inbox;
 use crate::ingress::{self, Ingress, Presence};
 use crate::pipe::Canceller;
 use crate::screen::Screen;
+use crate::waiting::Waiting;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::Span;
@@ -19,6 +20,7 @@ pub struct Shared {
     pub figures: Arc<Figures>,
     pub health: Arc<Health>,
     pub canceller: Arc<Canceller>,
+    pub waiting: Arc<Waiting>,
 }
 
 impl Shared {
@@ -41,6 +43,7 @@ impl Shared {
             figures,
             health: Arc::default(),
             canceller: Arc::default(),
+            waiting: Arc::default(),
         };
         (shared, presence)
     }

@@ -13,3 +13,5 @@ mod failures;
 mod frames;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod updates;
