@@ -26,6 +26,8 @@ pub enum ApiError {
     TooLarge { limit: &'static str },
     #[error("the content type is `{got}`; send `{wanted}`")]
     WrongContentType { got: String, wanted: &'static str },
+    #[error("the query's `{name}` must be {wanted}")]
+    InvalidQuery { name: &'static str, wanted: &'static str },
     #[error("say which stream to delete: DELETE /v1/streams?id=…")]
     MissingId,
     #[error("there is nothing at {path}; GET /openapi.json describes what is")]
@@ -63,6 +65,7 @@ impl ApiError {
             Self::WrongContentType { .. } => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "REQUEST/UNSUPPORTED_MEDIA_TYPE")
             }
+            Self::InvalidQuery { .. } => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_QUERY"),
             Self::MissingId => (StatusCode::BAD_REQUEST, "REQUEST/MISSING_ID"),
             Self::NoSuchPath { .. } => (StatusCode::NOT_FOUND, "REQUEST/NOT_FOUND"),
             Self::WrongMethod { .. } => {
@@ -94,6 +97,9 @@ impl ApiError {
                     .collect()
             }
             Self::Change(ChangeError::ReloadRequired { fields }) => json!({ "fields": fields }),
+            Self::Change(ChangeError::Stale { revision, wanted }) => {
+                json!({ "revision": revision, "if_match": wanted })
+            }
             Self::Change(ChangeError::TooManyStreams { limit }) => json!({ "limit": limit }),
             Self::Change(ChangeError::NoMemory(shortage)) => json!({
                 "needed_bytes": shortage.needed,
@@ -129,7 +135,10 @@ fn of_change(error: &ChangeError) -> (StatusCode, &'static str) {
         ChangeError::InvalidName { .. } => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_BODY"),
         ChangeError::TooManyStreams { .. } => (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT"),
         ChangeError::NoMemory(_) => (StatusCode::CONFLICT, "STREAMS/NO_MEMORY"),
-        ChangeError::Busy { .. } => (StatusCode::CONFLICT, "STREAMS/CONFLICT"),
+        // Not 412: Daydream's clients have no type for it.
+        ChangeError::Busy { .. } | ChangeError::Stale { .. } => {
+            (StatusCode::CONFLICT, "STREAMS/CONFLICT")
+        }
         ChangeError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
     }
 }

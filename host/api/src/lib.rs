@@ -6,6 +6,7 @@
 mod access;
 mod answer;
 mod body;
+mod care;
 mod cors;
 mod docs;
 mod errors;

@@ -1,6 +1,7 @@
 //! Answers as JSON, and how they are made from what the runtime says. Every key is always there, `null` where there is no
 //! value: Daydream's clients refuse an answer that lacks one.
 
+use crate::care::{AppliedFrame, Outcomes, Plan};
 use crate::errors::Fault;
 use crate::urls::Base;
 use host_runtime::{Phase, StreamView};
@@ -42,8 +43,14 @@ pub struct Stream {
     pub status: &'static str,
     /// What was accepted and has no effect, and why.
     pub warnings: Vec<String>,
-    /// Grows with every change of params.
+    /// Grows with every change; also the `ETag`.
     pub revision: u64,
+    /// In answers to a change: what becomes of each param that it named.
+    pub changes: Option<Outcomes>,
+    /// In answers to `?plan=true`, with `params` and `warnings` as they would be.
+    pub plan: Option<Plan>,
+    /// In answers to `?wait=applied`.
+    pub applied: Option<AppliedFrame>,
 }
 
 /// The streams, in order of creation.
@@ -122,6 +129,9 @@ impl Stream {
             output_rtmp_url: view.output_rtmp_url,
             warnings: view.warnings,
             revision: view.revision,
+            changes: None,
+            plan: None,
+            applied: None,
         }
     }
 }

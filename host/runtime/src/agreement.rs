@@ -6,7 +6,7 @@ use crate::budget::{Budget, Hold, Reserved};
 use crate::{ChangeError, Fallback, NewStream};
 use host_ports::{
     Claim, ClaimRef, FieldError, Fit, Formats, PipelineCatalog, Plan, PlanError, StateStore,
-    StoreError,
+    StoreError, Unsupported,
 };
 use host_stream::{Changes, Checked, ParamError, ParamsSchema};
 use serde_json::{Map, Value};
@@ -23,6 +23,9 @@ pub struct Agreement {
     /// Frames between an input and its output.
     pub latency_frames: u32,
     pub memory: Arc<Hold>,
+    pub memory_bytes: u64,
+    /// Params without effect.
+    pub unsupported: Vec<Unsupported>,
     /// Of the plugin, about the params.
     pub plan_warnings: Vec<String>,
     /// About the latest request.
@@ -48,7 +51,11 @@ impl Agreement {
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        self.request_warnings.iter().chain(&self.plan_warnings).cloned().collect()
+        let unsupported = self.unsupported.iter();
+        let unsupported =
+            unsupported.map(|each| format!("`{}` has no effect now: {}", each.field, each.reason));
+        let plugin_s = unsupported.chain(self.plan_warnings.iter().cloned());
+        self.request_warnings.iter().cloned().chain(plugin_s).collect()
     }
 }
 
@@ -194,9 +201,6 @@ fn conclude(
     plan: Plan,
     memory: Arc<Hold>,
 ) -> Agreement {
-    let unsupported = plan.unsupported.into_iter();
-    let unsupported =
-        unsupported.map(|each| format!("`{}` has no effect now: {}", each.field, each.reason));
     Agreement {
         claim,
         schema,
@@ -204,7 +208,9 @@ fn conclude(
         formats: plan.formats,
         latency_frames: plan.latency_frames,
         memory,
-        plan_warnings: unsupported.chain(plan.warnings).collect(),
+        memory_bytes: plan.memory_bytes,
+        unsupported: plan.unsupported,
+        plan_warnings: plan.warnings,
         request_warnings: checked.warnings,
     }
 }

@@ -127,7 +127,6 @@ struct Loader {
 impl Loader {
     fn run(self, stream: Span) {
         let _entered = stream.entered();
-        let load = self.order.load;
         // A panic here is a fault of this host's. It costs the load, not the stream.
         let loaded = catch_unwind(AssertUnwindSafe(|| self.load())).unwrap_or_else(|_| {
             Err(PipelineError::Failed { message: "the host failed at loading beside".to_owned() })
@@ -136,7 +135,7 @@ impl Loader {
         match loaded {
             Ok(open) => self.hand_over(open),
             Err(error) if self.ticket.is_given_up() => debug!(%error, "load given up"),
-            Err(error) => self.pipe.report_load_error(load, error),
+            Err(error) => self.pipe.report_load_error(&self.order, error),
         }
     }
 
@@ -149,7 +148,8 @@ impl Loader {
         }
         let health = &self.pipe.shared.health;
         let mut on_progress = |progress| health.set_loading(Some(progress));
-        open.pipeline.load(self.order.params.reveal(), &mut on_progress)?;
+        open.pipeline.load(self.order.params.values.reveal(), &mut on_progress)?;
+        open.revision = self.order.params.revision;
         self.warm(&mut open)?;
         Ok(open)
     }

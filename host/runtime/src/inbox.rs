@@ -9,8 +9,12 @@ use serde_json::{Map, Value};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Params as the plugin gets them.
-pub type Params = Secret<Map<String, Value>>;
+/// Params for a plugin.
+pub struct Params {
+    /// Of the stream, when they were last changed for the plugin.
+    pub revision: u64,
+    pub values: Secret<Map<String, Value>>,
+}
 
 /// Room for one of each, and for params of a pipeline that is still being loaded beside the present one.
 pub struct Inbox {

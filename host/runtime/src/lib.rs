@@ -4,6 +4,7 @@
 mod agreement;
 mod beside;
 mod budget;
+mod changed;
 mod directory;
 mod figures;
 mod health;
@@ -17,11 +18,13 @@ mod secret;
 mod session;
 mod shared;
 mod view;
+mod waiting;
 
 pub use budget::Shortage;
+pub use changed::{Applied, Apply, Changed, FieldChange, Forecast, Planned};
 pub use host_stream::{Fallback, Phase};
 pub use runtime::{Runtime, Settings};
 pub use view::{
-    ChangeError, FrameFigures, MediaError, NewStream, StreamChange, StreamError, StreamStatus,
-    StreamView,
+    ChangeError, FrameFigures, MediaError, Mode, NewStream, StreamChange, StreamError,
+    StreamStatus, StreamView,
 };

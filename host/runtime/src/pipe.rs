@@ -54,6 +54,8 @@ pub struct Open {
     load: LoadId,
     /// When frames began to be written there; those captured earlier may lie elsewhere.
     since: Instant,
+    /// Of the params that it works with.
+    pub revision: u64,
 }
 
 impl Pipe {
@@ -117,6 +119,7 @@ impl Pipe {
             formats: *formats,
             load: *load,
             since: Instant::now(),
+            revision: 0,
         })
     }
 
@@ -128,7 +131,7 @@ impl Pipe {
             }
             Err(error) => {
                 self.shared.canceller.set(None);
-                self.report_load_error(order.load, error);
+                self.report_load_error(order, error);
                 None
             }
         }
@@ -164,25 +167,33 @@ impl Pipe {
             return;
         }
         let mut on_progress = |progress| self.shared.health.set_loading(Some(progress));
-        let loaded = open.pipeline.load(order.params.reveal(), &mut on_progress);
+        let loaded = open.pipeline.load(order.params.values.reveal(), &mut on_progress);
         self.shared.health.set_loading(None);
         self.shared.health.set_worker(open.pipeline.worker_pid());
         match loaded {
             Ok(()) if self.shared.inbox.open(open.load, open.since) => {
+                open.revision = order.params.revision;
                 self.shared.health.note_loaded();
                 self.report(Event::Loaded(order.load));
             }
             // Another order waits: nobody asks about this load any more.
             Ok(()) => debug!("loaded in vain"),
             Err(error) if self.shared.inbox.has_order() => debug!(%error, "load given up"),
-            Err(error) => self.report_load_error(order.load, error),
+            Err(error) => self.report_load_error(&order, error),
         }
     }
 
     fn update(&self, open: Option<&mut Open>, params: Params) {
         let Some(open) = open else { return };
-        if let Err(error) = open.pipeline.update(params.reveal()) {
-            self.fail(open, error);
+        match open.pipeline.update(params.values.reveal()) {
+            Ok(()) => open.revision = params.revision,
+            Err(error) => {
+                let reason = error.to_string();
+                // A pipeline that starts again starts with them.
+                if self.fail(open, error) {
+                    self.shared.waiting.give_up(params.revision, &reason);
+                }
+            }
         }
     }
 
@@ -193,7 +204,9 @@ impl Pipe {
         match open.pipeline.process(frame.clone()) {
             Ok(Some(output)) => {
                 self.shared.figures.count_processed(started.elapsed(), output.stamp);
+                let frame = output.stamp.id;
                 self.shared.screen.show_output(output);
+                self.shared.waiting.note_frame(open.revision, frame);
             }
             // The pipeline found the frame too like the last one.
             Ok(None) => self.shared.figures.count_skipped(),
@@ -221,8 +234,10 @@ impl Pipe {
         goes_on
     }
 
-    pub fn report_load_error(&self, load: LoadId, error: PipelineError) {
-        self.shared.health.note_error(error.to_string());
+    pub fn report_load_error(&self, order: &LoadOrder, error: PipelineError) {
+        let (load, reason) = (order.load, error.to_string());
+        self.shared.waiting.give_up(order.params.revision, &reason);
+        self.shared.health.note_error(reason);
         self.report(match error {
             PipelineError::CannotLoad { .. } => Event::LoadRefused(load),
             _ => Event::LoadFailed(load),

@@ -7,10 +7,11 @@ mod wiring;
 pub use wiring::{Handle, Parts, spawn};
 
 use crate::agreement::{Agreement, Amended, Desk};
-use crate::inbox::{LoadOrder, Order};
+use crate::changed::{self, Applied, Changed, Forecast};
+use crate::inbox::{LoadOrder, Order, Params};
 use crate::ingress::Presence;
 use crate::secret::Secret;
-use crate::{ChangeError, StreamChange, StreamView};
+use crate::{ChangeError, Mode, StreamChange, StreamView};
 use host_ports::{FieldError, StoredStream};
 use host_stream::{Change, Changes, Effect, Event, Lifecycle, LoadId, Phase};
 use serde_json::{Map, Value};
@@ -21,11 +22,30 @@ use tokio::time::Instant;
 use tracing::{Instrument, info, warn};
 use wiring::Wiring;
 
-/// A change on its way to the session.
+/// What is asked of a session.
 pub struct Request {
-    pub change: StreamChange,
-    pub reply: oneshot::Sender<Result<StreamView, ChangeError>>,
+    pub ask: Ask,
+    pub reply: oneshot::Sender<Result<Reply, ChangeError>>,
 }
+
+#[derive(Clone)]
+pub enum Ask {
+    Change(StreamChange),
+    /// Take the stream out of the store, if it is at one of these revisions. Ending it is left to who asked.
+    Forget {
+        revisions: Vec<u64>,
+    },
+}
+
+pub struct Reply {
+    pub changed: Changed,
+    /// For a change that waits: where the first frame made with it will be told.
+    pub applied: Option<oneshot::Receiver<Applied>>,
+}
+
+/// Why no frame is waited for.
+const NO_INPUT: &str =
+    "no publisher sends frames; the params are kept, and used from the first frame on";
 
 /// What is told about a stream, and the plugin it runs on.
 #[derive(Clone)]
@@ -52,6 +72,8 @@ struct Session {
     again: Option<Request>,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
+    /// Of the params that the pipeline was last told to take.
+    told_revision: u64,
     stop_deadline: Duration,
 }
 
@@ -74,6 +96,8 @@ struct Agreed {
     record: StoredStream,
     agreement: Agreement,
     changes: Changes,
+    fields: Vec<changed::FieldChange>,
+    mode: Mode,
     has_room: bool,
     /// What a pipeline that runs beside its successor's loading shall have meanwhile.
     running: Option<Agreement>,
@@ -83,6 +107,8 @@ struct Agreed {
 struct Running {
     load: LoadId,
     agreement: Agreement,
+    /// Of the last params that were as a whole for it.
+    revision: u64,
 }
 
 /// Whatever woke the session.
@@ -153,6 +179,7 @@ impl Session {
             self.on(Event::FrameArrived);
         }
         if !presence.is_flowing {
+            self.wiring.shared.waiting.give_up(u64::MAX, NO_INPUT);
             self.on(Event::PublisherGone);
         }
     }
@@ -191,7 +218,7 @@ impl Session {
             load,
             claim: self.agreement.claim.id.clone(),
             formats: self.agreement.formats,
-            params: Secret::new(self.agreement.for_plugin()),
+            params: self.params(),
             latency_frames: self.agreement.latency_frames,
         }
     }
@@ -207,19 +234,23 @@ impl Session {
 
     /// What runs is the newest load again.
     fn leave_beside(&mut self) -> Option<Agreement> {
-        let Running { load, agreement } = self.running.take()?;
+        let Running { load, agreement, .. } = self.running.take()?;
         self.latest = load;
         Some(agreement)
     }
 
     fn apply_params(&self) {
-        let put = |load: LoadId, agreement: &Agreement| {
-            self.wiring.shared.inbox.put_params(load, Secret::new(agreement.for_plugin()));
-        };
-        if let Some(running) = &self.running {
-            put(running.load, &running.agreement);
+        let inbox = &self.wiring.shared.inbox;
+        if let Some(Running { load, agreement, revision }) = &self.running {
+            let values = Secret::new(agreement.for_plugin());
+            inbox.put_params(*load, Params { revision: *revision, values });
         }
-        put(self.latest, &self.agreement);
+        inbox.put_params(self.latest, self.params());
+    }
+
+    fn params(&self) -> Params {
+        let values = Secret::new(self.agreement.for_plugin());
+        Params { revision: self.told_revision, values }
     }
 
     /// What could not be begun while something else was being agreed on.
@@ -260,46 +291,88 @@ impl Session {
         let (desk, record, agreement) =
             (self.desk.clone(), self.record.clone(), self.agreement.clone());
         let running = self.running.as_ref().map(|running| running.agreement.clone());
-        let change = request.change.clone();
-        let agreed = agree(desk, record, agreement, running, change).in_current_span();
-        self.pending = Some(Pending { agreed: tokio::spawn(agreed), request: Some(request) });
+        let ask = request.ask.clone();
+        let agreed = async {
+            match ask {
+                Ask::Change(change) => agree(desk, record, agreement, running, change).await,
+                Ask::Forget { revisions } => forget(desk, record, agreement, &revisions).await,
+            }
+        };
+        let agreed = tokio::spawn(agreed.in_current_span());
+        self.pending = Some(Pending { agreed, request: Some(request) });
     }
 
     fn finish(&mut self, agreed: Result<Box<Agreed>, ChangeError>) {
         let Some(Pending { request, .. }) = self.pending.take() else { return };
+        let Some(request) = request else {
+            return match agreed {
+                Ok(agreed) => drop(self.conclude(*agreed)),
+                Err(error) => warn!(%error, "params not taken back"),
+            };
+        };
         let answer = match agreed {
             // The params that it was agreed on against are taken back first.
-            Ok(agreed) if self.take_back.is_some() && request.is_some() => {
+            Ok(agreed) if self.take_back.is_some() && agreed.mode != Mode::Plan => {
                 self.record = agreed.record;
-                self.again = request;
+                self.again = Some(request.for_any_revision());
                 return;
             }
-            Ok(agreed) => {
-                self.apply(*agreed);
-                Ok(self.told.borrow().view.clone())
-            }
+            Ok(agreed) => Ok(self.conclude(*agreed)),
             Err(error) => Err(error),
         };
-        match request {
-            // Who asked may have gone; the change holds all the same.
-            Some(request) => drop(request.reply.send(answer)),
-            None => drop(answer.inspect_err(|error| warn!(%error, "params not taken back"))),
-        }
+        // Who asked may have gone; the change holds all the same.
+        let _ = request.reply.send(answer);
     }
 
-    fn apply(&mut self, agreed: Agreed) {
+    fn conclude(&mut self, agreed: Agreed) -> Reply {
+        let forecast = Forecast {
+            needs_reload: !agreed.changes.reload.is_empty(),
+            memory_bytes: agreed.agreement.memory_bytes,
+        };
+        let fields = agreed.fields.clone();
+        let mut applied = None;
+        let view = if agreed.mode == Mode::Plan {
+            tell(&agreed.record, &agreed.agreement, &self.lifecycle).view
+        } else {
+            let told_before = self.told_revision;
+            if agreed.reaches_the_pipeline() {
+                self.told_revision = agreed.record.revision;
+            }
+            if matches!(agreed.mode, Mode::ApplyAndWait(_)) {
+                applied = Some(self.wait());
+            }
+            self.apply(agreed, told_before);
+            self.told.borrow().view.clone()
+        };
+        Reply { changed: Changed { view, fields, forecast, applied: None }, applied }
+    }
+
+    /// Before the pipeline is told: no frame can come in between unseen.
+    fn wait(&self) -> oneshot::Receiver<Applied> {
+        let waiting = &self.wiring.shared.waiting;
+        let applied = waiting.join(self.told_revision);
+        if !self.wiring.shared.ingress.is_flowing() {
+            waiting.give_up(u64::MAX, NO_INPUT);
+        }
+        applied
+    }
+
+    /// `told_before`: the revision of the params that the present pipeline has.
+    fn apply(&mut self, agreed: Agreed, told_before: u64) {
         let needs_reload = !agreed.changes.reload.is_empty();
         let is_unwanted = needs_reload || agreed.suits_running;
         if self.running.is_some() && is_unwanted && !self.wiring.beside.give_up() {
             // It has taken over; the news of it is on its way.
             self.on(Event::Loaded(self.latest));
         }
-        let Agreed { record, agreement, changes, has_room, running, suits_running } = agreed;
+        let reaches_the_pipeline = agreed.reaches_the_pipeline();
+        let Agreed { record, agreement, changes, has_room, running, suits_running, .. } = agreed;
         let before = std::mem::replace(&mut self.agreement, agreement);
         match (&mut self.running, running) {
             (Some(running), Some(agreement)) => running.agreement = agreement,
             (None, _) if needs_reload && has_room => {
-                self.running = Some(Running { load: self.latest, agreement: before });
+                let (load, revision) = (self.latest, told_before);
+                self.running = Some(Running { load, agreement: before, revision });
             }
             _ => {}
         }
@@ -309,7 +382,7 @@ impl Session {
         if !changes.is_empty() {
             self.wiring.shared.health.note_params_update();
         }
-        if needs_reload || suits_running || !changes.hot.is_empty() {
+        if reaches_the_pipeline {
             self.on(Event::ParamsChanged(Change { needs_reload, suits_running, has_room }));
         }
         self.told.send_replace(tell(&self.record, &self.agreement, &self.lifecycle));
@@ -326,6 +399,7 @@ async fn agree(
     if let Some(requested) = change.pipeline.filter(|requested| *requested != record.pipeline) {
         return Err(ChangeError::PipelineMismatch { requested, actual: record.pipeline });
     }
+    expect_revision(&record, change.revisions.as_deref())?;
     let patch = with_items(change.params, change.items, &agreement.params)?;
     let Amended { agreement, changes, has_room } =
         desk.amend(&agreement, &patch, change.is_hot_only).await?;
@@ -333,16 +407,18 @@ async fn agree(
     let old = record.clone();
     if !changes.is_empty() {
         record.params = agreement.params.clone();
-        record.revision += 1;
     }
     if let Some(url) = change.output_rtmp_url {
         record.output_rtmp_url = Some(url).filter(|url| !url.is_empty());
     }
-    if record != old {
+    if change.mode != Mode::Plan && record != old {
+        record.revision += 1;
         let record = record.clone();
         desk.with_store(move |store| store.update(expected, record)).await?;
     }
-    let mut agreed = Agreed { has_room, ..Agreed::of(record, agreement, changes) };
+    let fields = changed::fields(&patch, &agreement, &changes);
+    let mode = change.mode;
+    let mut agreed = Agreed { fields, mode, has_room, ..Agreed::of(record, agreement, changes) };
     if let Some(running) = running {
         agreed.suits_running =
             !agreed.changes.reload.is_empty() && desk.suits(&running, &agreed.agreement).await;
@@ -354,9 +430,57 @@ async fn agree(
     Ok(Box::new(agreed))
 }
 
+impl Request {
+    /// The change that it asks for has counted the revision up once already.
+    fn for_any_revision(mut self) -> Self {
+        if let Ask::Change(change) = &mut self.ask {
+            change.revisions = None;
+        }
+        self
+    }
+}
+
 impl Agreed {
     fn of(record: StoredStream, agreement: Agreement, changes: Changes) -> Self {
-        Self { record, agreement, changes, has_room: true, running: None, suits_running: false }
+        Self {
+            record,
+            agreement,
+            changes,
+            fields: Vec::new(),
+            mode: Mode::Apply,
+            has_room: true,
+            running: None,
+            suits_running: false,
+        }
+    }
+
+    fn reaches_the_pipeline(&self) -> bool {
+        self.suits_running || !(self.changes.reload.is_empty() && self.changes.hot.is_empty())
+    }
+}
+
+/// While it is under way no change is agreed on, and none after it, as the store no longer has the stream.
+async fn forget(
+    desk: Desk,
+    record: StoredStream,
+    agreement: Agreement,
+    revisions: &[u64],
+) -> Result<Box<Agreed>, ChangeError> {
+    expect_revision(&record, Some(revisions))?;
+    let id = record.id.clone();
+    if !desk.with_store(move |store| store.delete(&id)).await? {
+        return Err(ChangeError::not_found(&record.id));
+    }
+    let forgotten = Agreed::of(record, agreement, Changes::default());
+    Ok(Box::new(Agreed { mode: Mode::Plan, ..forgotten }))
+}
+
+fn expect_revision(record: &StoredStream, wanted: Option<&[u64]>) -> Result<(), ChangeError> {
+    match wanted {
+        Some(wanted) if !wanted.contains(&record.revision) => {
+            Err(ChangeError::Stale { revision: record.revision, wanted: wanted.to_vec() })
+        }
+        _ => Ok(()),
     }
 }
 

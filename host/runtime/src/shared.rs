@@ -7,6 +7,7 @@ use crate::inbox::Inbox;
 use crate::ingress::{self, Ingress, Presence};
 use crate::pipe::Canceller;
 use crate::screen::Screen;
+use crate::waiting::Waiting;
 use host_ports::{Frame, Mailbox};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -21,6 +22,7 @@ pub struct Shared {
     pub health: Arc<Health>,
     pub canceller: Arc<Canceller>,
     pub samples: Arc<Samples>,
+    pub waiting: Arc<Waiting>,
 }
 
 /// Where frames go that the pipeline has worked on, while another one is being warmed with them.
@@ -63,6 +65,7 @@ impl Shared {
             health: Arc::default(),
             canceller: Arc::default(),
             samples: Arc::default(),
+            waiting: Arc::default(),
         };
         (shared, presence)
     }

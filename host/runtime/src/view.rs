@@ -31,6 +31,21 @@ pub struct StreamChange {
     pub is_hot_only: bool,
     /// Empty text stops restreaming; none leaves it.
     pub output_rtmp_url: Option<String>,
+    /// The revisions it is meant for; none means any.
+    pub revisions: Option<Vec<u64>>,
+    pub mode: Mode,
+}
+
+/// How far a change goes before it is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Checked and kept.
+    #[default]
+    Apply,
+    /// Checked, and nothing done.
+    Plan,
+    /// Until a frame was made with it, but no longer than this.
+    ApplyAndWait(Duration),
 }
 
 /// A stream as clients see it.
@@ -127,6 +142,8 @@ impl fmt::Debug for StreamChange {
             .field("items", &Secret::new(&self.items))
             .field("is_hot_only", &self.is_hot_only)
             .field("output_rtmp_url", &Secret::new(&self.output_rtmp_url))
+            .field("revisions", &self.revisions)
+            .field("mode", &self.mode)
             .finish()
     }
 }
@@ -170,6 +187,8 @@ pub enum ChangeError {
     NoMemory(Shortage),
     #[error("{reason}")]
     InvalidName { reason: String },
+    #[error("the stream is at revision {revision}, the request is meant for {}; read the stream and try again", listed(.wanted))]
+    Stale { revision: u64, wanted: Vec<u64> },
     #[error("another change of stream {id} is under way; try again")]
     Busy { id: String },
     #[error("{0}")]
@@ -194,6 +213,13 @@ pub enum MediaError {
     NoSession,
     #[error(transparent)]
     Offer(#[from] OfferError),
+}
+
+fn listed(revisions: &[u64]) -> String {
+    match revisions {
+        [] => "none that a stream has".to_owned(),
+        some => some.iter().map(u64::to_string).collect::<Vec<_>>().join(" or "),
+    }
 }
 
 fn summary(errors: &[FieldError]) -> String {

@@ -93,6 +93,11 @@ impl ParamsSchema {
         self.check(params, warnings)
     }
 
+    /// Whether there is a param of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.property(name).is_some()
+    }
+
     /// What differs between two complete sets of params, by value.
     pub fn changes(&self, old: &Map<String, Value>, new: &Map<String, Value>) -> Changes {
         changes::between(self, old, new)

@@ -82,6 +82,7 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         stop: stop_in,
         shared: shared.clone(),
     };
+    let told_revision = record.revision;
     let session = Session {
         record,
         agreement,
@@ -103,6 +104,7 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         pending: None,
         again: None,
         beginnings: 0,
+        told_revision,
         stop_deadline: settings.stop_deadline,
     };
     let inputs = Inputs { requests, reports, presence, stop };

@@ -61,8 +61,8 @@ async fn a_hot_change_refuses_what_needs_a_reload() {
     let hot = |params| StreamChange { is_hot_only: true, ..change(params) };
     let error = world.runtime.change(&stream.id, hot(json!({ "width": 16, "prompt": "x" }))).await;
     assert!(matches!(error, Err(ChangeError::ReloadRequired { fields }) if fields == ["width"]));
-    let view = world.runtime.change(&stream.id, hot(json!({ "width": 8, "prompt": "x" }))).await;
-    assert_eq!(view.unwrap().revision, 2);
+    let changed = world.runtime.change(&stream.id, hot(json!({ "width": 8, "prompt": "x" }))).await;
+    assert_eq!(changed.unwrap().view.revision, 2);
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn restreaming_is_noted_and_stopped_by_empty_text() {
         [("rtmp://example.org/live", Some("rtmp://example.org/live".to_owned())), ("", None)]
     {
         let change = StreamChange { output_rtmp_url: Some(sent.into()), ..StreamChange::default() };
-        let view = world.runtime.change(&stream.id, change).await.unwrap();
+        let view = world.runtime.change(&stream.id, change).await.unwrap().view;
         assert_eq!(
             (&view.output_rtmp_url, view.warnings.len()),
             (&kept, usize::from(kept.is_some()))

@@ -15,3 +15,5 @@ mod frames;
 mod reloads;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod updates;

@@ -5,7 +5,6 @@ use crate::support::{Load, Stream, World, change};
 use host_ports::PipelineError;
 use host_runtime::{ChangeError, Phase};
 use serde_json::json;
-use std::time::Duration;
 
 async fn running(world: &World) -> Stream {
     let stream = world.create(json!({ "prompt": "one" })).await;
@@ -38,7 +37,7 @@ async fn the_running_pipeline_is_seen_until_its_successor_is_loaded_and_warm() {
     while stream.script.count("drop") == 0 {
         frame += 1;
         stream.path.publish_frame(frame);
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
     }
     stream.see(1000).await;
     assert_eq!(stream.script.log().last().unwrap(), "process 1000 two");

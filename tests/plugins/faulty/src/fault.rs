@@ -46,6 +46,8 @@ pub struct Wishes {
     pub delay: Duration,
     /// How much longer loading takes.
     pub loading: Duration,
+    /// What every pixel becomes; 0 leaves the picture.
+    pub mark: u64,
 }
 
 impl Wishes {
@@ -63,6 +65,7 @@ impl Wishes {
             at_frame: number(values, "at_frame", 1)?,
             delay: Duration::from_millis(number(values, "delay_ms", 0)?),
             loading: Duration::from_millis(number(values, "load_ms", 0)?),
+            mark: number(values, "mark", 0)?,
         })
     }
 

@@ -1,7 +1,8 @@
 //! The plugin `faulty`: copies pictures until it is told to fail, and then fails for real.
 //!
 //! Its params say what goes wrong (`fault`), in which call (`phase`) and from which frame on (`at_frame`); the host's
-//! tests use it to see that a plugin harms nobody but its own streams. Without a fault it is a proper plugin.
+//! tests use it to see that a plugin harms nobody but its own streams. Without a fault it is a proper plugin. Its param
+//! `mark` becomes the colour of the pictures, which tells by which params a picture was made.
 
 mod fault;
 
@@ -85,6 +86,14 @@ impl Stream for Failing {
         }
         for (target, source) in output.rows_mut().zip(input.rows()) {
             target.copy_from_slice(source);
+        }
+        if let [_, _, _, _, _, mark @ ..] = self.wishes.mark.to_be_bytes()
+            && mark != [0; 3]
+        {
+            output
+                .rows_mut()
+                .flat_map(|row| row.chunks_exact_mut(3))
+                .for_each(|pixel| pixel.copy_from_slice(&mark));
         }
         Ok(Outcome::Produced)
     }

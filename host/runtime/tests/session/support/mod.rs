@@ -79,7 +79,7 @@ impl World {
 
 impl Stream {
     pub async fn change(&self, params: Value) -> StreamView {
-        self.runtime.change(&self.id, change(params)).await.unwrap()
+        self.runtime.change(&self.id, change(params)).await.unwrap().view
     }
 
     pub fn status(&self) -> StreamStatus {
