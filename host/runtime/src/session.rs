@@ -2,19 +2,20 @@
 //!
 //! Frames do not pass here. While a plugin thinks about a change, the session goes on; further changes wait.
 
+mod agreed;
 mod wiring;
 
+use agreed::{Agreed, agree, forget};
 pub use wiring::{Handle, Parts, spawn};
 
-use crate::agreement::{Agreement, Amended, Desk};
-use crate::changed::{self, Applied, Changed, Forecast};
+use crate::agreement::{Agreement, Desk};
+use crate::changed::{Applied, Changed, Forecast};
 use crate::inbox::{LoadOrder, Order, Params};
 use crate::ingress::Presence;
 use crate::secret::Secret;
 use crate::{ChangeError, Mode, StreamChange, StreamView};
-use host_ports::{FieldError, StoredStream};
+use host_ports::StoredStream;
 use host_stream::{Change, Changes, Effect, Event, Lifecycle, LoadId, Phase};
-use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -67,13 +68,13 @@ struct Session {
     running: Option<Running>,
     /// Params that a failed load beside leaves in place, until they are stored again.
     take_back: Option<Agreement>,
+    /// Of the stream, when the newest load was last given params.
+    told_revision: u64,
     pending: Option<Pending>,
     /// A change that was agreed on against params that are taken back.
     again: Option<Request>,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
-    /// Of the params that the pipeline was last told to take.
-    told_revision: u64,
     stop_deadline: Duration,
 }
 
@@ -92,22 +93,10 @@ struct Pending {
     request: Option<Request>,
 }
 
-struct Agreed {
-    record: StoredStream,
-    agreement: Agreement,
-    changes: Changes,
-    fields: Vec<changed::FieldChange>,
-    mode: Mode,
-    has_room: bool,
-    /// What a pipeline that runs beside its successor's loading shall have meanwhile.
-    running: Option<Agreement>,
-    suits_running: bool,
-}
-
 struct Running {
     load: LoadId,
     agreement: Agreement,
-    /// Of the last params that were as a whole for it.
+    /// Up to which it has all params.
     revision: u64,
 }
 
@@ -218,7 +207,7 @@ impl Session {
             load,
             claim: self.agreement.claim.id.clone(),
             formats: self.agreement.formats,
-            params: self.params(),
+            params: params(&self.agreement, self.told_revision),
             latency_frames: self.agreement.latency_frames,
         }
     }
@@ -242,15 +231,9 @@ impl Session {
     fn apply_params(&self) {
         let inbox = &self.wiring.shared.inbox;
         if let Some(Running { load, agreement, revision }) = &self.running {
-            let values = Secret::new(agreement.for_plugin());
-            inbox.put_params(*load, Params { revision: *revision, values });
+            inbox.put_params(*load, params(agreement, *revision));
         }
-        inbox.put_params(self.latest, self.params());
-    }
-
-    fn params(&self) -> Params {
-        let values = Secret::new(self.agreement.for_plugin());
-        Params { revision: self.told_revision, values }
+        inbox.put_params(self.latest, params(&self.agreement, self.told_revision));
     }
 
     /// What could not be begun while something else was being agreed on.
@@ -292,7 +275,7 @@ impl Session {
             (self.desk.clone(), self.record.clone(), self.agreement.clone());
         let running = self.running.as_ref().map(|running| running.agreement.clone());
         let ask = request.ask.clone();
-        let agreed = async {
+        let agreed = async move {
             match ask {
                 Ask::Change(change) => agree(desk, record, agreement, running, change).await,
                 Ask::Forget { revisions } => forget(desk, record, agreement, &revisions).await,
@@ -303,76 +286,77 @@ impl Session {
     }
 
     fn finish(&mut self, agreed: Result<Box<Agreed>, ChangeError>) {
-        let Some(Pending { request, .. }) = self.pending.take() else { return };
-        let Some(request) = request else {
-            return match agreed {
-                Ok(agreed) => drop(self.conclude(*agreed)),
-                Err(error) => warn!(%error, "params not taken back"),
-            };
-        };
+        let Some(Pending { mut request, .. }) = self.pending.take() else { return };
         let answer = match agreed {
             // The params that it was agreed on against are taken back first.
-            Ok(agreed) if self.take_back.is_some() && agreed.mode != Mode::Plan => {
-                self.record = agreed.record;
-                self.again = Some(request.for_any_revision());
+            Ok(agreed)
+                if self.take_back.is_some()
+                    && let Some(Request { ask: Ask::Change(change), .. }) = &mut request =>
+            {
+                // It was for the revision that it found.
+                change.revisions = None;
+                if agreed.mode != Mode::Plan {
+                    self.record = agreed.record;
+                }
+                self.again = request;
                 return;
             }
-            Ok(agreed) => Ok(self.conclude(*agreed)),
-            Err(error) => Err(error),
+            agreed => agreed.map(|agreed| self.conclude(*agreed)),
         };
-        // Who asked may have gone; the change holds all the same.
-        let _ = request.reply.send(answer);
+        match request {
+            // Who asked may have gone; the change holds all the same.
+            Some(request) => drop(request.reply.send(answer)),
+            None => drop(answer.inspect_err(|error| warn!(%error, "params not taken back"))),
+        }
     }
 
     fn conclude(&mut self, agreed: Agreed) -> Reply {
+        let Agreed { agreement, changes, fields, mode, .. } = &agreed;
+        let (fields, mode) = (fields.clone(), *mode);
         let forecast = Forecast {
-            needs_reload: !agreed.changes.reload.is_empty(),
-            memory_bytes: agreed.agreement.memory_bytes,
+            needs_reload: !changes.reload.is_empty(),
+            memory_bytes: agreement.memory_bytes,
         };
-        let fields = agreed.fields.clone();
         let mut applied = None;
-        let view = if agreed.mode == Mode::Plan {
-            tell(&agreed.record, &agreed.agreement, &self.lifecycle).view
+        let view = if mode == Mode::Plan {
+            tell(&agreed.record, agreement, &self.lifecycle).view
         } else {
-            let told_before = self.told_revision;
-            if agreed.reaches_the_pipeline() {
-                self.told_revision = agreed.record.revision;
+            if matches!(mode, Mode::ApplyAndWait(_)) {
+                applied = Some(self.wait_for(&agreed));
             }
-            if matches!(agreed.mode, Mode::ApplyAndWait(_)) {
-                applied = Some(self.wait());
-            }
-            self.apply(agreed, told_before);
+            self.apply(agreed);
             self.told.borrow().view.clone()
         };
         Reply { changed: Changed { view, fields, forecast, applied: None }, applied }
     }
 
     /// Before the pipeline is told: no frame can come in between unseen.
-    fn wait(&self) -> oneshot::Receiver<Applied> {
+    fn wait_for(&self, agreed: &Agreed) -> oneshot::Receiver<Applied> {
         let waiting = &self.wiring.shared.waiting;
-        let applied = waiting.join(self.told_revision);
+        let is_told = agreed.is_for_the_pipeline();
+        let applied =
+            waiting.join(if is_told { agreed.record.revision } else { self.told_revision });
         if !self.wiring.shared.ingress.is_flowing() {
             waiting.give_up(u64::MAX, NO_INPUT);
         }
         applied
     }
 
-    /// `told_before`: the revision of the params that the present pipeline has.
-    fn apply(&mut self, agreed: Agreed, told_before: u64) {
+    fn apply(&mut self, agreed: Agreed) {
+        let is_told = agreed.is_for_the_pipeline();
         let needs_reload = !agreed.changes.reload.is_empty();
         let is_unwanted = needs_reload || agreed.suits_running;
         if self.running.is_some() && is_unwanted && !self.wiring.beside.give_up() {
             // It has taken over; the news of it is on its way.
             self.on(Event::Loaded(self.latest));
         }
-        let reaches_the_pipeline = agreed.reaches_the_pipeline();
         let Agreed { record, agreement, changes, has_room, running, suits_running, .. } = agreed;
         let before = std::mem::replace(&mut self.agreement, agreement);
         match (&mut self.running, running) {
             (Some(running), Some(agreement)) => running.agreement = agreement,
             (None, _) if needs_reload && has_room => {
-                let (load, revision) = (self.latest, told_before);
-                self.running = Some(Running { load, agreement: before, revision });
+                let revision = self.told_revision;
+                self.running = Some(Running { load: self.latest, agreement: before, revision });
             }
             _ => {}
         }
@@ -382,130 +366,16 @@ impl Session {
         if !changes.is_empty() {
             self.wiring.shared.health.note_params_update();
         }
-        if reaches_the_pipeline {
+        if is_told {
+            self.told_revision = self.record.revision;
             self.on(Event::ParamsChanged(Change { needs_reload, suits_running, has_room }));
         }
         self.told.send_replace(tell(&self.record, &self.agreement, &self.lifecycle));
     }
 }
 
-async fn agree(
-    desk: Desk,
-    mut record: StoredStream,
-    agreement: Agreement,
-    running: Option<Agreement>,
-    change: StreamChange,
-) -> Result<Box<Agreed>, ChangeError> {
-    if let Some(requested) = change.pipeline.filter(|requested| *requested != record.pipeline) {
-        return Err(ChangeError::PipelineMismatch { requested, actual: record.pipeline });
-    }
-    expect_revision(&record, change.revisions.as_deref())?;
-    let patch = with_items(change.params, change.items, &agreement.params)?;
-    let Amended { agreement, changes, has_room } =
-        desk.amend(&agreement, &patch, change.is_hot_only).await?;
-    let expected = record.revision;
-    let old = record.clone();
-    if !changes.is_empty() {
-        record.params = agreement.params.clone();
-    }
-    if let Some(url) = change.output_rtmp_url {
-        record.output_rtmp_url = Some(url).filter(|url| !url.is_empty());
-    }
-    if change.mode != Mode::Plan && record != old {
-        record.revision += 1;
-        let record = record.clone();
-        desk.with_store(move |store| store.update(expected, record)).await?;
-    }
-    let fields = changed::fields(&patch, &agreement, &changes);
-    let mode = change.mode;
-    let mut agreed = Agreed { fields, mode, has_room, ..Agreed::of(record, agreement, changes) };
-    if let Some(running) = running {
-        agreed.suits_running =
-            !agreed.changes.reload.is_empty() && desk.suits(&running, &agreed.agreement).await;
-        agreed.running = Some(match agreed.changes.reload.is_empty() {
-            true => desk.follow(running, &agreed.agreement, &agreed.changes.hot).await,
-            false => running,
-        });
-    }
-    Ok(Box::new(agreed))
-}
-
-impl Request {
-    /// The change that it asks for has counted the revision up once already.
-    fn for_any_revision(mut self) -> Self {
-        if let Ask::Change(change) = &mut self.ask {
-            change.revisions = None;
-        }
-        self
-    }
-}
-
-impl Agreed {
-    fn of(record: StoredStream, agreement: Agreement, changes: Changes) -> Self {
-        Self {
-            record,
-            agreement,
-            changes,
-            fields: Vec::new(),
-            mode: Mode::Apply,
-            has_room: true,
-            running: None,
-            suits_running: false,
-        }
-    }
-
-    fn reaches_the_pipeline(&self) -> bool {
-        self.suits_running || !(self.changes.reload.is_empty() && self.changes.hot.is_empty())
-    }
-}
-
-/// While it is under way no change is agreed on, and none after it, as the store no longer has the stream.
-async fn forget(
-    desk: Desk,
-    record: StoredStream,
-    agreement: Agreement,
-    revisions: &[u64],
-) -> Result<Box<Agreed>, ChangeError> {
-    expect_revision(&record, Some(revisions))?;
-    let id = record.id.clone();
-    if !desk.with_store(move |store| store.delete(&id)).await? {
-        return Err(ChangeError::not_found(&record.id));
-    }
-    let forgotten = Agreed::of(record, agreement, Changes::default());
-    Ok(Box::new(Agreed { mode: Mode::Plan, ..forgotten }))
-}
-
-fn expect_revision(record: &StoredStream, wanted: Option<&[u64]>) -> Result<(), ChangeError> {
-    match wanted {
-        Some(wanted) if !wanted.contains(&record.revision) => {
-            Err(ChangeError::Stale { revision: record.revision, wanted: wanted.to_vec() })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Changes single items of lists. Here, where no other change can come between, for a list is replaced as a whole.
-fn with_items(
-    mut patch: Map<String, Value>,
-    items: Vec<(String, Value)>,
-    current: &Map<String, Value>,
-) -> Result<Map<String, Value>, ChangeError> {
-    for (pointer, value) in items {
-        let name = pointer.split('/').nth(1).unwrap_or_default();
-        if patch.get(name).is_none_or(Value::is_null) {
-            let list = current.get(name).cloned().unwrap_or_default();
-            patch.insert(name.to_owned(), list);
-        }
-        let inside = pointer.get(name.len() + 1..).unwrap_or_default();
-        match patch.get_mut(name).and_then(|list| list.pointer_mut(inside)) {
-            Some(item) => *item = value,
-            None => {
-                let message = "there is no such item; they are counted from 0".to_owned();
-                return Err(ChangeError::Params(vec![FieldError { pointer, message }]));
-            }
-        }
-    }
-    Ok(patch)
+fn params(agreement: &Agreement, revision: u64) -> Params {
+    Params { revision, values: Secret::new(agreement.for_plugin()) }
 }
 
 async fn until(deadline: Option<std::time::Instant>) {
