@@ -13,7 +13,7 @@ struct Policy {
 /// `authorization` is named because `*` does not cover it.
 const REST: Policy = Policy {
     methods: "GET, POST, PATCH, DELETE, OPTIONS",
-    request_headers: "authorization, content-type",
+    request_headers: "authorization, content-type, last-event-id",
     response_headers: "X-Request-Id, Retry-After",
 };
 

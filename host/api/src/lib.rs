@@ -9,6 +9,7 @@ mod body;
 mod cors;
 mod docs;
 mod errors;
+mod events;
 mod health;
 mod media;
 mod openapi;

@@ -50,13 +50,14 @@ impl Figures {
         self.state().counted.set_aside += 1;
     }
 
-    /// A call that took `process_time` gave the output of the frame stamped `stamp`.
-    pub fn count_processed(&self, process_time: Duration, stamp: FrameStamp) {
+    /// A call that took `process_time` gave the output of the frame stamped `stamp`. Whether it is the stream's first.
+    pub fn count_processed(&self, process_time: Duration, stamp: FrameStamp) -> bool {
         let now = Instant::now();
         let age = now.saturating_duration_since(stamp.captured_at);
         let mut state = self.state();
         state.counted.processed += 1;
         state.outputs.push(now, Timing { process_time, age });
+        state.counted.processed == 1
     }
 
     pub fn snapshot(&self) -> FrameFigures {
@@ -95,7 +96,10 @@ impl<T> Default for Window<T> {
 
 impl<T: Copy> Window<T> {
     fn push(&mut self, now: Instant, sample: T) {
-        self.since.get_or_insert(now);
+        // After a long silence a window begins anew: what comes is not held to be few because nothing came before.
+        if self.last().is_none_or(|last| now.saturating_duration_since(last) > WINDOW) {
+            self.since = Some(now);
+        }
         if self.samples.len() == MOST_SAMPLES {
             self.samples.pop_front();
         }
@@ -150,6 +154,15 @@ mod tests {
         assert!((window.rate(end) - 25.0).abs() < 0.5, "{}", window.rate(end));
         assert_eq!(window.rate(end + WINDOW), 0.0);
         assert_eq!(Window::<()>::default().rate(end), 0.0);
+    }
+
+    #[test]
+    fn a_rate_is_right_at_once_after_a_long_silence() {
+        let (mut window, end) = filled(300, Duration::from_millis(40));
+        let back = end + 10 * WINDOW;
+        (0..25).for_each(|n| window.push(back + Duration::from_millis(40) * n, 0));
+        let rate = window.rate(back + Duration::from_secs(1));
+        assert!((rate - 25.0).abs() < 0.5, "{rate}");
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! plugin. Knows neither HTTP nor WebRTC nor how a pipeline is made.
 
 mod agreement;
+mod chronicle;
 mod directory;
+mod events;
 mod figures;
 mod health;
 mod identity;
@@ -16,9 +18,10 @@ mod session;
 mod shared;
 mod view;
 
-pub use host_stream::{Fallback, Phase};
+pub use events::{EventKind, EventReader, News, StreamEvent, TooManyEventReaders};
+pub use host_stream::{Condition, Fallback, Phase};
 pub use runtime::{Runtime, Settings};
 pub use view::{
-    ChangeError, FrameFigures, MediaError, NewStream, StreamChange, StreamError, StreamStatus,
-    StreamView,
+    ChangeError, EventsError, FrameFigures, MediaError, NewStream, StreamChange, StreamError,
+    StreamStatus, StreamView,
 };

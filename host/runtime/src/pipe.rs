@@ -3,7 +3,7 @@
 
 use crate::inbox::{Job, LoadOrder, Order, Params};
 use crate::shared::Shared;
-use host_ports::{Frame, OpenRequest, Pipeline, PipelineCatalog, PipelineError};
+use host_ports::{Frame, OpenRequest, Pipeline, PipelineCatalog, PipelineError, Progress};
 use host_stream::{Event, LoadId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +65,9 @@ impl Pipe {
             if catch_unwind(AssertUnwindSafe(|| self.perform(&mut open, job))).is_err() {
                 open = None;
                 self.shared.inbox.close();
-                self.shared.health.note_error("the host failed at driving the pipeline".to_owned());
+                let message = "the host failed at driving the pipeline";
+                self.shared.health.note_error(message.to_owned());
+                self.shared.chronicle.crashed(message);
                 // Whichever fits the stream's state counts.
                 self.report(Event::LoadFailed(load));
                 self.report(Event::PipelineFailed(load));
@@ -118,7 +120,11 @@ impl Pipe {
         if self.shared.inbox.has_order() {
             return;
         }
-        let mut on_progress = |progress| self.shared.health.set_loading(Some(progress));
+        self.shared.chronicle.loading_begins();
+        let mut on_progress = |progress: Progress| {
+            self.shared.chronicle.loading(&progress);
+            self.shared.health.set_loading(Some(progress));
+        };
         let loaded = open.pipeline.load(order.params.reveal(), &mut on_progress);
         self.shared.health.set_loading(None);
         self.shared.health.set_worker(open.pipeline.worker_pid());
@@ -146,7 +152,9 @@ impl Pipe {
         let started = Instant::now();
         match open.pipeline.process(frame.clone()) {
             Ok(Some(output)) => {
-                self.shared.figures.count_processed(started.elapsed(), output.stamp);
+                if self.shared.figures.count_processed(started.elapsed(), output.stamp) {
+                    self.shared.chronicle.first_frame();
+                }
                 self.shared.screen.show_output(output);
             }
             // The pipeline found the frame too like the last one.
@@ -167,6 +175,7 @@ impl Pipe {
         }
         let goes_on = !error.needs_restart();
         self.shared.health.note_error(error.to_string());
+        self.shared.chronicle.failed(&error, Instant::now());
         if !goes_on {
             self.shared.inbox.close();
             self.shared.health.set_worker(None);
@@ -177,6 +186,7 @@ impl Pipe {
 
     fn report_load_error(&self, load: LoadId, error: PipelineError) {
         self.shared.health.note_error(error.to_string());
+        self.shared.chronicle.load_failed(&error);
         self.report(match error {
             PipelineError::CannotLoad { .. } => Event::LoadRefused(load),
             _ => Event::LoadFailed(load),

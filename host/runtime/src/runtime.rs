@@ -4,7 +4,11 @@ use crate::agreement::{Agreement, Desk};
 use crate::directory::{Directory, Name, NoPlace, Place};
 use crate::identity::Identity;
 use crate::session::{self, Handle, Parts, Request};
-use crate::{ChangeError, Fallback, MediaError, NewStream, StreamChange, StreamStatus, StreamView};
+use crate::view::shortened;
+use crate::{
+    ChangeError, EventReader, EventsError, Fallback, MediaError, NewStream, StreamChange,
+    StreamStatus, StreamView,
+};
 use host_ports::{
     Answer, Claim, MediaServer, PipelineCatalog, PluginReport, SessionId, StateStore, StoredStream,
 };
@@ -110,6 +114,13 @@ impl Runtime {
         self.directory.all().iter().map(|stream| stream.status()).collect()
     }
 
+    /// Follows a stream's events: those after `last`, or all that are kept, and then what happens.
+    pub fn events(&self, id: &str, last: Option<u64>) -> Result<EventReader, EventsError> {
+        let not_found = || EventsError::NotFound { id: shortened(id) };
+        let stream = self.directory.find(Name::Id(id)).ok_or_else(not_found)?;
+        Ok(stream.events(last)?)
+    }
+
     /// Streams that exist, whatever their phase.
     pub fn active_streams(&self) -> usize {
         self.directory.count()
@@ -193,6 +204,7 @@ impl Runtime {
         }
         stream.stop();
         stream.ended().await;
+        stream.tell_deleted();
         // The session does this as it ends; one that a fault of ours ended early did not.
         self.directory.remove(id);
         Ok(())

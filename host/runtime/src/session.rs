@@ -12,14 +12,14 @@ use crate::ingress::Presence;
 use crate::secret::Secret;
 use crate::{ChangeError, StreamChange, StreamView};
 use host_ports::{FieldError, StoredStream};
-use host_stream::{Changes, Effect, Event, Lifecycle, LoadId, Phase};
+use host_stream::{Changes, Condition, Effect, Event, Lifecycle, LoadId, Phase};
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use tracing::{Instrument, info, warn};
-use wiring::Wiring;
+use wiring::{Wiring, status};
 
 /// A change on its way to the session.
 pub struct Request {
@@ -44,6 +44,8 @@ struct Session {
     pending: Option<Pending>,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
+    /// When the stream's condition is looked at, while frames should come and go.
+    looks: Interval,
     stop_deadline: Duration,
 }
 
@@ -71,6 +73,7 @@ struct Agreed {
 enum Input {
     Event(Event),
     Presence(Presence),
+    Look,
     Request(Request),
     Agreed(Result<Box<Agreed>, ChangeError>),
 }
@@ -78,11 +81,13 @@ enum Input {
 impl Session {
     async fn run(mut self, first: Vec<Effect>, mut inputs: Inputs) {
         info!(plugin = %self.agreement.claim.id.plugin, "stream created");
+        self.wiring.shared.chronicle.created(&self.agreement.claim.id.plugin);
         self.perform(first);
         while self.lifecycle.phase() != Phase::Stopping {
             match self.next(&mut inputs).await {
                 Input::Event(event) => self.on(event),
                 Input::Presence(presence) => self.see(presence),
+                Input::Look => self.wiring.shared.chronicle.judge(self.condition()),
                 Input::Request(request) => self.begin(request),
                 Input::Agreed(agreed) => self.finish(agreed),
             }
@@ -99,6 +104,8 @@ impl Session {
     async fn next(&mut self, inputs: &mut Inputs) -> Input {
         let deadline = self.lifecycle.deadline();
         let is_idle = self.pending.is_none();
+        let is_watched =
+            self.lifecycle.phase() == Phase::Running && inputs.presence.borrow().is_flowing;
         tokio::select! {
             // It changes once. Were the runtime's handle gone, nobody could delete the stream any more.
             _ = inputs.stop.changed() => Input::Event(Event::Deleted),
@@ -106,6 +113,7 @@ impl Session {
             Ok(()) = inputs.presence.changed() => {
                 Input::Presence(*inputs.presence.borrow_and_update())
             }
+            _ = self.looks.tick(), if is_watched => Input::Look,
             () = until(deadline), if deadline.is_some() => Input::Event(Event::DeadlineReached),
             agreed = outcome(&mut self.pending), if !is_idle => Input::Agreed(agreed),
             Some(request) = inputs.requests.recv(), if is_idle => Input::Request(request),
@@ -115,20 +123,43 @@ impl Session {
     fn on(&mut self, event: Event) {
         let before = self.lifecycle.phase();
         let effects = self.lifecycle.on(Instant::now().into_std(), event);
+        self.tell_reload(before, &effects);
         self.perform(effects);
         let phase = self.lifecycle.phase();
         if phase != before {
             info!(?phase, "stream moved");
             self.told.send_modify(|told| told.view.phase = phase);
         }
+        if phase == Phase::Running && phase != before {
+            self.wiring.shared.chronicle.running();
+            self.looks.reset();
+        }
+    }
+
+    /// Tells where a reload begins and where it ends. The first load is none, and no restart of the same pipeline is.
+    fn tell_reload(&self, before: Phase, effects: &[Effect]) {
+        let is_load = effects.iter().any(|effect| matches!(effect, Effect::Load(_)));
+        if is_load && before != Phase::Starting {
+            self.wiring.shared.chronicle.reload_begins();
+        } else if self.lifecycle.phase() == Phase::Running && before != Phase::Running {
+            self.wiring.shared.chronicle.reload_ends();
+        }
+    }
+
+    fn condition(&self) -> Condition {
+        let told = self.told.borrow();
+        status(&told, &self.wiring.shared, &*self.wiring.path).condition(SystemTime::now())
     }
 
     fn see(&mut self, presence: Presence) {
         if presence.beginnings != self.beginnings {
             self.beginnings = presence.beginnings;
+            self.wiring.shared.chronicle.input_comes();
+            self.looks.reset();
             self.on(Event::FrameArrived);
         }
         if !presence.is_flowing {
+            self.wiring.shared.chronicle.input_lost();
             self.on(Event::PublisherGone);
         }
     }
@@ -185,6 +216,7 @@ impl Session {
 
     fn apply(&mut self, agreed: Agreed) {
         let Agreed { record, agreement, changes } = agreed;
+        self.wiring.shared.chronicle.log.set_revision(record.revision);
         self.record = record;
         self.agreement = agreement;
         self.wiring.shared.screen.set_fallback(self.agreement.fallback());

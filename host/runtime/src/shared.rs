@@ -1,6 +1,7 @@
 //! What a session and the threads that move a stream's frames have in common.
 
 use crate::agreement::Agreement;
+use crate::chronicle::Chronicle;
 use crate::figures::Figures;
 use crate::health::Health;
 use crate::inbox::Inbox;
@@ -19,11 +20,16 @@ pub struct Shared {
     pub figures: Arc<Figures>,
     pub health: Arc<Health>,
     pub canceller: Arc<Canceller>,
+    pub chronicle: Arc<Chronicle>,
 }
 
 impl Shared {
     /// The parts, and where the ingress tells whether frames come.
-    pub fn new(agreement: &Agreement, stream: Span) -> (Self, watch::Receiver<Presence>) {
+    pub fn new(
+        agreement: &Agreement,
+        revision: u64,
+        stream: Span,
+    ) -> (Self, watch::Receiver<Presence>) {
         let figures = Arc::new(Figures::default());
         let inbox = Arc::new(Inbox::new(figures.clone()));
         let screen = Arc::new(Screen::new(agreement.fallback(), agreement.formats.output));
@@ -41,6 +47,7 @@ impl Shared {
             figures,
             health: Arc::default(),
             canceller: Arc::default(),
+            chronicle: Arc::new(Chronicle::new(revision)),
         };
         (shared, presence)
     }

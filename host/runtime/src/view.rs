@@ -1,8 +1,9 @@
 //! What the runtime tells about streams, and what it is asked: plain values for `host-api` to put on the wire.
 
+use crate::events::TooManyEventReaders;
 use crate::secret::Secret;
 use host_ports::{EgressStats, FieldError, IngressStats, OfferError, ResolveError};
-use host_stream::Phase;
+use host_stream::{Condition, Phase, Vitals};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -68,6 +69,25 @@ pub struct StreamStatus {
     pub ingress: IngressStats,
     pub egress: EgressStats,
     pub frames: FrameFigures,
+    /// Who follow the stream's events now.
+    pub event_readers: usize,
+}
+
+impl StreamStatus {
+    /// How the stream does at `now`, by Daydream's thresholds.
+    pub fn condition(&self, now: SystemTime) -> Condition {
+        let age = |at: Option<SystemTime>| at.map(|at| now.duration_since(at).unwrap_or_default());
+        Condition::of(&Vitals {
+            phase: self.view.phase,
+            is_publishing: self.ingress.is_publishing,
+            input_fps: self.frames.input_fps,
+            output_fps: self.frames.output_fps,
+            input_age: age(self.frames.last_input_at),
+            output_age: age(self.frames.last_output_at),
+            error_age: age(self.last_error.as_ref().map(|error| error.at)),
+            restart_age: age(self.last_restart_at),
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -176,8 +196,17 @@ pub enum ChangeError {
 impl ChangeError {
     /// What was sent as an id may be anything; the error repeats no more of it than an id has.
     pub fn not_found(id: &str) -> Self {
-        Self::NotFound { id: id.chars().take(80).collect() }
+        Self::NotFound { id: shortened(id) }
     }
+}
+
+/// Why a stream's events cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum EventsError {
+    #[error("Stream not found: {id}")]
+    NotFound { id: String },
+    #[error(transparent)]
+    TooManyReaders(#[from] TooManyEventReaders),
 }
 
 /// Why a WHIP or WHEP request failed.
@@ -191,6 +220,10 @@ pub enum MediaError {
     NoSession,
     #[error(transparent)]
     Offer(#[from] OfferError),
+}
+
+pub(crate) fn shortened(id: &str) -> String {
+    id.chars().take(80).collect()
 }
 
 fn summary(errors: &[FieldError]) -> String {

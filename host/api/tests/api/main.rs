@@ -5,6 +5,7 @@
 mod support;
 
 mod errors;
+mod events;
 mod lists_and_status;
 mod media;
 mod pages;
