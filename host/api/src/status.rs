@@ -8,6 +8,7 @@ use crate::urls::Base;
 use crate::wire::{ErrorBody, status_word};
 use axum::Json;
 use axum::extract::State;
+use host_ports::LatencyFigures;
 use host_runtime::{ChangeError, Phase, StreamStatus};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -15,8 +16,9 @@ use std::time::{Duration, SystemTime};
 /// Get a stream's status
 ///
 /// The flat keys at the top and Daydream's under `data`. Times under `data` are milliseconds since 1970.
-/// `data.host_status` says where frames were dropped, what the last error was and when, and whether viewers have a
-/// picture yet.
+/// `data.host_status` says where frames were dropped (`drops`), how long each stage of their way takes (`latency`: over the
+/// last 5 seconds, `encode` and `end_to_end` while somebody watches), what the last error was and when, and whether viewers
+/// have a picture yet.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody))
@@ -140,6 +142,14 @@ fn host_status(status: &StreamStatus) -> Value {
             "latency_ms": frames.frame_age.map(in_ms),
             "latency_max_ms": frames.frame_age_max.map(in_ms),
         },
+        "drops": drops(status),
+        "latency": {
+            "decode": latency(&frames.decode_latency),
+            "wait": latency(&frames.wait_latency),
+            "process": latency(&frames.process_latency),
+            "encode": latency(&egress.encode_latency),
+            "end_to_end": latency(&egress.end_to_end_latency),
+        },
         "ingress": {
             "is_publishing": ingress.is_publishing,
             "codec": ingress.codec,
@@ -153,6 +163,28 @@ fn host_status(status: &StreamStatus) -> Value {
             "frames_dropped": egress.frames_dropped,
             "key_frames": egress.key_frames,
         },
+    })
+}
+
+/// Frames dropped so far, in the order of their way. Media counts those without memory among its own.
+pub fn drops(status: &StreamStatus) -> Value {
+    let drops = &status.frames.drops;
+    json!({
+        "decode": status.ingress.frames_dropped.saturating_sub(drops.no_memory),
+        "memory": drops.no_memory,
+        "late": drops.late,
+        "mailbox": drops.displaced,
+        "process": drops.failed,
+        "encode": status.egress.frames_dropped,
+    })
+}
+
+fn latency(figures: &LatencyFigures) -> Value {
+    json!({
+        "p50_ms": figures.p50.map(in_ms),
+        "p95_ms": figures.p95.map(in_ms),
+        "p99_ms": figures.p99.map(in_ms),
+        "count": figures.count,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What the pipeline's thread waits on: orders, then params, then frames. Of each kind the newest wins.
 
-use crate::figures::Figures;
+use crate::figures::{DropCause, Figures};
 use crate::secret::Secret;
 use host_ports::{ClaimRef, Formats, Frame};
 use host_stream::LoadId;
@@ -102,7 +102,7 @@ impl Inbox {
         drop(state);
         self.changed.notify_one();
         if displaced.is_some() {
-            self.figures.count_dropped();
+            self.figures.count_dropped(DropCause::Displaced);
         }
         Ok(())
     }
@@ -129,7 +129,7 @@ impl Inbox {
     fn shut(&self, state: &mut State) {
         state.open_since = None;
         if state.frame.take().is_some() {
-            self.figures.count_dropped();
+            self.figures.count_dropped(DropCause::Displaced);
         }
     }
 

@@ -22,6 +22,6 @@ pub use events::{EventKind, EventReader, News, StreamEvent, TooManyEventReaders}
 pub use host_stream::{Condition, Fallback, Phase};
 pub use runtime::{Runtime, Settings};
 pub use view::{
-    ChangeError, EventsError, FrameFigures, MediaError, NewStream, StreamChange, StreamError,
-    StreamStatus, StreamView,
+    ChangeError, Drops, EventsError, FrameFigures, MediaError, NewStream, StreamChange,
+    StreamError, StreamStatus, StreamView,
 };

@@ -1,6 +1,7 @@
 //! The thread `pipe-<short id>` of a stream: opens, loads, updates and drops its pipeline and puts frames through it.
 //! The only place that waits for a pipeline.
 
+use crate::figures::DropCause;
 use crate::inbox::{Job, LoadOrder, Order, Params};
 use crate::shared::Shared;
 use host_ports::{Frame, OpenRequest, Pipeline, PipelineCatalog, PipelineError, Progress};
@@ -148,11 +149,14 @@ impl Pipe {
     }
 
     fn process(&self, open: Option<&mut Open>, frame: Frame) {
-        let Some(open) = open else { return self.shared.figures.count_dropped() };
+        let Some(open) = open else {
+            return self.shared.figures.count_dropped(DropCause::Displaced);
+        };
         let started = Instant::now();
         match open.pipeline.process(frame.clone()) {
-            Ok(Some(output)) => {
-                if self.shared.figures.count_processed(started.elapsed(), output.stamp) {
+            Ok(Some(mut output)) => {
+                output.made_at = Some(Instant::now());
+                if self.shared.figures.count_processed(&frame, started, &output) {
                     self.shared.chronicle.first_frame();
                 }
                 self.shared.screen.show_output(output);
@@ -160,7 +164,7 @@ impl Pipe {
             // The pipeline found the frame too like the last one.
             Ok(None) => self.shared.figures.count_skipped(),
             Err(error) => {
-                self.shared.figures.count_dropped();
+                self.shared.figures.count_dropped(DropCause::Failed);
                 if self.fail(open, error) {
                     self.shared.screen.show_instead(frame);
                 }

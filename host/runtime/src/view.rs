@@ -2,7 +2,7 @@
 
 use crate::events::TooManyEventReaders;
 use crate::secret::Secret;
-use host_ports::{EgressStats, FieldError, IngressStats, OfferError, ResolveError};
+use host_ports::{EgressStats, FieldError, IngressStats, LatencyFigures, OfferError, ResolveError};
 use host_stream::{Condition, Phase, Vitals};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -107,6 +107,8 @@ pub struct FrameFigures {
     /// Displaced in the input mailbox by a newer frame, found no free memory, lost in a call that failed, or came after
     /// their publisher had left.
     pub dropped: u64,
+    /// Those of `dropped`, by cause.
+    pub drops: Drops,
     /// Through the pipeline.
     pub processed: u64,
     /// Calls that the pipeline answered with "the last output still stands".
@@ -123,6 +125,25 @@ pub struct FrameFigures {
     pub frame_age_max: Option<Duration>,
     pub last_input_at: Option<SystemTime>,
     pub last_output_at: Option<SystemTime>,
+    /// From a frame's last packet until it lies where the pipeline takes it: decoding, scaling, converting.
+    pub decode_latency: LatencyFigures,
+    /// How long processed frames lay there.
+    pub wait_latency: LatencyFigures,
+    /// The calls of the pipeline that gave an output.
+    pub process_latency: LatencyFigures,
+}
+
+/// Frames that were dropped before the pipeline made something of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Drops {
+    /// Found no free memory.
+    pub no_memory: u64,
+    /// Came after their publisher had left.
+    pub late: u64,
+    /// Displaced in the input mailbox by a newer one.
+    pub displaced: u64,
+    /// Lost in a call that failed.
+    pub failed: u64,
 }
 
 // What is written by `{:?}` ends in logs: keys, params and publish URLs do not belong there.
