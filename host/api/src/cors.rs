@@ -13,7 +13,7 @@ struct Policy {
 /// `authorization` is named because `*` does not cover it.
 const REST: Policy = Policy {
     methods: "GET, POST, PATCH, DELETE, OPTIONS",
-    request_headers: "authorization, content-type, if-match",
+    request_headers: "authorization, content-type, if-match, last-event-id",
     response_headers: "ETag, X-Request-Id, Retry-After",
 };
 

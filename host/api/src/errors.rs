@@ -3,7 +3,7 @@
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use host_ports::{FieldError, OfferError, ResolveError};
-use host_runtime::{ChangeError, MediaError};
+use host_runtime::{ChangeError, EventsError, MediaError, TooManyEventReaders};
 use serde_json::{Value, json};
 
 /// Errors repeat what was sent. Enough for a list of many choices, and no way to make an answer as large as a request.
@@ -16,6 +16,8 @@ pub enum ApiError {
     Change(#[from] ChangeError),
     #[error(transparent)]
     Media(#[from] MediaError),
+    #[error(transparent)]
+    Events(#[from] EventsError),
     #[error("the body is not JSON: {reason}")]
     InvalidJson { reason: String },
     #[error("{}", summary(.0))]
@@ -58,6 +60,12 @@ impl ApiError {
         match self {
             Self::Change(error) => of_change(error),
             Self::Media(error) => of_media(error),
+            Self::Events(EventsError::NotFound { .. }) => {
+                (StatusCode::NOT_FOUND, "STREAMS/NOT_FOUND")
+            }
+            Self::Events(EventsError::TooManyReaders(_)) => {
+                (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT")
+            }
             Self::InvalidJson { .. } => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_JSON"),
             Self::InvalidBody(_) => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_BODY"),
             Self::UnreadableBody { .. } => (StatusCode::BAD_REQUEST, "REQUEST/UNREADABLE_BODY"),
@@ -100,7 +108,10 @@ impl ApiError {
             Self::Change(ChangeError::Stale { revision, wanted }) => {
                 json!({ "revision": revision, "if_match": wanted })
             }
-            Self::Change(ChangeError::TooManyStreams { limit }) => json!({ "limit": limit }),
+            Self::Change(ChangeError::TooManyStreams { limit })
+            | Self::Events(EventsError::TooManyReaders(TooManyEventReaders { limit })) => {
+                json!({ "limit": limit })
+            }
             Self::Change(ChangeError::NoMemory(shortage)) => json!({
                 "needed_bytes": shortage.needed,
                 "in_use_bytes": shortage.in_use,

@@ -10,6 +10,7 @@ mod care;
 mod cors;
 mod docs;
 mod errors;
+mod events;
 mod health;
 mod media;
 mod openapi;

@@ -1,6 +1,6 @@
 //! `GET /openapi.json`: the calls as the handlers declare them, joined with what the installed plugins take.
 
-use crate::{App, health, media, page, params_schemas, plugins, status, streams};
+use crate::{App, events, health, media, page, params_schemas, plugins, status, streams};
 use axum::Json;
 use axum::extract::State;
 use serde_json::Value;
@@ -14,7 +14,8 @@ use utoipa::OpenApi;
     ),
     paths(
         streams::create, streams::list, streams::read, streams::change, streams::change_hot,
-        streams::delete_by_query, streams::delete_by_path, status::read, plugins::list,
+        streams::delete_by_query, streams::delete_by_path, status::read, events::follow,
+        plugins::list,
         media::publish, media::end_publishing, media::play, media::end_playing,
         media::publish_by_id, media::play_by_id, health::read, page::root,
     ),

@@ -1,8 +1,8 @@
 //! Which path leads to which handler.
 
 use crate::{
-    ApiConfig, App, Shared, access, answer, docs, errors::ApiError, health, media, openapi, page,
-    plugins, status, streams,
+    ApiConfig, App, Shared, access, answer, docs, errors::ApiError, events, health, media, openapi,
+    page, plugins, status, streams,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
@@ -43,6 +43,7 @@ fn rest() -> Router<App> {
         )
         .route("/v1/streams/{id}/params", patch(streams::change_hot))
         .route("/v1/streams/{id}/status", get(status::read))
+        .route("/v1/streams/{id}/events", get(events::follow))
         .route("/v1/plugins", get(plugins::list))
         .layer(DefaultBodyLimit::max(JSON_LIMIT))
 }

@@ -5,7 +5,8 @@
 
 use crate::inbox::LoadOrder;
 use crate::pipe::{Canceller, Open, Pipe};
-use host_ports::{Frame, FramePool, Mailbox, PipelineError};
+use crate::shared::Shared;
+use host_ports::{Frame, FramePool, Mailbox, PipelineError, Progress};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -146,8 +147,12 @@ impl Loader {
         if self.ticket.is_given_up() {
             return Err(PipelineError::Cancelled);
         }
-        let health = &self.pipe.shared.health;
-        let mut on_progress = |progress| health.set_loading(Some(progress));
+        let Shared { chronicle, health, .. } = &self.pipe.shared;
+        chronicle.loading_begins();
+        let mut on_progress = |progress: Progress| {
+            chronicle.loading(&progress);
+            health.set_loading(Some(progress));
+        };
         open.pipeline.load(self.order.params.values.reveal(), &mut on_progress)?;
         open.revision = self.order.params.revision;
         self.warm(&mut open)?;

@@ -1,7 +1,7 @@
 //! What the pipeline's thread waits on: orders, then params, then frames. Of each kind the newest wins.
 
 use crate::beside::Loaded;
-use crate::figures::Figures;
+use crate::figures::{DropCause, Figures};
 use crate::secret::Secret;
 use host_ports::{ClaimRef, Formats, Frame};
 use host_stream::LoadId;
@@ -148,7 +148,7 @@ impl Inbox {
         drop(state);
         self.changed.notify_one();
         if displaced.is_some() {
-            self.figures.count_dropped();
+            self.figures.count_dropped(DropCause::Displaced);
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Inbox {
         state.open = Some(Opening { load, since });
         drop(state);
         if displaced.is_some() {
-            self.figures.count_dropped();
+            self.figures.count_dropped(DropCause::Displaced);
         }
         true
     }
@@ -181,7 +181,7 @@ impl Inbox {
     fn shut(&self, state: &mut State) {
         state.open = None;
         if state.frame.take().is_some() {
-            self.figures.count_dropped();
+            self.figures.count_dropped(DropCause::Displaced);
         }
     }
 

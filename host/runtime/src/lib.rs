@@ -5,7 +5,9 @@ mod agreement;
 mod beside;
 mod budget;
 mod changed;
+mod chronicle;
 mod directory;
+mod events;
 mod figures;
 mod health;
 mod identity;
@@ -22,9 +24,10 @@ mod waiting;
 
 pub use budget::Shortage;
 pub use changed::{Applied, Apply, Changed, FieldChange, Forecast, Planned};
-pub use host_stream::{Fallback, Phase};
+pub use events::{EventKind, EventReader, News, StreamEvent, TooManyEventReaders};
+pub use host_stream::{Condition, Fallback, Phase};
 pub use runtime::{Runtime, Settings};
 pub use view::{
-    ChangeError, FrameFigures, MediaError, Mode, NewStream, StreamChange, StreamError,
-    StreamStatus, StreamView,
+    ChangeError, Drops, EventsError, FrameFigures, MediaError, Mode, NewStream, StreamChange,
+    StreamError, StreamStatus, StreamView,
 };

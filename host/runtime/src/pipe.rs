@@ -2,10 +2,12 @@
 //! The only place that waits for a pipeline.
 
 use crate::beside::Loaded;
+use crate::figures::DropCause;
 use crate::inbox::{Job, LoadOrder, Order, Params};
 use crate::shared::Shared;
 use host_ports::{
     ClaimRef, Formats, Frame, FramePool, OpenRequest, Pipeline, PipelineCatalog, PipelineError,
+    Progress,
 };
 use host_stream::{Event, LoadId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,7 +78,9 @@ impl Pipe {
             if catch_unwind(AssertUnwindSafe(|| self.perform(&mut open, job))).is_err() {
                 open = None;
                 self.shared.inbox.close();
-                self.shared.health.note_error("the host failed at driving the pipeline".to_owned());
+                let message = "the host failed at driving the pipeline";
+                self.shared.health.note_error(message.to_owned());
+                self.shared.chronicle.crashed(message);
                 // Whichever fits the stream's state counts.
                 self.report(Event::LoadFailed(load));
                 self.report(Event::PipelineFailed(load));
@@ -166,7 +170,11 @@ impl Pipe {
         if self.shared.inbox.has_order() {
             return;
         }
-        let mut on_progress = |progress| self.shared.health.set_loading(Some(progress));
+        self.shared.chronicle.loading_begins();
+        let mut on_progress = |progress: Progress| {
+            self.shared.chronicle.loading(&progress);
+            self.shared.health.set_loading(Some(progress));
+        };
         let loaded = open.pipeline.load(order.params.values.reveal(), &mut on_progress);
         self.shared.health.set_loading(None);
         self.shared.health.set_worker(open.pipeline.worker_pid());
@@ -198,12 +206,17 @@ impl Pipe {
     }
 
     fn process(&self, open: Option<&mut Open>, frame: Frame) {
-        let Some(open) = open else { return self.shared.figures.count_dropped() };
+        let Some(open) = open else {
+            return self.shared.figures.count_dropped(DropCause::Displaced);
+        };
         let started = Instant::now();
         self.shared.samples.offer(&frame);
         match open.pipeline.process(frame.clone()) {
-            Ok(Some(output)) => {
-                self.shared.figures.count_processed(started.elapsed(), output.stamp);
+            Ok(Some(mut output)) => {
+                output.made_at = Some(Instant::now());
+                if self.shared.figures.count_processed(&frame, started, &output) {
+                    self.shared.chronicle.first_frame();
+                }
                 let frame = output.stamp.id;
                 self.shared.screen.show_output(output);
                 self.shared.waiting.note_frame(open.revision, frame);
@@ -211,7 +224,7 @@ impl Pipe {
             // The pipeline found the frame too like the last one.
             Ok(None) => self.shared.figures.count_skipped(),
             Err(error) => {
-                self.shared.figures.count_dropped();
+                self.shared.figures.count_dropped(DropCause::Failed);
                 if self.fail(open, error) {
                     self.shared.screen.show_instead(frame);
                 }
@@ -226,6 +239,7 @@ impl Pipe {
         }
         let goes_on = !error.needs_restart();
         self.shared.health.note_error(error.to_string());
+        self.shared.chronicle.failed(&error, Instant::now());
         if !goes_on {
             self.shared.inbox.close();
             self.shared.health.set_worker(None);
@@ -238,6 +252,7 @@ impl Pipe {
         let (load, reason) = (order.load, error.to_string());
         self.shared.waiting.give_up(order.params.revision, &reason);
         self.shared.health.note_error(reason);
+        self.shared.chronicle.load_failed(&error);
         self.report(match error {
             PipelineError::CannotLoad { .. } => Event::LoadRefused(load),
             _ => Event::LoadFailed(load),

@@ -5,9 +5,10 @@ use crate::budget::Budget;
 use crate::directory::{Directory, Name, NoPlace, Place};
 use crate::identity::Identity;
 use crate::session::{self, Ask, Handle, Parts, Reply, Request};
+use crate::view::shortened;
 use crate::{
-    Applied, ChangeError, Changed, Fallback, Forecast, MediaError, Mode, NewStream, Planned,
-    StreamChange, StreamStatus, StreamView,
+    Applied, ChangeError, Changed, EventReader, EventsError, Fallback, Forecast, MediaError, Mode,
+    NewStream, Planned, StreamChange, StreamStatus, StreamView,
 };
 use host_ports::{
     Answer, Claim, MediaServer, PipelineCatalog, PluginReport, SessionId, StateStore, StoredStream,
@@ -136,6 +137,13 @@ impl Runtime {
         self.directory.all().iter().map(|stream| stream.status()).collect()
     }
 
+    /// Follows a stream's events: those after `last`, or all that are kept, and then what happens.
+    pub fn events(&self, id: &str, last: Option<u64>) -> Result<EventReader, EventsError> {
+        let not_found = || EventsError::NotFound { id: shortened(id) };
+        let stream = self.directory.find(Name::Id(id)).ok_or_else(not_found)?;
+        Ok(stream.events(last)?)
+    }
+
     /// Streams that exist, whatever their phase.
     pub fn active_streams(&self) -> usize {
         self.directory.count()
@@ -224,6 +232,7 @@ impl Runtime {
         }
         stream.stop();
         stream.ended().await;
+        stream.tell_deleted();
         // The session does this as it ends; one that a fault of ours ended early did not.
         self.directory.remove(id);
         Ok(())

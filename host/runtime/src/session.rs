@@ -15,13 +15,13 @@ use crate::ingress::Presence;
 use crate::secret::Secret;
 use crate::{ChangeError, Mode, StreamChange, StreamView};
 use host_ports::StoredStream;
-use host_stream::{Change, Changes, Effect, Event, Lifecycle, LoadId, Phase};
-use std::time::Duration;
+use host_stream::{Change, Changes, Condition, Effect, Event, Lifecycle, LoadId, Phase};
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use tracing::{Instrument, info, warn};
-use wiring::Wiring;
+use wiring::{Wiring, status};
 
 /// What is asked of a session.
 pub struct Request {
@@ -75,6 +75,8 @@ struct Session {
     again: Option<Request>,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
+    /// When the stream's condition is looked at, while frames should come and go.
+    looks: Interval,
     stop_deadline: Duration,
 }
 
@@ -104,6 +106,7 @@ struct Running {
 enum Input {
     Event(Event),
     Presence(Presence),
+    Look,
     Request(Request),
     Agreed(Result<Box<Agreed>, ChangeError>),
 }
@@ -111,11 +114,13 @@ enum Input {
 impl Session {
     async fn run(mut self, first: Vec<Effect>, mut inputs: Inputs) {
         info!(plugin = %self.agreement.claim.id.plugin, "stream created");
+        self.wiring.shared.chronicle.created(&self.agreement.claim.id.plugin);
         self.perform(first);
         while self.lifecycle.phase() != Phase::Stopping {
             match self.next(&mut inputs).await {
                 Input::Event(event) => self.on(event),
                 Input::Presence(presence) => self.see(presence),
+                Input::Look => self.wiring.shared.chronicle.judge(self.condition()),
                 Input::Request(request) => self.begin(request),
                 Input::Agreed(agreed) => self.finish(agreed),
             }
@@ -135,6 +140,8 @@ impl Session {
     async fn next(&mut self, inputs: &mut Inputs) -> Input {
         let deadline = self.lifecycle.deadline();
         let is_idle = self.pending.is_none();
+        let is_watched =
+            self.lifecycle.phase() == Phase::Running && inputs.presence.borrow().is_flowing;
         tokio::select! {
             // It changes once. Were the runtime's handle gone, nobody could delete the stream any more.
             _ = inputs.stop.changed() => Input::Event(Event::Deleted),
@@ -142,6 +149,7 @@ impl Session {
             Ok(()) = inputs.presence.changed() => {
                 Input::Presence(*inputs.presence.borrow_and_update())
             }
+            _ = self.looks.tick(), if is_watched => Input::Look,
             () = until(deadline), if deadline.is_some() => Input::Event(Event::DeadlineReached),
             agreed = outcome(&mut self.pending), if !is_idle => Input::Agreed(agreed),
             Some(request) = inputs.requests.recv(), if is_idle => Input::Request(request),
@@ -151,24 +159,49 @@ impl Session {
     fn on(&mut self, event: Event) {
         let before = self.lifecycle.phase();
         let effects = self.lifecycle.on(Instant::now().into_std(), event);
-        if event == Event::Loaded(self.latest) {
-            self.running = None;
-        }
+        let has_taken_over = event == Event::Loaded(self.latest) && self.running.take().is_some();
+        self.tell_reload(before, has_taken_over, &effects);
         self.perform(effects);
         let phase = self.lifecycle.phase();
         if phase != before {
             info!(?phase, "stream moved");
             self.told.send_modify(|told| told.view.phase = phase);
         }
+        if phase == Phase::Running && phase != before {
+            self.wiring.shared.chronicle.running();
+            self.looks.reset();
+        }
+    }
+
+    /// Tells where a reload begins and where it ends. The first load is none, and no restart of the same pipeline is.
+    fn tell_reload(&self, before: Phase, has_taken_over: bool, effects: &[Effect]) {
+        let has = |is_such: fn(&Effect) -> bool| effects.iter().any(is_such);
+        let is_running = self.lifecycle.phase() == Phase::Running;
+        let is_left = has(|effect| matches!(effect, Effect::EndBeside | Effect::TakeBack));
+        if has_taken_over || is_running && (is_left || before != Phase::Running) {
+            self.wiring.shared.chronicle.reload_ends();
+        }
+        let is_load = has(|effect| matches!(effect, Effect::Load(_) | Effect::LoadBeside(_)));
+        if is_load && before != Phase::Starting {
+            self.wiring.shared.chronicle.reload_begins();
+        }
+    }
+
+    fn condition(&self) -> Condition {
+        let told = self.told.borrow();
+        status(&told, &self.wiring.shared, &*self.wiring.path).condition(SystemTime::now())
     }
 
     fn see(&mut self, presence: Presence) {
         if presence.beginnings != self.beginnings {
             self.beginnings = presence.beginnings;
+            self.wiring.shared.chronicle.input_comes();
+            self.looks.reset();
             self.on(Event::FrameArrived);
         }
         if !presence.is_flowing {
             self.wiring.shared.waiting.give_up(u64::MAX, NO_INPUT);
+            self.wiring.shared.chronicle.input_lost();
             self.on(Event::PublisherGone);
         }
     }
@@ -360,6 +393,7 @@ impl Session {
             }
             _ => {}
         }
+        self.wiring.shared.chronicle.log.set_revision(record.revision);
         self.record = record;
         self.wiring.shared.screen.set_fallback(self.agreement.fallback());
         self.wiring.shared.ingress.set_fit(self.agreement.fit());

@@ -1,6 +1,7 @@
 //! What a session and the threads that move a stream's frames have in common.
 
 use crate::agreement::Agreement;
+use crate::chronicle::Chronicle;
 use crate::figures::Figures;
 use crate::health::Health;
 use crate::inbox::Inbox;
@@ -23,6 +24,7 @@ pub struct Shared {
     pub canceller: Arc<Canceller>,
     pub samples: Arc<Samples>,
     pub waiting: Arc<Waiting>,
+    pub chronicle: Arc<Chronicle>,
 }
 
 /// Where frames go that the pipeline has worked on, while another one is being warmed with them.
@@ -46,7 +48,11 @@ impl Samples {
 
 impl Shared {
     /// The parts, and where the ingress tells whether frames come.
-    pub fn new(agreement: &Agreement, stream: Span) -> (Self, watch::Receiver<Presence>) {
+    pub fn new(
+        agreement: &Agreement,
+        revision: u64,
+        stream: Span,
+    ) -> (Self, watch::Receiver<Presence>) {
         let figures = Arc::new(Figures::default());
         let inbox = Arc::new(Inbox::new(figures.clone()));
         let screen = Arc::new(Screen::new(agreement.fallback(), agreement.formats.output));
@@ -66,6 +72,7 @@ impl Shared {
             canceller: Arc::default(),
             samples: Arc::default(),
             waiting: Arc::default(),
+            chronicle: Arc::new(Chronicle::new(revision)),
         };
         (shared, presence)
     }

@@ -6,6 +6,7 @@ mod support;
 
 mod care;
 mod errors;
+mod events;
 mod lists_and_status;
 mod media;
 mod pages;

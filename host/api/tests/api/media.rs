@@ -146,7 +146,11 @@ async fn preflights_differ_between_rest_and_media() {
     let media =
         host.send("OPTIONS", "/live/any/whip", &[("origin", "http://app.example")], "").await;
     for (answer, methods, headers) in [
-        (&rest, "GET, POST, PATCH, DELETE, OPTIONS", "authorization, content-type, if-match"),
+        (
+            &rest,
+            "GET, POST, PATCH, DELETE, OPTIONS",
+            "authorization, content-type, if-match, last-event-id",
+        ),
         (&media, "POST, PATCH, DELETE, OPTIONS", "authorization, content-type, if-match"),
     ] {
         assert_eq!((answer.status.as_u16(), answer.text.as_str()), (204, ""));

@@ -7,7 +7,7 @@ use crate::identity::short;
 use crate::inbox::{LoadOrder, Order};
 use crate::pipe::Pipe;
 use crate::shared::Shared;
-use crate::{Settings, StreamStatus};
+use crate::{EventReader, Settings, StreamStatus, TooManyEventReaders};
 use host_ports::{MediaPath, MediaServer, StoredStream};
 use host_stream::{Effect, Lifecycle, LoadId};
 use std::io;
@@ -15,12 +15,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::interval;
 use tracing::{Instrument, Span, info_span, warn};
 
 /// Changes that may wait for a session; one more is answered with `Busy`.
 const MOST_REQUESTS: usize = 32;
 /// News of a pipeline's loads and failures; a full one holds the pipeline's thread up, which by then has failed anyway.
 const MOST_REPORTS: usize = 8;
+/// How often a stream's condition is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// A call may begin just after it was told to end.
 const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
@@ -49,7 +52,7 @@ pub struct Wiring {
     pipe: Pipe,
     span: Span,
     name: String,
-    path: Arc<dyn MediaPath>,
+    pub path: Arc<dyn MediaPath>,
     thread: Thread,
 }
 
@@ -63,7 +66,7 @@ struct Thread {
 pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Result<Handle> {
     let Parts { settings, desk, media, record, agreement } = parts;
     let span = info_span!(parent: None, "stream", id = %record.id, pipeline = %record.pipeline);
-    let (shared, presence) = Shared::new(&agreement, span.clone());
+    let (shared, presence) = Shared::new(&agreement, record.revision, span.clone());
     let (reports_in, reports) = mpsc::channel(MOST_REPORTS);
     let pipe = Pipe { catalog: desk.catalog.clone(), shared: shared.clone(), reports: reports_in };
     let name = short(&record.id).to_owned();
@@ -105,6 +108,7 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         again: None,
         beginnings: 0,
         told_revision,
+        looks: interval(LOOK),
         stop_deadline: settings.stop_deadline,
     };
     let inputs = Inputs { requests, reports, presence, stop };
@@ -185,22 +189,44 @@ impl Handle {
     }
 
     pub fn status(&self) -> StreamStatus {
-        let Told { view, plugin } = self.told.borrow().clone();
-        let facts = self.shared.health.snapshot();
-        StreamStatus {
-            view,
-            plugin,
-            started_at: facts.started_at,
-            last_error: facts.last_error,
-            restarts: facts.restarts,
-            last_restart_at: facts.last_restart_at,
-            last_params_update_at: facts.last_params_update_at,
-            loading: facts.loading,
-            has_picture: self.shared.screen.has_shown(),
-            worker_pid: facts.worker_pid,
-            ingress: self.path.ingress_stats(),
-            egress: self.path.egress_stats(),
-            frames: self.shared.figures.snapshot(),
-        }
+        status(&self.told.borrow(), &self.shared, &*self.path)
+    }
+
+    /// Follows the stream's events, those after `last` or all that are kept.
+    pub fn events(&self, last: Option<u64>) -> Result<EventReader, TooManyEventReaders> {
+        self.shared.chronicle.log.read(last)
+    }
+
+    /// Tells the readers of events that the stream is no more.
+    pub fn tell_deleted(&self) {
+        self.shared.chronicle.deleted();
+    }
+}
+
+impl Drop for Handle {
+    /// Nobody finds the stream any more: those who read its events need not wait for one.
+    fn drop(&mut self) {
+        self.shared.chronicle.log.close();
+    }
+}
+
+pub fn status(told: &Told, shared: &Shared, path: &dyn MediaPath) -> StreamStatus {
+    let Told { view, plugin } = told.clone();
+    let facts = shared.health.snapshot();
+    StreamStatus {
+        view,
+        plugin,
+        started_at: facts.started_at,
+        last_error: facts.last_error,
+        restarts: facts.restarts,
+        last_restart_at: facts.last_restart_at,
+        last_params_update_at: facts.last_params_update_at,
+        loading: facts.loading,
+        has_picture: shared.screen.has_shown(),
+        worker_pid: facts.worker_pid,
+        ingress: path.ingress_stats(),
+        egress: path.egress_stats(),
+        frames: shared.figures.snapshot(),
+        event_readers: shared.chronicle.log.readers(),
     }
 }

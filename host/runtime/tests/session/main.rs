@@ -8,6 +8,8 @@ mod creation;
 #[cfg(test)]
 mod deletion;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod frames;

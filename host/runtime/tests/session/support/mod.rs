@@ -9,7 +9,10 @@ pub use catalog::{FakeCatalog, Load, Script, Turn};
 pub use media::{FakeMedia, FakePath};
 
 use host_ports::StateStore;
-use host_runtime::{NewStream, Phase, Runtime, Settings, StreamChange, StreamStatus, StreamView};
+use host_runtime::{
+    EventKind, EventReader, NewStream, News, Phase, Runtime, Settings, StreamChange, StreamEvent,
+    StreamStatus, StreamView,
+};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -100,10 +103,40 @@ impl Stream {
         .await;
     }
 
+    pub fn events(&self) -> Events {
+        Events(self.runtime.events(&self.id, None).unwrap())
+    }
+
     /// Publishes a frame and waits until viewers see it.
     pub async fn see(&self, frame: u64) {
         assert!(self.path.publish_frame(frame));
         self.path.seen(frame).await;
+    }
+}
+
+/// A stream's events, from its creation on.
+pub struct Events(EventReader);
+
+impl Events {
+    /// The next but the steps of loading, of which only the first says more than that it goes on.
+    pub async fn next(&mut self) -> Option<StreamEvent> {
+        loop {
+            let news = patiently("an event", self.0.next()).await?;
+            let News::Event(event) = news else { panic!("{news:?}") };
+            let is_step = matches!(event.kind, EventKind::Loading(fraction) if fraction > 0.0);
+            if !is_step {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The names of the events up to the first of this name.
+    pub async fn until(&mut self, name: &str) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        while names.last() != Some(&name) {
+            names.push(self.next().await.expect("the stream lives").kind.name());
+        }
+        names
     }
 }
 
