@@ -3,6 +3,7 @@
 mod api;
 mod browsers;
 mod checkpoints;
+mod clients;
 mod faults;
 mod frame_age;
 mod main_job;

@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod body;
 mod care;
+mod common_errors;
 mod cors;
 mod docs;
 mod errors;

@@ -1,6 +1,8 @@
 //! `GET /openapi.json`: the calls as the handlers declare them, joined with what the installed plugins take.
 
-use crate::{App, events, health, media, page, params_schemas, plugins, status, streams};
+use crate::{
+    App, common_errors, events, health, media, page, params_schemas, plugins, status, streams,
+};
 use axum::Json;
 use axum::extract::State;
 use serde_json::Value;
@@ -31,6 +33,7 @@ struct Calls;
 pub async fn read(State(app): State<App>) -> Json<Value> {
     // A document of plain structs and string keys; null would only mean that nothing is described.
     let mut document = serde_json::to_value(Calls::openapi()).unwrap_or_default();
+    common_errors::join(&mut document);
     params_schemas::join(&mut document, &app.runtime.claims());
     Json(document)
 }

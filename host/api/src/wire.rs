@@ -79,7 +79,7 @@ pub struct ErrorBody {
     /// The HTTP status.
     pub status: u16,
     /// The fields at fault, what is on offer, the limit; null where there is nothing to add.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub details: Value,
     /// Also in the header `X-Request-Id`, and in the server's log.
     #[serde(rename = "requestId")]
