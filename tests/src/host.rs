@@ -60,6 +60,19 @@ impl Host {
         self.process.id()
     }
 
+    pub fn state_folder(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Ends the server in order, and gives all that it logged and nobody waited through.
+    pub fn end(mut self) -> String {
+        let signal = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        assert!(signal.expect("kill runs").success());
+        let log = self.log.iter().collect::<Vec<_>>().join("\n");
+        assert!(self.process.wait().expect("it ends").success(), "{log}");
+        log
+    }
+
     pub fn plugin_folder(&self) -> PathBuf {
         self.folder.path().join("plugins")
     }
@@ -152,6 +165,7 @@ fn settings(folder: &TempDir) -> Vec<(&'static str, String)> {
         ("SDH_MEDIA__PORT", "0".into()),
         ("SDH_PLUGINS__FOLDERS", format!("[{:?}]", folder.path().join("plugins"))),
         ("SDH_PATHS__CACHE", text(folder.path().join("cache"))),
+        ("SDH_PATHS__STATE", text(folder.path().join("state"))),
         ("SDH_PATHS__MODELS", text(root().join("models"))),
         ("SDH_PATHS__ENGINES", text(root().join("engines"))),
     ]

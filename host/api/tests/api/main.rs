@@ -4,6 +4,7 @@
 
 mod support;
 
+mod access;
 mod errors;
 mod lists_and_status;
 mod media;
