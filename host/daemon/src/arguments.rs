@@ -40,6 +40,12 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Look whether this machine can serve with these settings, and what to do where it cannot
+    Doctor {
+        /// Print a list in JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Runs plugins; started by the server itself, which talks to it over a socket
     #[command(hide = true)]
     Worker,

@@ -4,6 +4,7 @@
 
 mod config;
 mod connections;
+pub mod doctor;
 mod http;
 pub mod logging;
 mod public_base;

@@ -5,7 +5,7 @@ mod arguments;
 use anyhow::Context;
 use arguments::{Arguments, Command, Serving, TokenCommand};
 use clap::Parser;
-use host_daemon::{Config, Loaded, TokenError, TokenFile, logging, ready, signals, start};
+use host_daemon::{Config, Loaded, TokenError, TokenFile, doctor, logging, ready, signals, start};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,6 +16,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let loaded = load(config.as_deref(), &serving)?;
     match command {
+        Some(Command::Doctor { json }) => return Ok(examine(loaded.config, json)),
         Some(Command::Token { command }) => token(command, loaded.config.token_file())?,
         _ if serving.print_config => print!("{}", loaded.written),
         _ => serve(loaded.config, serving.json_ready)?,
@@ -41,6 +42,14 @@ fn serve(config: Config, is_json: bool) -> anyhow::Result<()> {
         running.stop().await;
         Ok(())
     })
+}
+
+/// Fails where a finding does, so that a script can ask before it starts the server.
+fn examine(config: Config, is_json: bool) -> ExitCode {
+    let findings = doctor::examine(config);
+    let json = || format!("{:#}\n", doctor::to_json(&findings));
+    print!("{}", if is_json { json() } else { doctor::to_text(&findings) });
+    if doctor::has_failed(&findings) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// The token alone goes to stdout, so that a script can take it from there.

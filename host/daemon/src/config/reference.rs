@@ -16,7 +16,8 @@ The server starts without any. What you set is read in this order, later wins:
    Text needs no quotes; a list is written as in TOML (`[\"a\", \"b\"]`) or with commas (`a,b`).
 
 An unknown key or a value that cannot be used stops the start, and the message names every one of them.
-`streamdiffusion-host --print-config` prints all settings as they are in force.
+`streamdiffusion-host --print-config` prints all settings as they are in force, `streamdiffusion-host doctor` looks whether
+this machine can serve with them.
 ";
 
 const TAIL: &str = "
