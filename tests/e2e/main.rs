@@ -9,3 +9,4 @@ mod frame_age;
 mod main_job;
 mod peers;
 mod plugins;
+mod secrets;

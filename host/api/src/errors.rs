@@ -1,5 +1,6 @@
 //! The one place where errors become HTTP: status, code, text and details of each.
 
+use crate::access::{Scope, Scopes};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use host_ports::{FieldError, OfferError, ResolveError};
@@ -24,8 +25,8 @@ pub enum ApiError {
     InvalidBody(Vec<FieldError>),
     #[error("the body could not be read: {reason}")]
     UnreadableBody { reason: String },
-    #[error("the body is larger than the {limit} this path takes")]
-    TooLarge { limit: &'static str },
+    #[error("the body is larger than the {} KiB that this path takes", limit >> 10)]
+    TooLarge { limit: usize },
     #[error("the content type is `{got}`; send `{wanted}`")]
     WrongContentType { got: String, wanted: &'static str },
     #[error("the query's `{name}` must be {wanted}")]
@@ -38,6 +39,8 @@ pub enum ApiError {
     WrongMethod { method: Method },
     #[error("this server asks for a token: send `Authorization: Bearer <token>`")]
     NoToken,
+    #[error("this token has no scope `{}`, which the call asks for; it has {}", needed.name(), held.names().join(", "))]
+    NotAllowed { needed: Scope, held: Scopes },
     #[error(
         "publishing by the stream's id asks for its stream key: send `Authorization: Bearer <stream_key>`, or publish to the stream's `whip_url`"
     )]
@@ -80,6 +83,7 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, "REQUEST/METHOD_NOT_ALLOWED")
             }
             Self::NoToken | Self::NoStreamKey => (StatusCode::UNAUTHORIZED, "AUTH/UNAUTHORIZED"),
+            Self::NotAllowed { .. } => (StatusCode::FORBIDDEN, "AUTH/FORBIDDEN"),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
         }
     }
@@ -123,6 +127,9 @@ impl ApiError {
                     | ResolveError::UnknownModel { on_offer, .. }
                     | ResolveError::MissingModel { on_offer, .. } => on_offer,
                 }})
+            }
+            Self::NotAllowed { needed, held } => {
+                json!({ "needed": needed.name(), "scopes": held.names() })
             }
             _ => Value::Null,
         }

@@ -5,7 +5,7 @@ use crate::{
 };
 use axum::Json;
 use axum::extract::State;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 #[derive(OpenApi)]
@@ -35,5 +35,27 @@ pub async fn read(State(app): State<App>) -> Json<Value> {
     let mut document = serde_json::to_value(Calls::openapi()).unwrap_or_default();
     common_errors::join(&mut document);
     params_schemas::join(&mut document, &app.runtime.claims());
+    join_access(&mut document);
     Json(document)
+}
+
+/// All of `/v1` asks for a token where there is one, and answers alike when it will not do.
+fn join_access(document: &mut Value) {
+    document["components"]["securitySchemes"] = json!({
+        "token": { "type": "http", "scheme": "bearer", "description": "Not needed where the server has no token." },
+    });
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let guarded = paths.filter(|(path, _)| path.starts_with("/v1/"));
+    let calls = guarded.filter_map(|(_, calls)| calls.as_object_mut()).flatten();
+    for (_, call) in calls.filter(|(_, call)| call.get("responses").is_some()) {
+        call["security"] = json!([{ "token": [] }, {}]);
+        for (status, description) in
+            [("401", "No token, or a wrong one"), ("403", "A token without the scope")]
+        {
+            let schema = json!({ "$ref": "#/components/schemas/ErrorBody" });
+            call["responses"][status] = json!({
+                "description": description, "content": { "application/json": { "schema": schema } },
+            });
+        }
+    }
 }

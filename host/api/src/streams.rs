@@ -1,5 +1,6 @@
 //! The REST calls on streams.
 
+use crate::access::Scopes;
 use crate::body::JsonObject;
 use crate::care::{Care, IfMatch, PlannedStream, Tagged};
 use crate::errors::ApiError;
@@ -8,10 +9,10 @@ use crate::requests::{self, CreateStream, HotParams, UpdateStream};
 use crate::urls::Base;
 use crate::wire::{AUTHOR, Done, ErrorBody, Stream, StreamList};
 use crate::{App, ListShape};
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use host_runtime::{ChangeError, Mode, StreamChange, StreamView};
 
 /// Pairs of a query string; any text is one, so reading them cannot fail.
@@ -57,13 +58,14 @@ pub async fn create(
 )]
 pub async fn list(
     State(app): State<App>,
+    Extension(caller): Extension<Scopes>,
     base: Base,
     headers: HeaderMap,
     Query(pairs): Pairs,
 ) -> Response {
     let is_wanted = value(&pairs, "user_id").is_none_or(|user| user == AUTHOR);
     let views = if is_wanted { app.runtime.list() } else { Vec::new() };
-    let data = views.into_iter().map(|view| Stream::to_wire(view, &base)).collect();
+    let data = views.into_iter().map(|view| caller.shown(Stream::to_wire(view, &base))).collect();
     if names_json(&headers) || app.config.list_shape == ListShape::Envelope {
         Json(StreamList { success: true, data }).into_response()
     } else {
@@ -81,10 +83,12 @@ pub async fn list(
 )]
 pub async fn read(
     State(app): State<App>,
+    Extension(caller): Extension<Scopes>,
     base: Base,
     Parameters(id): Parameters<String>,
 ) -> Result<Tagged, ApiError> {
-    Ok(Tagged(StatusCode::OK, Stream::to_wire(find(&app, &id)?, &base)))
+    let stream = caller.shown(Stream::to_wire(find(&app, &id)?, &base));
+    Ok(Tagged(StatusCode::OK, stream))
 }
 
 /// Change a stream

@@ -22,7 +22,7 @@ pub struct Stream {
     /// Effective values, with every field the pipeline knows.
     #[schema(value_type = Object)]
     pub params: Map<String, Value>,
-    /// Whoever has it may publish.
+    /// Whoever has it may publish. Empty for those who may only look.
     pub stream_key: String,
     /// RFC 3339.
     pub created_at: String,
@@ -33,7 +33,7 @@ pub struct Stream {
     /// Public host and port.
     pub gateway_host: String,
     pub is_smoke_test: bool,
-    /// Publish here by WHIP.
+    /// Publish here by WHIP. Empty for those who may only look.
     pub whip_url: String,
     /// Watch here by WHEP.
     pub output_stream_url: Option<String>,
@@ -133,6 +133,13 @@ impl Stream {
             plan: None,
             applied: None,
         }
+    }
+
+    /// Without what lets its reader publish: here, or where the output is sent on to. Daydream's clients insist on text;
+    /// an empty one cannot be taken for a key.
+    pub fn without_keys(self) -> Self {
+        let empty = String::new;
+        Self { stream_key: empty(), whip_url: empty(), output_rtmp_url: None, ..self }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod access;
 mod care;
 mod errors;
 mod events;
