@@ -77,7 +77,7 @@ fn whatever_the_openapi_document_allows_or_forbids_is_answered_as_it_says() {
     let run = ["-m", "schemathesis.cli", "run", document.as_str()];
     let arguments = [
         run.as_slice(),
-        &["--checks", checks, "--phases", "examples,coverage,fuzzing", "--max-examples", "20"],
+        &["--checks", checks, "--phases", "examples,coverage,fuzzing", "--max-examples", "10"],
         &["--generation-deterministic", "--no-shrink"],
         &["--continue-on-failure", "--request-timeout", "20", "--suppress-health-check", "all"],
         &["--warnings", "off", "--no-color"],

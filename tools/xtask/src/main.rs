@@ -29,9 +29,10 @@ fn ci() -> Result<()> {
 
 /// The tests that find such a file stale write it, too, when they are told.
 fn generate() -> Result<()> {
-    let header = ["test", "-q", "-p", "plugin-api", "--test", "header"];
+    // With the features of the whole workspace, whose dependencies are built already.
+    let header = ["test", "-q", "--workspace", "--test", "header"];
     cargo_with("plugin.h", &header, &[("UPDATE_HEADER", "1")])?;
-    let settings = ["test", "-q", "-p", "host-daemon", "--lib", "config::reference"];
+    let settings = ["test", "-q", "--workspace", "--lib", "config::reference"];
     cargo_with("config.md", &settings, &[("UPDATE_EXPECT", "1")])
 }
 

@@ -23,7 +23,7 @@ const TOKENS: Tokens = Tokens(&[
     ("eye", &[Scope::View]),
 ]);
 
-fn guarded() -> Host {
+pub fn guarded() -> Host {
     let config = ApiConfig { gate: Some(Arc::new(TOKENS)), ..Default::default() };
     Host::with(config, Settings::default())
 }

@@ -2,8 +2,6 @@
 
 use crate::support::{Answer, Host};
 use futures_util::StreamExt;
-use host_api::ApiConfig;
-use host_runtime::Settings;
 use serde_json::Value;
 
 /// A running stream's path.
@@ -99,8 +97,7 @@ async fn readers_are_limited_and_strangers_are_refused() {
     readers.pop();
     assert_eq!(host.begin("GET", &path, &[], "").await.status(), 200);
 
-    let config = ApiConfig { token: Some("secret".into()), ..Default::default() };
-    let locked = Host::with(config, Settings::default());
+    let locked = crate::access::guarded();
     locked.get("/v1/streams/str_none/events").await.assert_error(401, "AUTH/UNAUTHORIZED");
 }
 
