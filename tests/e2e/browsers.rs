@@ -32,6 +32,34 @@ fn every_frame_of_the_clock_is_readable_at_the_viewer() {
 }
 
 #[test]
+fn a_reload_is_seen_as_a_change_of_the_picture_and_nothing_else() {
+    const FREEZE_MS: f64 = 500.0;
+    let host = Host::start(&[library("faulty")]);
+    let stream = host.create("faulty", json!({"width": 128, "height": 128}));
+    let settings = [
+        ("WHIP_URL", stream.text("whip_url")),
+        ("WHEP_URL", stream.text("output_stream_url")),
+        ("STATUS_URL", host.url(&format!("{}/status", stream.path()))),
+        ("PATCH_URL", host.url(&stream.path())),
+        (
+            "PATCH_BODY",
+            json!({"params": {"width": 192, "height": 192, "load_ms": 2000}}).to_string(),
+        ),
+    ];
+    let outcome = browser::run("reload.mjs", &settings);
+    assert!(outcome.is_success, "{}", outcome.output);
+    let seen = outcome.json();
+    println!("{seen}");
+    assert_eq!(seen["states"], json!([]), "the player stays connected: {seen}");
+    assert_eq!(seen["widths"], json!([128, 192]));
+    let longest = |stretch: &str| seen[stretch].as_f64().expect("frames were seen");
+    // A busy machine stalls by itself; the stretch before the reload says for how long.
+    let allowed = FREEZE_MS + longest("longest_pause_before_ms");
+    assert!(longest("longest_pause_ms") <= allowed, "the picture froze: {seen}");
+    assert!(longest("loading_ms") > 1500.0, "the reload took its time: {seen}");
+}
+
+#[test]
 fn the_page_works_at_once_and_its_changes_reach_the_stream() {
     // The other plugin's models are not installed: the page has to choose what runs without any.
     let host = Host::start(&[library("sd15"), library("passthrough")]);

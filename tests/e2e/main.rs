@@ -3,9 +3,11 @@
 mod api;
 mod browsers;
 mod checkpoints;
+mod clients;
 mod faults;
 mod frame_age;
 mod main_job;
 mod peers;
 mod plugins;
 mod schemas;
+mod secrets;

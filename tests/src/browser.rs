@@ -3,7 +3,7 @@
 use crate::libraries::root;
 use serde_json::Value;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// What a script said.
 pub struct Outcome {
@@ -12,6 +12,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    pub fn of(output: &Output) -> Self {
+        Self {
+            is_success: output.status.success(),
+            output: String::from_utf8_lossy(&output.stdout).into_owned(),
+        }
+    }
+
     /// The JSON object that the script printed.
     pub fn json(&self) -> Value {
         let start = self.output.find('{').unwrap_or(0);
@@ -33,14 +40,11 @@ pub fn run(script: &str, settings: &[(&str, String)]) -> Outcome {
         .stderr(Stdio::inherit())
         .output()
         .expect("node runs");
-    Outcome {
-        is_success: output.status.success(),
-        output: String::from_utf8_lossy(&output.stdout).into_owned(),
-    }
+    Outcome::of(&output)
 }
 
 /// Node of the machine, or the newer one that `./dev` put beside the packages where that is too old.
-fn node(folder: &std::path::Path) -> PathBuf {
+pub fn node(folder: &std::path::Path) -> PathBuf {
     let own = folder.join("node_modules/node/bin/node");
     if own.exists() { own } else { "node".into() }
 }

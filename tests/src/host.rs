@@ -3,6 +3,7 @@
 use crate::http::{Answer, request};
 use crate::libraries::{build_folder, install, root};
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -21,6 +22,8 @@ pub struct Host {
     base: String,
     folder: TempDir,
     log: Receiver<String>,
+    /// Lines that were read while waiting.
+    read: RefCell<Vec<String>>,
 }
 
 impl Host {
@@ -53,7 +56,7 @@ impl Host {
             panic!("no ready line ({error}): {ready}{}", log.iter().collect::<Vec<_>>().join("\n"))
         });
         let base = ready["http"].as_str().expect("the ready line names the URL").to_owned();
-        Self { process, base, folder, log }
+        Self { process, base, folder, log, read: RefCell::default() }
     }
 
     /// Runs a command of the program with the same settings, and gives what it prints.
@@ -69,6 +72,20 @@ impl Host {
 
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    pub fn state_folder(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Ends the server in order, and gives all that it logged.
+    pub fn end(mut self) -> String {
+        let signal = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        assert!(signal.expect("kill runs").success());
+        let lines = self.read.take().into_iter().chain(self.log.iter());
+        let log = lines.collect::<Vec<_>>().join("\n");
+        assert!(self.process.wait().expect("it ends").success(), "{log}");
+        log
     }
 
     pub fn plugin_folder(&self) -> PathBuf {
@@ -99,11 +116,11 @@ impl Host {
     /// Looks at a condition until it gives something, whenever the server logs a line and a few times a second.
     pub fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
-        let mut lines = vec![];
         loop {
             if let Some(found) = look() {
                 return found;
             }
+            let mut lines = self.read.borrow_mut();
             assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}\n{}", lines.join("\n"));
             lines.extend(self.log.recv_timeout(GLANCE));
         }
@@ -163,6 +180,7 @@ fn settings(folder: &TempDir) -> Vec<(&'static str, String)> {
         ("SDH_MEDIA__PORT", "0".into()),
         ("SDH_PLUGINS__FOLDERS", format!("[{:?}]", folder.path().join("plugins"))),
         ("SDH_PATHS__CACHE", text(folder.path().join("cache"))),
+        ("SDH_PATHS__STATE", text(folder.path().join("state"))),
         ("SDH_PATHS__MODELS", text(root().join("models"))),
         ("SDH_PATHS__ENGINES", text(root().join("engines"))),
     ]

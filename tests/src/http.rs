@@ -22,8 +22,14 @@ impl Answer {
     }
 }
 
-/// One request; JSON when `body` parses as it, SDP when it starts like it.
+/// One request with a content type or none.
 pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8]) -> Answer {
+    let headers: Vec<_> = content_type.map(|value| ("content-type", value)).into_iter().collect();
+    request_with(method, url, &headers, body)
+}
+
+/// One request with these headers.
+pub fn request_with(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
@@ -31,8 +37,8 @@ pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8])
         .build()
         .into();
     let mut request = ureq::http::Request::builder().method(method).uri(url);
-    if let Some(content_type) = content_type {
-        request = request.header("content-type", content_type);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let request = request.body(body.to_vec()).expect("a well-formed request");
     let mut answer = agent.run(request).unwrap_or_else(|error| panic!("{method} {url}: {error}"));

@@ -1,15 +1,12 @@
 //! Reading request bodies: content type, size, and the outermost shape.
 
+use crate::App;
 use crate::errors::ApiError;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use host_ports::FieldError;
 use serde_json::{Map, Value};
-use std::time::Duration;
-
-/// A sender slower than this holds a connection for nothing.
-const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// More values than any params have. What is built of them, and what a validator says to each, takes a hundred times the
 /// memory of their text.
@@ -21,15 +18,15 @@ pub struct JsonObject(pub Map<String, Value>);
 /// A body that is declared as SDP.
 pub struct Sdp(pub String);
 
-impl<S: Send + Sync> FromRequest<S> for JsonObject {
+impl FromRequest<App> for JsonObject {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let sent = content_type(request.headers());
         if let Some(got) = sent.filter(|sent| !is_json(sent)) {
             return Err(ApiError::WrongContentType { got, wanted: "application/json" });
         }
-        let bytes = read(request, state, "8 MiB").await?;
+        let bytes = read(request, app, app.config.bodies.json).await?;
         if bytes.is_empty() {
             return Err(whole_body("the body is empty; send a JSON object"));
         }
@@ -45,27 +42,25 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Sdp {
+impl FromRequest<App> for Sdp {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let sent = content_type(request.headers()).unwrap_or_default();
         if sent != "application/sdp" {
             let got = if sent.is_empty() { "absent".to_owned() } else { sent };
             return Err(ApiError::WrongContentType { got, wanted: "application/sdp" });
         }
-        let bytes = read(request, state, "64 KiB").await?;
+        let bytes = read(request, app, app.config.bodies.sdp).await?;
         let text = String::from_utf8(bytes.into());
         text.map(Self).map_err(|_| ApiError::UnreadableBody { reason: "it is not UTF-8".into() })
     }
 }
 
-async fn read<S: Send + Sync>(
-    request: Request,
-    state: &S,
-    limit: &'static str,
-) -> Result<Bytes, ApiError> {
-    let bytes = tokio::time::timeout(READ_TIMEOUT, Bytes::from_request(request, state)).await;
+/// `limit` is the path's own, for the answer.
+async fn read(request: Request, app: &App, limit: usize) -> Result<Bytes, ApiError> {
+    let time = app.config.bodies.time;
+    let bytes = tokio::time::timeout(time, Bytes::from_request(request, app)).await;
     match bytes {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -73,7 +68,7 @@ async fn read<S: Send + Sync>(
         }
         Ok(Err(_)) => Err(ApiError::UnreadableBody { reason: "it broke off".into() }),
         Err(_) => Err(ApiError::UnreadableBody {
-            reason: format!("it did not arrive within {} s", READ_TIMEOUT.as_secs()),
+            reason: format!("it did not arrive within {} s", time.as_secs()),
         }),
     }
 }

@@ -1,9 +1,10 @@
 //! The one place where errors become HTTP: status, code, text and details of each.
 
+use crate::access::{Scope, Scopes};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use host_ports::{FieldError, OfferError, ResolveError};
-use host_runtime::{ChangeError, MediaError};
+use host_runtime::{ChangeError, EventsError, MediaError, TooManyEventReaders};
 use serde_json::{Value, json};
 
 /// Errors repeat what was sent. Enough for a list of many choices, and no way to make an answer as large as a request.
@@ -16,16 +17,20 @@ pub enum ApiError {
     Change(#[from] ChangeError),
     #[error(transparent)]
     Media(#[from] MediaError),
+    #[error(transparent)]
+    Events(#[from] EventsError),
     #[error("the body is not JSON: {reason}")]
     InvalidJson { reason: String },
     #[error("{}", summary(.0))]
     InvalidBody(Vec<FieldError>),
     #[error("the body could not be read: {reason}")]
     UnreadableBody { reason: String },
-    #[error("the body is larger than the {limit} this path takes")]
-    TooLarge { limit: &'static str },
+    #[error("the body is larger than the {} KiB that this path takes", limit >> 10)]
+    TooLarge { limit: usize },
     #[error("the content type is `{got}`; send `{wanted}`")]
     WrongContentType { got: String, wanted: &'static str },
+    #[error("the query's `{name}` must be {wanted}")]
+    InvalidQuery { name: &'static str, wanted: &'static str },
     #[error("say which stream to delete: DELETE /v1/streams?id=…")]
     MissingId,
     #[error("there is nothing at {path}; GET /openapi.json describes what is")]
@@ -34,6 +39,8 @@ pub enum ApiError {
     WrongMethod { method: Method },
     #[error("this server asks for a token: send `Authorization: Bearer <token>`")]
     NoToken,
+    #[error("this token has no scope `{}`, which the call asks for; it has {}", needed.name(), held.names().join(", "))]
+    NotAllowed { needed: Scope, held: Scopes },
     #[error(
         "publishing by the stream's id asks for its stream key: send `Authorization: Bearer <stream_key>`, or publish to the stream's `whip_url`"
     )]
@@ -56,6 +63,12 @@ impl ApiError {
         match self {
             Self::Change(error) => of_change(error),
             Self::Media(error) => of_media(error),
+            Self::Events(EventsError::NotFound { .. }) => {
+                (StatusCode::NOT_FOUND, "STREAMS/NOT_FOUND")
+            }
+            Self::Events(EventsError::TooManyReaders(_)) => {
+                (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT")
+            }
             Self::InvalidJson { .. } => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_JSON"),
             Self::InvalidBody(_) => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_BODY"),
             Self::UnreadableBody { .. } => (StatusCode::BAD_REQUEST, "REQUEST/UNREADABLE_BODY"),
@@ -63,12 +76,14 @@ impl ApiError {
             Self::WrongContentType { .. } => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "REQUEST/UNSUPPORTED_MEDIA_TYPE")
             }
+            Self::InvalidQuery { .. } => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_QUERY"),
             Self::MissingId => (StatusCode::BAD_REQUEST, "REQUEST/MISSING_ID"),
             Self::NoSuchPath { .. } => (StatusCode::NOT_FOUND, "REQUEST/NOT_FOUND"),
             Self::WrongMethod { .. } => {
                 (StatusCode::METHOD_NOT_ALLOWED, "REQUEST/METHOD_NOT_ALLOWED")
             }
             Self::NoToken | Self::NoStreamKey => (StatusCode::UNAUTHORIZED, "AUTH/UNAUTHORIZED"),
+            Self::NotAllowed { .. } => (StatusCode::FORBIDDEN, "AUTH/FORBIDDEN"),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
         }
     }
@@ -94,13 +109,27 @@ impl ApiError {
                     .collect()
             }
             Self::Change(ChangeError::ReloadRequired { fields }) => json!({ "fields": fields }),
-            Self::Change(ChangeError::TooManyStreams { limit }) => json!({ "limit": limit }),
+            Self::Change(ChangeError::Stale { revision, wanted }) => {
+                json!({ "revision": revision, "if_match": wanted })
+            }
+            Self::Change(ChangeError::TooManyStreams { limit })
+            | Self::Events(EventsError::TooManyReaders(TooManyEventReaders { limit })) => {
+                json!({ "limit": limit })
+            }
+            Self::Change(ChangeError::NoMemory(shortage)) => json!({
+                "needed_bytes": shortage.needed,
+                "in_use_bytes": shortage.in_use,
+                "limit_bytes": shortage.limit,
+            }),
             Self::Change(ChangeError::Pipeline(error)) => {
                 json!({"on_offer": match error {
                     ResolveError::UnknownPipeline { on_offer, .. }
                     | ResolveError::UnknownModel { on_offer, .. }
                     | ResolveError::MissingModel { on_offer, .. } => on_offer,
                 }})
+            }
+            Self::NotAllowed { needed, held } => {
+                json!({ "needed": needed.name(), "scopes": held.names() })
             }
             _ => Value::Null,
         }
@@ -123,7 +152,11 @@ fn of_change(error: &ChangeError) -> (StatusCode, &'static str) {
         ChangeError::ReloadRequired { .. } => (StatusCode::BAD_REQUEST, "STREAMS/RELOAD_REQUIRED"),
         ChangeError::InvalidName { .. } => (StatusCode::BAD_REQUEST, "REQUEST/INVALID_BODY"),
         ChangeError::TooManyStreams { .. } => (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT"),
-        ChangeError::Busy { .. } => (StatusCode::CONFLICT, "STREAMS/CONFLICT"),
+        ChangeError::NoMemory(_) => (StatusCode::CONFLICT, "STREAMS/NO_MEMORY"),
+        // Not 412: Daydream's clients have no type for it.
+        ChangeError::Busy { .. } | ChangeError::Stale { .. } => {
+            (StatusCode::CONFLICT, "STREAMS/CONFLICT")
+        }
         ChangeError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
     }
 }

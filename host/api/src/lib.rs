@@ -6,9 +6,12 @@
 mod access;
 mod answer;
 mod body;
+mod care;
+mod common_errors;
 mod cors;
 mod docs;
 mod errors;
+mod events;
 mod health;
 mod media;
 mod openapi;
@@ -26,7 +29,9 @@ mod wire;
 
 use host_runtime::Runtime;
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use access::{Gate, Scope, Scopes, UnknownScope, is_same};
 pub use routes::router;
 
 /// What an operator decides about the HTTP side. Already checked.
@@ -36,14 +41,33 @@ pub struct ApiConfig {
     pub public_url: Option<String>,
     /// `host:port` for URLs when the request names no usable host.
     pub local_authority: String,
-    /// What `/v1/*` asks for as `Authorization: Bearer …`. None: open.
-    pub token: Option<String>,
+    /// Who may call `/v1/*`. None: anyone.
+    pub gate: Option<Arc<dyn Gate>>,
     /// `Access-Control-Allow-Origin`; none means any.
     pub cors_origin: Option<String>,
     /// How a list is answered when `Accept` does not name `application/json`.
     pub list_shape: ListShape,
     /// `/{id}/whip` takes any publisher, not only those that show the stream key.
     pub is_whip_by_id_open: bool,
+    pub bodies: BodyLimits,
+}
+
+/// How large a request's body may be, and how slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyLimits {
+    /// Bytes of JSON.
+    pub json: usize,
+    /// Bytes of an offer.
+    pub sdp: usize,
+    /// From the end of the head to the end of the body.
+    pub time: Duration,
+}
+
+impl Default for BodyLimits {
+    /// A style image may be a `data:` URL of 5 MB, which is a third more in base64; a browser's offer has a few KiB.
+    fn default() -> Self {
+        Self { json: 8 << 20, sdp: 64 << 10, time: Duration::from_secs(20) }
+    }
 }
 
 /// The two shapes a list of streams can have.

@@ -26,6 +26,7 @@ const OUTPUT_SUFFIX: &str = "_out";
     responses(
         (status = 201, body = String, content_type = "application/sdp"),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 503, body = ErrorBody),
     )
 )]
 pub async fn publish(
@@ -61,7 +62,7 @@ pub async fn end_publishing(
     responses(
         (status = 201, body = String, content_type = "application/sdp"),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 429, body = ErrorBody),
+        (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
     )
 )]
 pub async fn play(
@@ -97,6 +98,7 @@ pub async fn end_playing(
     responses(
         (status = 201, body = String, content_type = "application/sdp"),
         (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 503, body = ErrorBody),
     )
 )]
 pub async fn publish_by_id(
@@ -130,7 +132,8 @@ pub async fn end_publishing_by_id(
     request_body(content = String, content_type = "application/sdp"),
     responses(
         (status = 201, body = String, content_type = "application/sdp"),
-        (status = 404, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 503, body = ErrorBody),
     )
 )]
 pub async fn play_by_id(

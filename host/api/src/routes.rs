@@ -1,8 +1,8 @@
 //! Which path leads to which handler.
 
 use crate::{
-    ApiConfig, App, Shared, access, answer, docs, errors::ApiError, health, media, openapi, page,
-    plugins, status, streams,
+    ApiConfig, App, Shared, access, answer, docs, errors::ApiError, events, health, media, openapi,
+    page, plugins, status, streams,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
@@ -12,17 +12,13 @@ use axum::{Router, extract::State};
 use host_runtime::Runtime;
 use std::sync::Arc;
 
-/// A style image may be a `data:` URL of 5 MB, which is a third more in base64.
-const JSON_LIMIT: usize = 8 * 1024 * 1024;
-/// A browser's offer has a few KiB.
-const SDP_LIMIT: usize = 64 * 1024;
-
 /// Everything the host answers over HTTP.
 pub fn router(config: ApiConfig, runtime: Runtime) -> Router {
+    let bodies = config.bodies;
     let app: App = Arc::new(Shared { config, runtime, gpu: health::Gpu::find() });
     Router::new()
-        .merge(rest().route_layer(from_fn_with_state(app.clone(), access::require_token)))
-        .merge(media_routes())
+        .merge(rest(bodies.json).route_layer(from_fn_with_state(app.clone(), access::check_token)))
+        .merge(media_routes(bodies.sdp))
         .merge(open())
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
@@ -30,8 +26,8 @@ pub fn router(config: ApiConfig, runtime: Runtime) -> Router {
         .with_state(app)
 }
 
-/// Asks for the token where one is configured.
-fn rest() -> Router<App> {
+/// Asks for a token where there are any; the method says for which scope.
+fn rest(body_limit: usize) -> Router<App> {
     Router::new()
         .route(
             "/v1/streams",
@@ -43,12 +39,13 @@ fn rest() -> Router<App> {
         )
         .route("/v1/streams/{id}/params", patch(streams::change_hot))
         .route("/v1/streams/{id}/status", get(status::read))
+        .route("/v1/streams/{id}/events", get(events::follow))
         .route("/v1/plugins", get(plugins::list))
-        .layer(DefaultBodyLimit::max(JSON_LIMIT))
+        .layer(DefaultBodyLimit::max(body_limit))
 }
 
 /// The URL is the permission here.
-fn media_routes() -> Router<App> {
+fn media_routes(body_limit: usize) -> Router<App> {
     Router::new()
         .route("/live/{stream_key}/whip", post(media::publish))
         .route("/live/{stream_key}/whip/{session}", delete(media::end_publishing))
@@ -58,7 +55,7 @@ fn media_routes() -> Router<App> {
         .route("/{id}/whip/{session}", delete(media::end_publishing_by_id))
         .route("/{id}/whep", post(media::play_by_id))
         .route("/{id}/whep/{session}", delete(media::end_playing_by_id))
-        .layer(DefaultBodyLimit::max(SDP_LIMIT))
+        .layer(DefaultBodyLimit::max(body_limit))
 }
 
 fn open() -> Router<App> {

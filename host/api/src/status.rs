@@ -8,24 +8,17 @@ use crate::urls::Base;
 use crate::wire::{ErrorBody, status_word};
 use axum::Json;
 use axum::extract::State;
+use host_ports::LatencyFigures;
 use host_runtime::{ChangeError, Phase, StreamStatus};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
-/// Longest silence on either side that still counts as flowing.
-const SILENCE: Duration = Duration::from_secs(2);
-/// An error or restart counts as recent for so long.
-const RECENT: Duration = Duration::from_secs(10);
-/// Fewer frames per second than this is a poor input.
-const INPUT_FPS_MIN: f64 = 15.0;
-/// An output below this, or below four fifths of a slower input, lags behind.
-const OUTPUT_FPS_MIN: f64 = 10.0;
-
 /// Get a stream's status
 ///
 /// The flat keys at the top and Daydream's under `data`. Times under `data` are milliseconds since 1970.
-/// `data.host_status` says where frames were dropped, what the last error was and when, and whether viewers have a
-/// picture yet.
+/// `data.host_status` says where frames were dropped (`drops`), how long each stage of their way takes (`latency`: over the
+/// last 5 seconds, `encode` and `end_to_end` while somebody watches), what the last error was and when, and whether viewers
+/// have a picture yet.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody))
@@ -66,43 +59,13 @@ fn to_wire(status: &StreamStatus, base: &Base, now: SystemTime) -> Value {
             "pipeline_id": view.pipeline,
             "pipeline": view.pipeline,
             "type": "live-video-to-video",
-            "state": state(status, now),
+            "state": status.condition(now).name(),
             "orchestrator_info": { "address": "local", "url": base.join("") },
             "inference_status": inference_status(status),
             "gateway_status": gateway_status(status, base),
             "host_status": host_status(status),
         },
     })
-}
-
-/// Daydream's word for how the stream does.
-fn state(status: &StreamStatus, now: SystemTime) -> &'static str {
-    let frames = &status.frames;
-    let is_silent = |last: Option<SystemTime>| last.is_none_or(|last| is_older(last, SILENCE, now));
-    match status.view.phase {
-        Phase::Starting | Phase::Reloading => "LOADING",
-        Phase::Error => "ERROR",
-        Phase::Stopping => "OFFLINE",
-        Phase::Running if !status.ingress.is_publishing => "OFFLINE",
-        Phase::Running if is_silent(frames.last_input_at) || frames.input_fps < INPUT_FPS_MIN => {
-            "DEGRADED_INPUT"
-        }
-        Phase::Running if is_silent(frames.last_output_at) || is_lagging(status, now) => {
-            "DEGRADED_INFERENCE"
-        }
-        Phase::Running => "ONLINE",
-    }
-}
-
-fn is_lagging(status: &StreamStatus, now: SystemTime) -> bool {
-    let wanted = OUTPUT_FPS_MIN.min(0.8 * status.frames.input_fps);
-    let error = status.last_error.as_ref().map(|error| error.at);
-    let mut troubles = [error, status.last_restart_at].into_iter().flatten();
-    status.frames.output_fps < wanted || troubles.any(|at| !is_older(at, RECENT, now))
-}
-
-fn is_older(time: SystemTime, age: Duration, now: SystemTime) -> bool {
-    now.duration_since(time).is_ok_and(|passed| passed > age)
 }
 
 fn inference_status(status: &StreamStatus) -> Value {
@@ -179,6 +142,14 @@ fn host_status(status: &StreamStatus) -> Value {
             "latency_ms": frames.frame_age.map(in_ms),
             "latency_max_ms": frames.frame_age_max.map(in_ms),
         },
+        "drops": drops(status),
+        "latency": {
+            "decode": latency(&frames.decode_latency),
+            "wait": latency(&frames.wait_latency),
+            "process": latency(&frames.process_latency),
+            "encode": latency(&egress.encode_latency),
+            "end_to_end": latency(&egress.end_to_end_latency),
+        },
         "ingress": {
             "is_publishing": ingress.is_publishing,
             "codec": ingress.codec,
@@ -192,6 +163,28 @@ fn host_status(status: &StreamStatus) -> Value {
             "frames_dropped": egress.frames_dropped,
             "key_frames": egress.key_frames,
         },
+    })
+}
+
+/// Frames dropped so far, in the order of their way. Media counts those without memory among its own.
+pub fn drops(status: &StreamStatus) -> Value {
+    let drops = &status.frames.drops;
+    json!({
+        "decode": status.ingress.frames_dropped.saturating_sub(drops.no_memory),
+        "memory": drops.no_memory,
+        "late": drops.late,
+        "mailbox": drops.displaced,
+        "process": drops.failed,
+        "encode": status.egress.frames_dropped,
+    })
+}
+
+fn latency(figures: &LatencyFigures) -> Value {
+    json!({
+        "p50_ms": figures.p50.map(in_ms),
+        "p95_ms": figures.p95.map(in_ms),
+        "p99_ms": figures.p99.map(in_ms),
+        "count": figures.count,
     })
 }
 

@@ -1,17 +1,19 @@
 //! The REST calls on streams.
 
+use crate::access::Scopes;
 use crate::body::JsonObject;
+use crate::care::{Care, IfMatch, PlannedStream, Tagged};
 use crate::errors::ApiError;
 use crate::path::Parameters;
 use crate::requests::{self, CreateStream, HotParams, UpdateStream};
 use crate::urls::Base;
 use crate::wire::{AUTHOR, Done, ErrorBody, Stream, StreamList};
 use crate::{App, ListShape};
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use host_runtime::{ChangeError, StreamView};
+use axum::{Extension, Json};
+use host_runtime::{ChangeError, Mode, StreamChange, StreamView};
 
 /// Pairs of a query string; any text is one, so reading them cannot fail.
 type Pairs = Query<Vec<(String, String)>>;
@@ -21,19 +23,29 @@ type Pairs = Query<Vec<(String, String)>>;
 /// Answers at once; the pipeline loads in the background, and publishing is possible right away.
 #[utoipa::path(
     post, path = "/v1/streams", tag = "streams", request_body = CreateStream,
+    params(("plan" = Option<bool>, Query, description = "only say what would be created")),
     responses(
-        (status = 201, body = Stream),
-        (status = 400, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 201, body = Stream, headers(("ETag" = String, description = "the revision"))),
+        (status = 200, description = "what would be created, with `plan=true`", body = PlannedStream),
+        (status = 400, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 429, body = ErrorBody),
     )
 )]
 pub async fn create(
     State(app): State<App>,
     base: Base,
+    care: Care,
     JsonObject(body): JsonObject,
-) -> Result<(StatusCode, Json<Stream>), ApiError> {
+) -> Result<Response, ApiError> {
     let wish = requests::new_stream(body, &app.runtime.claims())?;
-    let view = app.runtime.create(wish).await?;
-    Ok((StatusCode::CREATED, Json(Stream::to_wire(view, &base))))
+    match care.mode {
+        Mode::Plan => Ok(Json(PlannedStream::from(app.runtime.plan(wish).await?)).into_response()),
+        // Nobody publishes to a stream that does not exist yet: there is no frame to wait for.
+        Mode::Apply | Mode::ApplyAndWait(_) => {
+            let view = app.runtime.create(wish).await?;
+            Ok(Tagged(StatusCode::CREATED, Stream::to_wire(view, &base)).into_response())
+        }
+    }
 }
 
 /// List the streams
@@ -46,13 +58,14 @@ pub async fn create(
 )]
 pub async fn list(
     State(app): State<App>,
+    Extension(caller): Extension<Scopes>,
     base: Base,
     headers: HeaderMap,
     Query(pairs): Pairs,
 ) -> Response {
     let is_wanted = value(&pairs, "user_id").is_none_or(|user| user == AUTHOR);
     let views = if is_wanted { app.runtime.list() } else { Vec::new() };
-    let data = views.into_iter().map(|view| Stream::to_wire(view, &base)).collect();
+    let data = views.into_iter().map(|view| caller.shown(Stream::to_wire(view, &base))).collect();
     if names_json(&headers) || app.config.list_shape == ListShape::Envelope {
         Json(StreamList { success: true, data }).into_response()
     } else {
@@ -63,24 +76,36 @@ pub async fn list(
 /// Get a stream
 #[utoipa::path(
     get, path = "/v1/streams/{id}", tag = "streams", params(("id" = String, Path)),
-    responses((status = 200, body = Stream), (status = 404, body = ErrorBody))
+    responses(
+        (status = 200, body = Stream, headers(("ETag" = String, description = "the revision"))),
+        (status = 404, body = ErrorBody),
+    )
 )]
 pub async fn read(
     State(app): State<App>,
+    Extension(caller): Extension<Scopes>,
     base: Base,
     Parameters(id): Parameters<String>,
-) -> Result<Json<Stream>, ApiError> {
-    Ok(Json(Stream::to_wire(find(&app, &id)?, &base)))
+) -> Result<Tagged, ApiError> {
+    let stream = caller.shown(Stream::to_wire(find(&app, &id)?, &base));
+    Ok(Tagged(StatusCode::OK, stream))
 }
 
 /// Change a stream
 ///
 /// Only what is sent changes. The output goes on while the pipeline reloads.
 #[utoipa::path(
-    patch, path = "/v1/streams/{id}", tag = "streams", params(("id" = String, Path)),
+    patch, path = "/v1/streams/{id}", tag = "streams",
+    params(
+        ("id" = String, Path),
+        ("plan" = Option<bool>, Query, description = "only say what would change"),
+        ("wait" = Option<String>, Query, description = "`applied`: answer once a frame was made with it, for at most 10 s"),
+        ("If-Match" = Option<String>, Header, description = "the `ETag` that the change is meant for; 409 at any other"),
+    ),
     request_body = UpdateStream,
     responses(
-        (status = 200, body = Stream), (status = 400, body = ErrorBody),
+        (status = 200, body = Stream, headers(("ETag" = String, description = "the revision"))),
+        (status = 400, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
     )
 )]
@@ -88,21 +113,28 @@ pub async fn change(
     State(app): State<App>,
     base: Base,
     Parameters(id): Parameters<String>,
+    care: Care,
     JsonObject(body): JsonObject,
-) -> Result<Json<Stream>, ApiError> {
+) -> Result<Tagged, ApiError> {
     let change = requests::change(body, &find(&app, &id)?.pipeline)?;
-    let view = app.runtime.change(&id, change).await?;
-    Ok(Json(Stream::to_wire(view, &base)))
+    change_with_care(&app, &base, &id, care, change).await
 }
 
 /// Change params between two frames
 ///
 /// Takes params flat, and refuses those that need a reload.
 #[utoipa::path(
-    patch, path = "/v1/streams/{id}/params", tag = "streams", params(("id" = String, Path)),
+    patch, path = "/v1/streams/{id}/params", tag = "streams",
+    params(
+        ("id" = String, Path),
+        ("plan" = Option<bool>, Query, description = "only say what would change"),
+        ("wait" = Option<String>, Query, description = "`applied`: answer once a frame was made with it, for at most 10 s"),
+        ("If-Match" = Option<String>, Header, description = "the `ETag` that the change is meant for; 409 at any other"),
+    ),
     request_body = HotParams,
     responses(
-        (status = 200, body = Stream), (status = 400, body = ErrorBody),
+        (status = 200, body = Stream, headers(("ETag" = String, description = "the revision"))),
+        (status = 400, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
     )
 )]
@@ -110,40 +142,63 @@ pub async fn change_hot(
     State(app): State<App>,
     base: Base,
     Parameters(id): Parameters<String>,
+    care: Care,
     JsonObject(body): JsonObject,
-) -> Result<Json<Stream>, ApiError> {
-    let view = app.runtime.change(&id, requests::hot_change(body)?).await?;
-    Ok(Json(Stream::to_wire(view, &base)))
+) -> Result<Tagged, ApiError> {
+    change_with_care(&app, &base, &id, care, requests::hot_change(body)?).await
+}
+
+async fn change_with_care(
+    app: &App,
+    base: &Base,
+    id: &str,
+    care: Care,
+    change: StreamChange,
+) -> Result<Tagged, ApiError> {
+    let Care { revisions: IfMatch(revisions), mode } = care;
+    let changed = app.runtime.change(id, StreamChange { revisions, mode, ..change }).await?;
+    Ok(Tagged::changed(changed, mode, base))
 }
 
 /// Delete a stream
 #[utoipa::path(
     delete, path = "/v1/streams", tag = "streams",
-    params(("id" = String, Query)),
+    params(
+        ("id" = String, Query),
+        ("If-Match" = Option<String>, Header, description = "the `ETag` of the stream to delete; 409 at any other"),
+    ),
     responses(
         (status = 200, body = Done), (status = 400, body = ErrorBody),
-        (status = 404, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
     )
 )]
 pub async fn delete_by_query(
     State(app): State<App>,
+    IfMatch(revisions): IfMatch,
     Query(pairs): Pairs,
 ) -> Result<Json<Done>, ApiError> {
     let id = value(&pairs, "id").filter(|id| !id.is_empty()).ok_or(ApiError::MissingId)?;
-    app.runtime.delete(id).await?;
+    app.runtime.delete_at(id, revisions).await?;
     Ok(Json(Done::new()))
 }
 
 /// Delete a stream, by path
 #[utoipa::path(
-    delete, path = "/v1/streams/{id}", tag = "streams", params(("id" = String, Path)),
-    responses((status = 204), (status = 404, body = ErrorBody))
+    delete, path = "/v1/streams/{id}", tag = "streams",
+    params(
+        ("id" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "the `ETag` of the stream to delete; 409 at any other"),
+    ),
+    responses(
+        (status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+    )
 )]
 pub async fn delete_by_path(
     State(app): State<App>,
     Parameters(id): Parameters<String>,
+    IfMatch(revisions): IfMatch,
 ) -> Result<StatusCode, ApiError> {
-    app.runtime.delete(&id).await?;
+    app.runtime.delete_at(&id, revisions).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

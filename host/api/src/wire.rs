@@ -1,6 +1,7 @@
 //! Answers as JSON, and how they are made from what the runtime says. Every key is always there, `null` where there is no
 //! value: Daydream's clients refuse an answer that lacks one.
 
+use crate::care::{AppliedFrame, Outcomes, Plan};
 use crate::errors::Fault;
 use crate::urls::Base;
 use host_runtime::{Phase, StreamView};
@@ -21,7 +22,7 @@ pub struct Stream {
     /// Effective values, with every field the pipeline knows.
     #[schema(value_type = Object)]
     pub params: Map<String, Value>,
-    /// Whoever has it may publish.
+    /// Whoever has it may publish. Empty for those who may only look.
     pub stream_key: String,
     /// RFC 3339.
     pub created_at: String,
@@ -32,7 +33,7 @@ pub struct Stream {
     /// Public host and port.
     pub gateway_host: String,
     pub is_smoke_test: bool,
-    /// Publish here by WHIP.
+    /// Publish here by WHIP. Empty for those who may only look.
     pub whip_url: String,
     /// Watch here by WHEP.
     pub output_stream_url: Option<String>,
@@ -42,8 +43,14 @@ pub struct Stream {
     pub status: &'static str,
     /// What was accepted and has no effect, and why.
     pub warnings: Vec<String>,
-    /// Grows with every change of params.
+    /// Grows with every change; also the `ETag`.
     pub revision: u64,
+    /// In answers to a change: what becomes of each param that it named.
+    pub changes: Option<Outcomes>,
+    /// In answers to `?plan=true`, with `params` and `warnings` as they would be.
+    pub plan: Option<Plan>,
+    /// In answers to `?wait=applied`.
+    pub applied: Option<AppliedFrame>,
 }
 
 /// The streams, in order of creation.
@@ -72,7 +79,7 @@ pub struct ErrorBody {
     /// The HTTP status.
     pub status: u16,
     /// The fields at fault, what is on offer, the limit; null where there is nothing to add.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub details: Value,
     /// Also in the header `X-Request-Id`, and in the server's log.
     #[serde(rename = "requestId")]
@@ -122,7 +129,17 @@ impl Stream {
             output_rtmp_url: view.output_rtmp_url,
             warnings: view.warnings,
             revision: view.revision,
+            changes: None,
+            plan: None,
+            applied: None,
         }
+    }
+
+    /// Without what lets its reader publish: here, or where the output is sent on to. Daydream's clients insist on text;
+    /// an empty one cannot be taken for a key.
+    pub fn without_keys(self) -> Self {
+        let empty = String::new;
+        Self { stream_key: empty(), whip_url: empty(), output_rtmp_url: None, ..self }
     }
 }
 

@@ -3,8 +3,12 @@
 mod check;
 mod layers;
 mod raw;
+#[cfg(test)]
+mod reference;
 
 use crate::http::HttpConfig;
+use crate::public_base::PublicBase;
+use crate::tokens::{TokenFile, TokensConfig};
 use host_api::ApiConfig;
 use host_media::MediaConfig;
 use host_runtime::Settings;
@@ -17,6 +21,8 @@ use std::time::Duration;
 pub struct Config {
     pub http: HttpConfig,
     pub api: ApiConfig,
+    pub public: PublicBase,
+    pub tokens: TokensConfig,
     pub media: MediaConfig,
     pub plugins: host_plugins::Config,
     pub paths: Paths,
@@ -30,6 +36,7 @@ pub struct Paths {
     pub models: PathBuf,
     pub engines: PathBuf,
     pub cache: PathBuf,
+    pub state: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +88,10 @@ impl Config {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
         Self::from_layers(file, &environment.collect())
+    }
+
+    pub fn token_file(&self) -> TokenFile {
+        TokenFile::in_folder(&self.paths.state)
     }
 
     fn from_layers(

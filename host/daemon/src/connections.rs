@@ -13,18 +13,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// What bounds the cost of clients that say nothing, or say it slowly. Slow bodies are `host-api`'s matter.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// More than this wait until others end.
     pub connections: usize,
     /// From the first byte that could come to the end of the head, so that idle connections end too.
     pub head: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connections: 1024, head: Duration::from_secs(30) }
-    }
 }
 
 /// A pause after the system had no descriptor for one more connection.
@@ -108,6 +102,7 @@ mod tests {
     use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    const LIMITS: Limits = Limits { connections: 1024, head: Duration::from_secs(30) };
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
     async fn serving(limits: Limits) -> (SocketAddr, watch::Sender<bool>) {
@@ -128,7 +123,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_does_not_finish_its_request_is_let_go() {
-        let limits = Limits { head: Duration::from_millis(20), ..Limits::default() };
+        let limits = Limits { head: Duration::from_millis(20), ..LIMITS };
         let (address, _stop) = serving(limits).await;
         for head in [&b""[..], b"GET / HTTP/1.1\r\nHost:"] {
             let mut connection = TcpStream::connect(address).await.unwrap();
@@ -142,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_beyond_the_limit_are_served_once_others_end() {
-        let (address, _stop) = serving(Limits { connections: 1, ..Limits::default() }).await;
+        let (address, _stop) = serving(Limits { connections: 1, ..LIMITS }).await;
         let mut first = TcpStream::connect(address).await.unwrap();
         assert!(is_answered(&mut first).await);
         let mut second = TcpStream::connect(address).await.unwrap();
@@ -168,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_ends_idle_connections() {
-        let (address, stop) = serving(Limits::default()).await;
+        let (address, stop) = serving(LIMITS).await;
         let mut connection = TcpStream::connect(address).await.unwrap();
         assert!(is_answered(&mut connection).await);
         stop.send_replace(true);

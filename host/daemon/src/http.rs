@@ -16,6 +16,7 @@ pub struct HttpConfig {
     /// 0 takes any free port.
     pub port: u16,
     pub media_ports: Vec<u16>,
+    pub limits: Limits,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,7 @@ pub enum ListenError {
 pub struct Listeners {
     main: (TcpListener, SocketAddr),
     aliases: Vec<(TcpListener, SocketAddr)>,
+    limits: Limits,
 }
 
 /// Serving, each listener in a task of its own.
@@ -52,7 +54,7 @@ pub async fn bind(config: &HttpConfig) -> Result<Listeners, ListenError> {
     for port in &config.media_ports {
         aliases.push(bind_one("http.media_ports", config.address, *port).await?);
     }
-    Ok(Listeners { main, aliases })
+    Ok(Listeners { main, aliases, limits: config.limits })
 }
 
 impl Listeners {
@@ -64,6 +66,10 @@ impl Listeners {
         self.aliases.iter().map(|(_, address)| url(*address)).collect()
     }
 
+    pub fn main_port(&self) -> u16 {
+        self.main.1.port()
+    }
+
     /// `host:port` under which this machine reaches the host.
     pub fn local_authority(&self) -> String {
         reachable(self.main.1).to_string()
@@ -73,8 +79,8 @@ impl Listeners {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for (listener, _) in std::iter::once(self.main).chain(self.aliases) {
-            let limits = Limits::default();
-            tasks.spawn(connections::serve(listener, router.clone(), limits, stopped.clone()));
+            let (router, stopped) = (router.clone(), stopped.clone());
+            tasks.spawn(connections::serve(listener, router, self.limits, stopped));
         }
         Servers { tasks, stop }
     }

@@ -4,11 +4,15 @@
 
 mod config;
 mod connections;
+pub mod doctor;
 mod http;
 pub mod logging;
 mod params_help;
+mod public_base;
 pub mod ready;
 pub mod signals;
+mod tokens;
+mod watched;
 
 use host_api::{ApiConfig, router};
 use host_media::{Media, MediaStartError};
@@ -20,9 +24,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokens::Tokens;
 
 pub use config::{Config, ConfigError, Loaded, LogConfig, LogFormat};
 pub use params_help::{ParamsHelp, ParamsHelpError};
+pub use tokens::{TokenError, TokenFile};
 
 /// Why the host cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,8 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error("cannot tell who may call")]
+    Tokens(#[from] TokenError),
     #[error("cannot look for plugins; `plugins.folders` says where they are")]
     Plugins(#[source] io::Error),
 }
@@ -46,6 +54,7 @@ pub enum StartError {
 /// A host that serves.
 pub struct Running {
     addresses: Addresses,
+    new_token: Option<String>,
     servers: Servers,
     runtime: Runtime,
     media: Arc<Media>,
@@ -79,14 +88,27 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         aliases: listeners.alias_urls(),
         media_port: media.port(),
     };
-    let api = ApiConfig { local_authority: listeners.local_authority(), ..config.api };
+    // Last, because a start that fails later would never tell the token it made.
+    let (tokens, new_token) = Tokens::open(&config.tokens, &config.paths.state)?;
+    let api = ApiConfig {
+        gate: Some(Arc::new(tokens)),
+        public_url: config.public.url(listeners.main_port()),
+        local_authority: listeners.local_authority(),
+        ..config.api
+    };
     let servers = listeners.serve(router(api, runtime.clone()));
-    Ok(Running { addresses, servers, runtime, media, stop_deadline: config.stop_deadline })
+    let stop_deadline = config.stop_deadline;
+    Ok(Running { addresses, new_token, servers, runtime, media, stop_deadline })
 }
 
 impl Running {
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// The token that this start made, since others reach the host and there was none. It is stored nowhere.
+    pub fn new_token(&self) -> Option<&str> {
+        self.new_token.as_deref()
     }
 
     /// Takes no more requests, ends all streams, then the media. What is not done by the deadline is left behind.

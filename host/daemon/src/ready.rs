@@ -4,31 +4,43 @@ use crate::Addresses;
 use serde_json::json;
 use std::io::Write;
 
-pub fn announce(addresses: &Addresses, is_json: bool) {
-    let text = if is_json { for_programs(addresses) } else { for_people(addresses) };
+/// A token that was just made is told here and nowhere else.
+pub fn announce(addresses: &Addresses, new_token: Option<&str>, is_json: bool) {
+    let text =
+        if is_json { for_programs(addresses, new_token) } else { for_people(addresses, new_token) };
     let mut stdout = std::io::stdout().lock();
     // Nobody may be reading; that is no reason to stop serving.
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-fn for_programs(addresses: &Addresses) -> String {
-    let ready = json!({
+fn for_programs(addresses: &Addresses, new_token: Option<&str>) -> String {
+    let mut ready = json!({
         "event": "ready",
         "http": addresses.http,
         "aliases": addresses.aliases,
         "media_port": addresses.media_port,
         "pid": std::process::id(),
     });
+    if let Some(token) = new_token {
+        ready["new_token"] = token.into();
+    }
     format!("{ready}\n")
 }
 
-fn for_people(addresses: &Addresses) -> String {
+fn for_people(addresses: &Addresses, new_token: Option<&str>) -> String {
     let mut text = format!("listening on {}\n", addresses.http);
     for alias in &addresses.aliases {
         text += &format!("listening on {alias}\n");
     }
     text += &format!("media on UDP and TCP port {}\n", addresses.media_port);
     text += &format!("open {} in a browser\n", addresses.http);
+    if let Some(token) = new_token {
+        text += &format!(
+            "\nothers reach this host, so /v1/* asks for a token; this one allows everything and is not shown again:\n\n    \
+             {token}\n\n\
+             send it as `Authorization: Bearer <token>`; `streamdiffusion-host token add NAME --scope …` makes others\n"
+        );
+    }
     text
 }
 
@@ -50,13 +62,25 @@ mod tests {
             media on UDP and TCP port 8189
             open http://127.0.0.1:8080 in a browser
         "#]]
-        .assert_eq(&for_people(&addresses));
-        let ready = for_programs(&addresses);
+        .assert_eq(&for_people(&addresses, None));
+        let ready = for_programs(&addresses, None);
         assert_eq!(ready.lines().count(), 1);
         let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
         assert_eq!(
             (&ready["http"], &ready["media_port"]),
             (&json!("http://127.0.0.1:8080"), &json!(8189))
         );
+        assert_eq!(ready.get("new_token"), None);
+    }
+
+    #[test]
+    fn a_new_token_is_told_with_its_use() {
+        let addresses =
+            Addresses { http: "http://a".into(), aliases: Vec::new(), media_port: 8189 };
+        let text = for_people(&addresses, Some("sdh_1"));
+        assert!(text.contains("sdh_1") && text.contains("Authorization: Bearer"), "{text}");
+        let ready: serde_json::Value =
+            serde_json::from_str(&for_programs(&addresses, Some("sdh_1"))).expect("JSON");
+        assert_eq!(ready["new_token"], "sdh_1");
     }
 }

@@ -1,5 +1,6 @@
 //! Which codecs this machine has: GStreamer elements, looked up once and tried in order of preference.
 
+use crate::config::MediaStartError;
 use crate::graph::Graph;
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -177,6 +178,12 @@ pub struct Codecs {
 }
 
 impl Codecs {
+    /// Starts GStreamer first.
+    pub fn find() -> Result<Self, MediaStartError> {
+        gst::init().map_err(MediaStartError::GStreamer)?;
+        Ok(Self::probe()?)
+    }
+
     /// Looks the elements up in GStreamer's registry.
     pub fn probe() -> Result<Self, MissingElements> {
         Self::among(|name| gst::ElementFactory::find(name).is_some())

@@ -1,8 +1,10 @@
 //! Figures that hub and codec threads count and anyone may read.
 
 use crate::codecs::Codec;
-use host_ports::{EgressStats, IngressStats};
+use host_ports::{EgressStats, Frame, IngressStats, LatencyWindow};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 #[derive(Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -61,10 +63,29 @@ pub(crate) struct EgressCounters {
     pub frames_dropped: Counter,
     pub bytes_sent: Counter,
     pub key_frames: Counter,
+    latency: Mutex<Latency>,
+}
+
+#[derive(Default)]
+struct Latency {
+    encode: LatencyWindow,
+    end_to_end: LatencyWindow,
 }
 
 impl EgressCounters {
+    /// Times the way of a frame that was just encoded, if a pipeline made it. Only who reads the figures may hold the lock.
+    pub fn time(&self, frame: &Frame) {
+        let Some(made_at) = frame.made_at else { return };
+        let now = Instant::now();
+        let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        latency.encode.record(now, now.saturating_duration_since(made_at));
+        let captured_at = frame.stamp.captured_at;
+        latency.end_to_end.record(now, now.saturating_duration_since(captured_at));
+    }
+
     pub fn read(&self, readers: usize, codecs: Vec<&'static str>) -> EgressStats {
+        let now = Instant::now();
+        let latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
         EgressStats {
             readers,
             codecs,
@@ -72,6 +93,8 @@ impl EgressCounters {
             frames_dropped: self.frames_dropped.get(),
             bytes_sent: self.bytes_sent.get(),
             key_frames: self.key_frames.get(),
+            encode_latency: latency.encode.read(now),
+            end_to_end_latency: latency.end_to_end.read(now),
         }
     }
 }

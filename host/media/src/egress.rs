@@ -55,7 +55,10 @@ impl Egress {
         if !state.encoders.contains_key(&codec) {
             let encoder = self.start(codec)?;
             if let Some(frame) = &state.shown {
-                encoder.show(frame.clone());
+                // It has lain there for as long as nobody watched: that is no part of its way.
+                let mut frame = frame.clone();
+                frame.made_at = None;
+                encoder.show(frame);
             }
             state
                 .encoders

@@ -147,8 +147,8 @@ impl Encoding {
 
     /// Encodes a new frame, or the last one again.
     fn encode(&mut self, frame: Option<Frame>) -> Result<(), EncodeError> {
-        if let Some(frame) = frame {
-            self.ready(frame.size())?.exporter.load(&frame)?;
+        if let Some(frame) = &frame {
+            self.ready(frame.size())?.exporter.load(frame)?;
         }
         let now = Instant::now();
         let is_key_frame_due =
@@ -164,6 +164,10 @@ impl Encoding {
         let time = u64::try_from((now - self.started_at).as_nanos()).unwrap_or(u64::MAX);
         let picture = session.exporter.picture(gst::ClockTime::from_nseconds(time));
         session.graph.push(picture)?;
+        // A frame that is shown again is not on its way any more.
+        if let Some(frame) = frame {
+            self.outlet.counters.time(&frame);
+        }
         self.failures = 0;
         Ok(())
     }

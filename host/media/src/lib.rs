@@ -31,3 +31,4 @@ mod worker;
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError};
 pub use server::Media;
+pub use sockets::announced_addresses;

@@ -229,6 +229,16 @@ impl Announced {
     }
 }
 
+/// The addresses that peers are told, public ones first.
+pub fn announced_addresses(config: &MediaConfig) -> Vec<IpAddr> {
+    let announced = Announced::new(config, config.rtc_port);
+    let candidates = announced.public().into_iter().chain(announced.local());
+    let mut addresses: Vec<_> = candidates.map(|candidate| candidate.addr().ip()).collect();
+    // Each comes for UDP and for TCP.
+    addresses.dedup();
+    addresses
+}
+
 /// Link-local IPv6 needs a zone, which candidates cannot name.
 fn is_routable(address: &IpAddr) -> bool {
     !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())

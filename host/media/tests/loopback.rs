@@ -101,6 +101,29 @@ fn a_late_reader_is_shown_the_last_frame() {
 }
 
 #[test]
+fn frames_that_a_pipeline_made_are_timed_once_each() {
+    let server = Server::start();
+    let (path, _events) = server.echo(SIZE);
+    path.show(Pixels::plain(SIZE, 90));
+    let mut reader = offer_to_play(&*path, &[Codec::H264], Client::udp()).unwrap();
+    reader.frames(1);
+    assert_eq!(
+        path.egress_stats().encode_latency.count,
+        0,
+        "what was shown before is not on its way"
+    );
+    let mut frame = Pixels::plain(SIZE, 120);
+    frame.made_at = Some(std::time::Instant::now());
+    path.show(frame);
+    reader.until("the frame is timed", |_, _| path.egress_stats().encode_latency.count > 0);
+    // The last frame is repeated meanwhile.
+    reader.frames(3);
+    let stats = path.egress_stats();
+    assert_eq!((stats.encode_latency.count, stats.end_to_end_latency.count), (1, 1));
+    assert!(stats.encode_latency.p50 <= stats.end_to_end_latency.p50);
+}
+
+#[test]
 fn readers_stay_when_the_frames_change_size() {
     let server = Server::start();
     let (path, _events) = server.echo(SIZE);

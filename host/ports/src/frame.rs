@@ -62,12 +62,16 @@ pub trait FramePool: Send + Sync {
 #[derive(Clone)]
 pub struct Frame {
     pub stamp: FrameStamp,
+    /// When it was put where the pipeline takes it; none of a frame on its way to there or of an output.
+    pub queued_at: Option<Instant>,
+    /// When the pipeline gave it; none of a frame that no pipeline made.
+    pub made_at: Option<Instant>,
     slot: Arc<Box<dyn FrameSlot>>,
 }
 
 impl Frame {
     pub fn new(stamp: FrameStamp, slot: Box<dyn FrameSlot>) -> Self {
-        Self { stamp, slot: Arc::new(slot) }
+        Self { stamp, queued_at: None, made_at: None, slot: Arc::new(slot) }
     }
 
     pub fn size(&self) -> FrameSize {

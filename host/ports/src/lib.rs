@@ -5,6 +5,7 @@
 
 mod catalog;
 mod frame;
+mod latency;
 mod mailbox;
 mod media;
 mod pipeline;
@@ -15,6 +16,7 @@ pub use catalog::{
     PluginState, ResolveError, Unsupported,
 };
 pub use frame::{Frame, FramePool, FrameSize, FrameSlot, FrameStamp};
+pub use latency::{LATENCY_BOUNDS_MS, LatencyFigures, LatencyHistogram, LatencyWindow};
 pub use mailbox::Mailbox;
 pub use media::{
     Answer, EgressStats, Fit, IngressEvent, IngressSink, IngressStats, MediaPath, MediaServer,

@@ -1,6 +1,6 @@
 //! The media server as the runtime sees it: one path per stream, a publisher's frames in, shown frames out.
 
-use crate::{Frame, FrameSlot};
+use crate::{Frame, FrameSlot, LatencyFigures};
 use std::sync::Arc;
 
 /// A WHIP or WHEP session of a path. URL-safe and not guessable.
@@ -104,4 +104,8 @@ pub struct EgressStats {
     pub frames_dropped: u64,
     pub bytes_sent: u64,
     pub key_frames: u64,
+    /// From a frame that the pipeline made to its encoded form.
+    pub encode_latency: LatencyFigures,
+    /// Of the same frames, from the last packet of what was captured to the encoded form.
+    pub end_to_end_latency: LatencyFigures,
 }

@@ -13,7 +13,7 @@ pub struct StoredStream {
     pub created_at: String,
     pub pipeline: String,
     pub params: Map<String, Value>,
-    /// Grows by one with every change of params.
+    /// Grows by one with every change.
     pub revision: u64,
     pub output_rtmp_url: Option<String>,
 }

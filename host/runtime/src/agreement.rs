@@ -2,10 +2,11 @@
 //!
 //! Plugins answer in a control process, which may take a while: never on a tokio thread.
 
+use crate::budget::{Budget, Hold, Reserved};
 use crate::{ChangeError, Fallback, NewStream};
 use host_ports::{
     Claim, ClaimRef, FieldError, Fit, Formats, PipelineCatalog, Plan, PlanError, StateStore,
-    StoreError,
+    StoreError, Unsupported,
 };
 use host_stream::{Changes, Checked, ParamError, ParamsSchema};
 use serde_json::{Map, Value};
@@ -19,6 +20,12 @@ pub struct Agreement {
     /// Complete, with the host's own.
     pub params: Map<String, Value>,
     pub formats: Formats,
+    /// Frames between an input and its output.
+    pub latency_frames: u32,
+    pub memory: Arc<Hold>,
+    pub memory_bytes: u64,
+    /// Params without effect.
+    pub unsupported: Vec<Unsupported>,
     /// Of the plugin, about the params.
     pub plan_warnings: Vec<String>,
     /// About the latest request.
@@ -44,7 +51,11 @@ impl Agreement {
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        self.request_warnings.iter().chain(&self.plan_warnings).cloned().collect()
+        let unsupported = self.unsupported.iter();
+        let unsupported =
+            unsupported.map(|each| format!("`{}` has no effect now: {}", each.field, each.reason));
+        let plugin_s = unsupported.chain(self.plan_warnings.iter().cloned());
+        self.request_warnings.iter().cloned().chain(plugin_s).collect()
     }
 }
 
@@ -53,7 +64,16 @@ impl Agreement {
 pub struct Desk {
     pub catalog: Arc<dyn PipelineCatalog>,
     pub store: Arc<dyn StateStore>,
+    pub budget: Arc<Budget>,
     pub default_fallback: Fallback,
+}
+
+/// An agreement after a change.
+pub struct Amended {
+    pub agreement: Agreement,
+    pub changes: Changes,
+    /// Whether its pipeline has room beside the one before.
+    pub has_room: bool,
 }
 
 impl Desk {
@@ -63,7 +83,8 @@ impl Desk {
         let schema = self.compile(&claim)?;
         let checked = schema.create(&wish.params).map_err(refused)?;
         let plan = self.plan(&claim.id, None, schema.for_plugin(&checked.params)).await?;
-        Ok(conclude(Arc::new(claim), schema, checked, plan))
+        let memory = self.reserve(&claim.id, &schema, &checked, &plan, None)?.hold;
+        Ok(conclude(Arc::new(claim), schema, checked, plan, memory))
     }
 
     /// The agreement after `patch`, and what it changes.
@@ -72,7 +93,7 @@ impl Desk {
         current: &Agreement,
         patch: &Map<String, Value>,
         is_hot_only: bool,
-    ) -> Result<(Agreement, Changes), ChangeError> {
+    ) -> Result<Amended, ChangeError> {
         let model_id = model_id(patch).or_else(|| model_id(&current.params));
         let claim = self.catalog.resolve(&current.claim.id.pipeline, model_id)?;
         let is_same_claim = claim == *current.claim;
@@ -85,7 +106,8 @@ impl Desk {
         if changes.hot.is_empty() && changes.reload.is_empty() && is_same_claim {
             // Nothing that the plugin knows of has changed.
             let Checked { params, warnings: request_warnings } = checked;
-            return Ok((Agreement { params, request_warnings, ..current.clone() }, changes));
+            let agreement = Agreement { params, request_warnings, ..current.clone() };
+            return Ok(Amended { agreement, changes, has_room: true });
         }
         if claim.id != current.claim.id {
             changes.escalate(&["model_id".to_owned()]);
@@ -98,7 +120,40 @@ impl Desk {
             changes.escalate(&changes.hot.clone());
         }
         hold_back_reload(&changes, is_hot_only)?;
-        Ok((conclude(claim, schema, checked, plan), changes))
+        let reserved = self.reserve(&claim.id, &schema, &checked, &plan, Some(&current.memory))?;
+        let Reserved { hold, has_room } = reserved;
+        Ok(Amended { agreement: conclude(claim, schema, checked, plan, hold), changes, has_room })
+    }
+
+    /// `running` with those of its hot params that a change gave other values, if it can take them without a reload.
+    pub async fn follow(&self, running: Agreement, after: &Agreement, hot: &[String]) -> Agreement {
+        let values =
+            hot.iter().filter_map(|name| Some((name.clone(), after.params.get(name)?.clone())));
+        match self.amend(&running, &values.collect(), true).await {
+            Ok(amended) => amended.agreement,
+            Err(_) => running,
+        }
+    }
+
+    /// Whether a pipeline that runs with `running` needs no reload for `wanted`.
+    pub async fn suits(&self, running: &Agreement, wanted: &Agreement) -> bool {
+        let amended = self.amend(running, &wanted.params, true).await;
+        amended.is_ok_and(|amended| amended.agreement.params == wanted.params)
+    }
+
+    /// The memory that a plan asks for.
+    fn reserve(
+        &self,
+        claim: &ClaimRef,
+        schema: &ParamsSchema,
+        checked: &Checked,
+        plan: &Plan,
+        replaced: Option<&Hold>,
+    ) -> Result<Reserved, ChangeError> {
+        let cold = Value::Object(schema.cold(&checked.params));
+        let key = format!("{} {} {}: {cold}", claim.plugin, claim.pipeline, claim.index);
+        let reserved = self.budget.reserve(key, plan.memory_bytes, replaced);
+        reserved.map_err(ChangeError::NoMemory)
     }
 
     /// Does something with the store, which may wait for a disk.
@@ -144,16 +199,18 @@ fn conclude(
     schema: Arc<ParamsSchema>,
     checked: Checked,
     plan: Plan,
+    memory: Arc<Hold>,
 ) -> Agreement {
-    let unsupported = plan.unsupported.into_iter();
-    let unsupported =
-        unsupported.map(|each| format!("`{}` has no effect now: {}", each.field, each.reason));
     Agreement {
         claim,
         schema,
         params: checked.params,
         formats: plan.formats,
-        plan_warnings: unsupported.chain(plan.warnings).collect(),
+        latency_frames: plan.latency_frames,
+        memory,
+        memory_bytes: plan.memory_bytes,
+        unsupported: plan.unsupported,
+        plan_warnings: plan.warnings,
         request_warnings: checked.warnings,
     }
 }

@@ -1,7 +1,7 @@
 //! Counts a stream's frames and times their way. Bounded, whatever comes.
 
-use crate::FrameFigures;
-use host_ports::FrameStamp;
+use crate::{Drops, FrameFigures};
+use host_ports::{Frame, LatencyWindow};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +22,22 @@ struct State {
     counted: FrameFigures,
     inputs: Window<()>,
     outputs: Window<Timing>,
+    decode: LatencyWindow,
+    wait: LatencyWindow,
+    process: LatencyWindow,
+}
+
+/// Why a frame ended before the pipeline made something of it.
+#[derive(Clone, Copy)]
+pub enum DropCause {
+    /// All frame memory was in use.
+    NoMemory,
+    /// Its publisher had left, or the stream ends.
+    Late,
+    /// A newer one took its place in the mailbox, or the pipeline stopped taking frames.
+    Displaced,
+    /// The call failed.
+    Failed,
 }
 
 #[derive(Clone, Copy)]
@@ -31,15 +47,22 @@ struct Timing {
 }
 
 impl Figures {
-    /// A decoded frame came, or would have come had there been memory for it.
-    pub fn count_received(&self) {
+    /// A decoded frame came at `now`.
+    pub fn count_received(&self, frame: &Frame, now: Instant) {
         let mut state = self.state();
-        state.counted.received += 1;
-        state.inputs.push(Instant::now(), ());
+        state.count_received(now);
+        state.decode.record(now, now.saturating_duration_since(frame.stamp.captured_at));
     }
 
-    pub fn count_dropped(&self) {
-        self.state().counted.dropped += 1;
+    /// A decoded frame would have come, had there been memory for it.
+    pub fn count_unleased(&self) {
+        let mut state = self.state();
+        state.count_received(Instant::now());
+        state.count_dropped(DropCause::NoMemory);
+    }
+
+    pub fn count_dropped(&self, cause: DropCause) {
+        self.state().count_dropped(cause);
     }
 
     pub fn count_skipped(&self) {
@@ -50,13 +73,18 @@ impl Figures {
         self.state().counted.set_aside += 1;
     }
 
-    /// A call that took `process_time` gave the output of the frame stamped `stamp`.
-    pub fn count_processed(&self, process_time: Duration, stamp: FrameStamp) {
+    /// A call that was given `input` at `started` has given `output`. Whether it is the stream's first.
+    pub fn count_processed(&self, input: &Frame, started: Instant, output: &Frame) -> bool {
         let now = Instant::now();
-        let age = now.saturating_duration_since(stamp.captured_at);
+        let process_time = now.saturating_duration_since(started);
+        let age = now.saturating_duration_since(output.stamp.captured_at);
         let mut state = self.state();
         state.counted.processed += 1;
+        let queued_at = input.queued_at.unwrap_or(started);
+        state.wait.record(now, started.saturating_duration_since(queued_at));
+        state.process.record(now, process_time);
         state.outputs.push(now, Timing { process_time, age });
+        state.counted.processed == 1
     }
 
     pub fn snapshot(&self) -> FrameFigures {
@@ -71,6 +99,9 @@ impl Figures {
             frame_age_max: timings.iter().map(|timing| timing.age).max(),
             last_input_at: state.inputs.last().map(|at| wall_clock(now, at)),
             last_output_at: state.outputs.last().map(|at| wall_clock(now, at)),
+            decode_latency: state.decode.read(now),
+            wait_latency: state.wait.read(now),
+            process_latency: state.process.read(now),
             ..state.counted.clone()
         }
     }
@@ -78,6 +109,24 @@ impl Figures {
     fn state(&self) -> MutexGuard<'_, State> {
         // Counters hold at every step, even if a thread panicked between two.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn count_received(&mut self, now: Instant) {
+        self.counted.received += 1;
+        self.inputs.push(now, ());
+    }
+
+    fn count_dropped(&mut self, cause: DropCause) {
+        self.counted.dropped += 1;
+        let Drops { no_memory, late, displaced, failed } = &mut self.counted.drops;
+        *match cause {
+            DropCause::NoMemory => no_memory,
+            DropCause::Late => late,
+            DropCause::Displaced => displaced,
+            DropCause::Failed => failed,
+        } += 1;
     }
 }
 
@@ -95,7 +144,10 @@ impl<T> Default for Window<T> {
 
 impl<T: Copy> Window<T> {
     fn push(&mut self, now: Instant, sample: T) {
-        self.since.get_or_insert(now);
+        // After a long silence a window begins anew: what comes is not held to be few because nothing came before.
+        if self.last().is_none_or(|last| now.saturating_duration_since(last) > WINDOW) {
+            self.since = Some(now);
+        }
         if self.samples.len() == MOST_SAMPLES {
             self.samples.pop_front();
         }
@@ -150,6 +202,15 @@ mod tests {
         assert!((window.rate(end) - 25.0).abs() < 0.5, "{}", window.rate(end));
         assert_eq!(window.rate(end + WINDOW), 0.0);
         assert_eq!(Window::<()>::default().rate(end), 0.0);
+    }
+
+    #[test]
+    fn a_rate_is_right_at_once_after_a_long_silence() {
+        let (mut window, end) = filled(300, Duration::from_millis(40));
+        let back = end + 10 * WINDOW;
+        (0..25).for_each(|n| window.push(back + Duration::from_millis(40) * n, 0));
+        let rate = window.rate(back + Duration::from_secs(1));
+        assert!((rate - 25.0).abs() < 0.5, "{rate}");
     }
 
     #[test]

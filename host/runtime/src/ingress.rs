@@ -1,10 +1,11 @@
 //! A publisher's frames on their way to the pipeline. Runs on the media server's threads and never waits.
 
-use crate::figures::Figures;
+use crate::figures::{DropCause, Figures};
 use crate::inbox::Inbox;
 use crate::screen::Screen;
 use host_ports::{Fit, Frame, FramePool, FrameSlot, IngressEvent, IngressSink};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::watch;
 use tracing::{Span, info};
 
@@ -72,6 +73,11 @@ impl Ingress {
         self.entrance().fit = fit;
     }
 
+    /// Whether a publisher's frames come.
+    pub fn is_flowing(&self) -> bool {
+        self.entrance().publisher == Publisher::Flowing
+    }
+
     /// No more frames.
     pub fn close(&self) {
         let mut entrance = self.entrance();
@@ -99,8 +105,7 @@ impl IngressSink for Ingress {
         let pool = self.entrance().pool.clone();
         let slot = pool.and_then(|pool| pool.lease());
         if slot.is_none() {
-            self.figures.count_received();
-            self.figures.count_dropped();
+            self.figures.count_unleased();
         }
         slot
     }
@@ -109,9 +114,13 @@ impl IngressSink for Ingress {
         self.entrance().fit
     }
 
-    fn put(&self, frame: Frame) {
-        self.figures.count_received();
-        let Some(is_first) = self.admit() else { return self.figures.count_dropped() };
+    fn put(&self, mut frame: Frame) {
+        let now = Instant::now();
+        self.figures.count_received(&frame, now);
+        frame.queued_at = Some(now);
+        let Some(is_first) = self.admit() else {
+            return self.figures.count_dropped(DropCause::Late);
+        };
         if is_first {
             self.screen.expect_frames();
             self.presence.send_modify(|presence| {

@@ -2,7 +2,12 @@
 //! plugin. Knows neither HTTP nor WebRTC nor how a pipeline is made.
 
 mod agreement;
+mod beside;
+mod budget;
+mod changed;
+mod chronicle;
 mod directory;
+mod events;
 mod figures;
 mod health;
 mod identity;
@@ -15,10 +20,14 @@ mod secret;
 mod session;
 mod shared;
 mod view;
+mod waiting;
 
-pub use host_stream::{Fallback, Phase, with_host_params};
+pub use budget::Shortage;
+pub use changed::{Applied, Apply, Changed, FieldChange, Forecast, Planned};
+pub use events::{EventKind, EventReader, News, StreamEvent, TooManyEventReaders};
+pub use host_stream::{Condition, Fallback, Phase, with_host_params};
 pub use runtime::{Runtime, Settings};
 pub use view::{
-    ChangeError, FrameFigures, MediaError, NewStream, StreamChange, StreamError, StreamStatus,
-    StreamView,
+    ChangeError, Drops, EventsError, FrameFigures, MediaError, Mode, NewStream, StreamChange,
+    StreamError, StreamStatus, StreamView,
 };

@@ -1,9 +1,14 @@
 //! The thread `pipe-<short id>` of a stream: opens, loads, updates and drops its pipeline and puts frames through it.
 //! The only place that waits for a pipeline.
 
+use crate::beside::Loaded;
+use crate::figures::DropCause;
 use crate::inbox::{Job, LoadOrder, Order, Params};
 use crate::shared::Shared;
-use host_ports::{Frame, OpenRequest, Pipeline, PipelineCatalog, PipelineError};
+use host_ports::{
+    ClaimRef, Formats, Frame, FramePool, OpenRequest, Pipeline, PipelineCatalog, PipelineError,
+    Progress,
+};
 use host_stream::{Event, LoadId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +19,7 @@ use tracing::{Span, debug};
 type Cancel = Arc<dyn Fn() + Send + Sync>;
 
 /// What the thread works with.
+#[derive(Clone)]
 pub struct Pipe {
     pub catalog: Arc<dyn PipelineCatalog>,
     pub shared: Shared,
@@ -35,17 +41,23 @@ impl Canceller {
         }
     }
 
-    fn set(&self, cancel: Option<Cancel>) {
+    pub fn set(&self, cancel: Option<Cancel>) {
         *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = cancel;
     }
 }
 
 /// A pipeline, loaded or not.
-struct Open {
-    pipeline: Box<dyn Pipeline>,
+pub struct Open {
+    pub pipeline: Box<dyn Pipeline>,
+    /// Where its frames are to be written.
+    pub input: Arc<dyn FramePool>,
+    claim: ClaimRef,
+    formats: Formats,
     load: LoadId,
-    /// Frames captured earlier may lie in another pipeline's memory.
+    /// When frames began to be written there; those captured earlier may lie elsewhere.
     since: Instant,
+    /// Of the params that it works with.
+    pub revision: u64,
 }
 
 impl Pipe {
@@ -59,13 +71,16 @@ impl Pipe {
             match &job {
                 Job::Order(Order::Stop) => break,
                 Job::Order(Order::Load(order) | Order::Restart(order)) => load = order.load,
-                Job::Update(_) | Job::Process(_) => {}
+                Job::Order(Order::ChangeOver(to)) => load = to.open.load,
+                Job::Discard(_) | Job::Update(_) | Job::Process(_) => {}
             }
             // A panic here is a fault of this host's. It costs the pipeline, not the stream.
             if catch_unwind(AssertUnwindSafe(|| self.perform(&mut open, job))).is_err() {
                 open = None;
                 self.shared.inbox.close();
-                self.shared.health.note_error("the host failed at driving the pipeline".to_owned());
+                let message = "the host failed at driving the pipeline";
+                self.shared.health.note_error(message.to_owned());
+                self.shared.chronicle.crashed(message);
                 // Whichever fits the stream's state counts.
                 self.report(Event::LoadFailed(load));
                 self.report(Event::PipelineFailed(load));
@@ -84,30 +99,67 @@ impl Pipe {
                 self.load(open.as_mut(), order);
             }
             Job::Order(Order::Restart(order)) => {
-                *open = open.take().or_else(|| self.open(&order));
+                *open =
+                    open.take().filter(|open| open.is_for(&order)).or_else(|| self.open(&order));
                 self.load(open.as_mut(), order);
             }
+            Job::Order(Order::ChangeOver(to)) => self.change_over(open, to),
             Job::Order(Order::Stop) => {}
+            Job::Discard(pipelines) => pipelines.into_iter().for_each(Loaded::send_back),
             Job::Update(params) => self.update(open.as_mut(), params),
             Job::Process(frame) => self.process(open.as_mut(), frame),
         }
     }
 
+    /// A pipeline that is not loaded yet, which nothing leads to.
+    pub fn make(&self, order: &LoadOrder) -> Result<Open, PipelineError> {
+        let LoadOrder { load, claim, formats, .. } = order;
+        let request = OpenRequest { claim: claim.clone(), formats: *formats };
+        let opened = self.catalog.open(request)?;
+        Ok(Open {
+            pipeline: opened.pipeline,
+            input: opened.input,
+            claim: claim.clone(),
+            formats: *formats,
+            load: *load,
+            since: Instant::now(),
+            revision: 0,
+        })
+    }
+
     fn open(&self, order: &LoadOrder) -> Option<Open> {
-        let request = OpenRequest { claim: order.claim.clone(), formats: order.formats };
-        match self.catalog.open(request) {
-            Ok(opened) => {
-                self.shared.canceller.set(Some(opened.pipeline.canceller()));
-                self.shared.ingress.set_pool(opened.input);
-                self.shared.screen.set_size(order.formats.output);
-                let since = Instant::now();
-                Some(Open { pipeline: opened.pipeline, load: order.load, since })
+        match self.make(order) {
+            Ok(mut open) => {
+                self.lead_to(&mut open);
+                Some(open)
             }
             Err(error) => {
                 self.shared.canceller.set(None);
-                self.report_load_error(order.load, error);
+                self.report_load_error(order, error);
                 None
             }
+        }
+    }
+
+    /// From now on frames are written into the pipeline's memory, and it is the one to cancel.
+    fn lead_to(&self, open: &mut Open) {
+        self.shared.canceller.set(Some(open.pipeline.canceller()));
+        open.since = Instant::now();
+        self.shared.ingress.set_pool(open.input.clone());
+        self.shared.screen.set_size(open.formats.output);
+    }
+
+    fn change_over(&self, open: &mut Option<Open>, to: Loaded) {
+        if !to.ticket.take_over() {
+            return to.send_back();
+        }
+        let Loaded { open: mut next, old, .. } = to;
+        self.lead_to(&mut next);
+        let (load, since) = (next.load, next.since);
+        self.shared.health.set_worker(next.pipeline.worker_pid());
+        drop(old.try_send(open.replace(next)));
+        if self.shared.inbox.open(load, since) {
+            self.report(Event::Loaded(load));
         }
     }
 
@@ -118,41 +170,61 @@ impl Pipe {
         if self.shared.inbox.has_order() {
             return;
         }
-        let mut on_progress = |progress| self.shared.health.set_loading(Some(progress));
-        let loaded = open.pipeline.load(order.params.reveal(), &mut on_progress);
+        self.shared.chronicle.loading_begins();
+        let mut on_progress = |progress: Progress| {
+            self.shared.chronicle.loading(&progress);
+            self.shared.health.set_loading(Some(progress));
+        };
+        let loaded = open.pipeline.load(order.params.values.reveal(), &mut on_progress);
         self.shared.health.set_loading(None);
         self.shared.health.set_worker(open.pipeline.worker_pid());
         match loaded {
-            Ok(()) if self.shared.inbox.open(open.since) => {
+            Ok(()) if self.shared.inbox.open(open.load, open.since) => {
+                open.revision = order.params.revision;
                 self.shared.health.note_loaded();
                 self.report(Event::Loaded(order.load));
             }
             // Another order waits: nobody asks about this load any more.
             Ok(()) => debug!("loaded in vain"),
             Err(error) if self.shared.inbox.has_order() => debug!(%error, "load given up"),
-            Err(error) => self.report_load_error(order.load, error),
+            Err(error) => self.report_load_error(&order, error),
         }
     }
 
     fn update(&self, open: Option<&mut Open>, params: Params) {
         let Some(open) = open else { return };
-        if let Err(error) = open.pipeline.update(params.reveal()) {
-            self.fail(open, error);
+        match open.pipeline.update(params.values.reveal()) {
+            Ok(()) => open.revision = params.revision,
+            Err(error) => {
+                let reason = error.to_string();
+                // A pipeline that starts again starts with them.
+                if self.fail(open, error) {
+                    self.shared.waiting.give_up(params.revision, &reason);
+                }
+            }
         }
     }
 
     fn process(&self, open: Option<&mut Open>, frame: Frame) {
-        let Some(open) = open else { return self.shared.figures.count_dropped() };
+        let Some(open) = open else {
+            return self.shared.figures.count_dropped(DropCause::Displaced);
+        };
         let started = Instant::now();
+        self.shared.samples.offer(&frame);
         match open.pipeline.process(frame.clone()) {
-            Ok(Some(output)) => {
-                self.shared.figures.count_processed(started.elapsed(), output.stamp);
+            Ok(Some(mut output)) => {
+                output.made_at = Some(Instant::now());
+                if self.shared.figures.count_processed(&frame, started, &output) {
+                    self.shared.chronicle.first_frame();
+                }
+                let frame = output.stamp.id;
                 self.shared.screen.show_output(output);
+                self.shared.waiting.note_frame(open.revision, frame);
             }
             // The pipeline found the frame too like the last one.
             Ok(None) => self.shared.figures.count_skipped(),
             Err(error) => {
-                self.shared.figures.count_dropped();
+                self.shared.figures.count_dropped(DropCause::Failed);
                 if self.fail(open, error) {
                     self.shared.screen.show_instead(frame);
                 }
@@ -167,6 +239,7 @@ impl Pipe {
         }
         let goes_on = !error.needs_restart();
         self.shared.health.note_error(error.to_string());
+        self.shared.chronicle.failed(&error, Instant::now());
         if !goes_on {
             self.shared.inbox.close();
             self.shared.health.set_worker(None);
@@ -175,8 +248,11 @@ impl Pipe {
         goes_on
     }
 
-    fn report_load_error(&self, load: LoadId, error: PipelineError) {
-        self.shared.health.note_error(error.to_string());
+    pub fn report_load_error(&self, order: &LoadOrder, error: PipelineError) {
+        let (load, reason) = (order.load, error.to_string());
+        self.shared.waiting.give_up(order.params.revision, &reason);
+        self.shared.health.note_error(reason);
+        self.shared.chronicle.load_failed(&error);
         self.report(match error {
             PipelineError::CannotLoad { .. } => Event::LoadRefused(load),
             _ => Event::LoadFailed(load),
@@ -186,5 +262,11 @@ impl Pipe {
     fn report(&self, event: Event) {
         // The session may be gone already; then nobody is left to tell.
         let _ = self.reports.blocking_send(event);
+    }
+}
+
+impl Open {
+    fn is_for(&self, order: &LoadOrder) -> bool {
+        self.claim == order.claim && self.formats == order.formats
     }
 }

@@ -1,10 +1,15 @@
 //! The handle that the API calls: every stream by its id, its key and its playback id.
 
 use crate::agreement::{Agreement, Desk};
+use crate::budget::Budget;
 use crate::directory::{Directory, Name, NoPlace, Place};
 use crate::identity::Identity;
-use crate::session::{self, Handle, Parts, Request};
-use crate::{ChangeError, Fallback, MediaError, NewStream, StreamChange, StreamStatus, StreamView};
+use crate::session::{self, Ask, Handle, Parts, Reply, Request};
+use crate::view::shortened;
+use crate::{
+    Applied, ChangeError, Changed, EventReader, EventsError, Fallback, Forecast, MediaError, Mode,
+    NewStream, Planned, StreamChange, StreamStatus, StreamView,
+};
 use host_ports::{
     Answer, Claim, MediaServer, PipelineCatalog, PluginReport, SessionId, StateStore, StoredStream,
 };
@@ -19,6 +24,8 @@ use tracing::Instrument;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub max_streams: usize,
+    /// Bytes that all pipelines together may take, by what their plugins plan.
+    pub memory_limit: u64,
     /// What viewers see while a pipeline cannot deliver, where a stream says nothing else.
     pub default_fallback: Fallback,
     /// The pause before a dead pipeline is started again; doubled with every failure in a row.
@@ -33,6 +40,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_streams: 16,
+            memory_limit: u64::MAX,
             default_fallback: Fallback::Input,
             restart_backoff_first: Duration::from_millis(250),
             restart_backoff_max: Duration::from_secs(30),
@@ -64,7 +72,8 @@ impl Runtime {
         media: Arc<dyn MediaServer>,
         store: Arc<dyn StateStore>,
     ) -> Self {
-        let desk = Desk { catalog, store, default_fallback: settings.default_fallback };
+        let budget = Budget::new(settings.memory_limit);
+        let desk = Desk { catalog, store, budget, default_fallback: settings.default_fallback };
         Self { settings: Arc::new(settings), desk, media, directory: Arc::default() }
     }
 
@@ -72,6 +81,17 @@ impl Runtime {
     pub async fn create(&self, wish: NewStream) -> Result<StreamView, ChangeError> {
         let runtime = self.clone();
         to_the_end(async move { runtime.create_now(wish).await }).await
+    }
+
+    /// What `create` would make of the wish, and whether it would take it.
+    pub async fn plan(&self, wish: NewStream) -> Result<Planned, ChangeError> {
+        let agreement = self.desk.agree(&wish).await?;
+        Ok(Planned {
+            pipeline: wish.pipeline,
+            warnings: agreement.warnings(),
+            forecast: Forecast { needs_reload: false, memory_bytes: agreement.memory_bytes },
+            params: agreement.params,
+        })
     }
 
     /// In order of creation.
@@ -83,22 +103,29 @@ impl Runtime {
         Some(self.directory.find(Name::Id(id))?.told.borrow().view.clone())
     }
 
-    pub async fn change(&self, id: &str, change: StreamChange) -> Result<StreamView, ChangeError> {
-        let not_found = || ChangeError::not_found(id);
-        let stream = self.directory.find(Name::Id(id)).ok_or_else(not_found)?;
-        let (reply, answer) = oneshot::channel();
-        stream.requests.try_send(Request { change, reply }).map_err(|refusal| match refusal {
-            TrySendError::Full(_) => ChangeError::Busy { id: id.to_owned() },
-            TrySendError::Closed(_) => not_found(),
-        })?;
-        // Deleted before the change was agreed on.
-        answer.await.unwrap_or_else(|_| Err(not_found()))
+    pub async fn change(&self, id: &str, change: StreamChange) -> Result<Changed, ChangeError> {
+        let stream = self.find(id)?;
+        let mode = change.mode;
+        let Reply { mut changed, applied } = ask(&stream, id, Ask::Change(change)).await?;
+        if let (Some(applied), Mode::ApplyAndWait(limit)) = (applied, mode) {
+            changed.applied = Some(told_within(limit, applied).await);
+        }
+        Ok(changed)
     }
 
     /// Answers when the pipeline and the media are gone.
     pub async fn delete(&self, id: &str) -> Result<(), ChangeError> {
+        self.delete_at(id, None).await
+    }
+
+    /// The same, unless the stream is at none of these revisions.
+    pub async fn delete_at(
+        &self,
+        id: &str,
+        revisions: Option<Vec<u64>>,
+    ) -> Result<(), ChangeError> {
         let (runtime, id) = (self.clone(), id.to_owned());
-        to_the_end(async move { runtime.delete_now(&id).await }).await
+        to_the_end(async move { runtime.delete_now(&id, revisions).await }).await
     }
 
     pub fn status(&self, id: &str) -> Option<StreamStatus> {
@@ -108,6 +135,13 @@ impl Runtime {
     /// In order of creation.
     pub fn statuses(&self) -> Vec<StreamStatus> {
         self.directory.all().iter().map(|stream| stream.status()).collect()
+    }
+
+    /// Follows a stream's events: those after `last`, or all that are kept, and then what happens.
+    pub fn events(&self, id: &str, last: Option<u64>) -> Result<EventReader, EventsError> {
+        let not_found = || EventsError::NotFound { id: shortened(id) };
+        let stream = self.directory.find(Name::Id(id)).ok_or_else(not_found)?;
+        Ok(stream.events(last)?)
     }
 
     /// Streams that exist, whatever their phase.
@@ -183,16 +217,22 @@ impl Runtime {
         self.start(place, record, agreement).await
     }
 
-    async fn delete_now(&self, id: &str) -> Result<(), ChangeError> {
-        let not_found = || ChangeError::not_found(id);
-        let stream = self.directory.find(Name::Id(id)).ok_or_else(not_found)?;
-        let forgotten = id.to_owned();
+    async fn delete_now(&self, id: &str, revisions: Option<Vec<u64>>) -> Result<(), ChangeError> {
+        let stream = self.find(id)?;
         // First of all: a crash from here on must not bring the stream back. Of two deletions one finds it.
-        if !self.desk.with_store(move |store| store.delete(&forgotten)).await? {
-            return Err(not_found());
+        match revisions {
+            // Between other changes, which a deletion of any revision need not wait for.
+            Some(revisions) => drop(ask(&stream, id, Ask::Forget { revisions }).await?),
+            None => {
+                let forgotten = id.to_owned();
+                if !self.desk.with_store(move |store| store.delete(&forgotten)).await? {
+                    return Err(ChangeError::not_found(id));
+                }
+            }
         }
         stream.stop();
         stream.ended().await;
+        stream.tell_deleted();
         // The session does this as it ends; one that a fault of ours ended early did not.
         self.directory.remove(id);
         Ok(())
@@ -229,6 +269,10 @@ impl Runtime {
         Ok(view)
     }
 
+    fn find(&self, id: &str) -> Result<Arc<Handle>, ChangeError> {
+        self.directory.find(Name::Id(id)).ok_or_else(|| ChangeError::not_found(id))
+    }
+
     fn serving(&self, name: Name<'_>) -> Result<Arc<Handle>, MediaError> {
         let stream = self.directory.find(name).filter(|stream| !stream.is_stopping());
         stream.ok_or(MediaError::NoStream)
@@ -241,6 +285,27 @@ impl Runtime {
             false => Err(MediaError::NoSession),
         }
     }
+}
+
+/// Asks a stream's session.
+async fn ask(stream: &Handle, id: &str, ask: Ask) -> Result<Reply, ChangeError> {
+    let not_found = || ChangeError::not_found(id);
+    let (reply, answer) = oneshot::channel();
+    stream.requests.try_send(Request { ask, reply }).map_err(|refusal| match refusal {
+        TrySendError::Full(_) => ChangeError::Busy { id: id.to_owned() },
+        TrySendError::Closed(_) => not_found(),
+    })?;
+    // Deleted before it came to that.
+    answer.await.unwrap_or_else(|_| Err(not_found()))
+}
+
+async fn told_within(limit: Duration, applied: oneshot::Receiver<Applied>) -> Applied {
+    let reason = match tokio::time::timeout(limit, applied).await {
+        Ok(Ok(applied)) => return applied,
+        Ok(Err(_)) => "the stream was deleted meanwhile".to_owned(),
+        Err(_) => format!("no frame was made with them within {} s", limit.as_secs()),
+    };
+    Applied::NotYet { reason }
 }
 
 /// Does not stop halfway when the caller, a request whose client hung up, goes away.

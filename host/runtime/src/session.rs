@@ -2,30 +2,51 @@
 //!
 //! Frames do not pass here. While a plugin thinks about a change, the session goes on; further changes wait.
 
+mod agreed;
 mod wiring;
 
+use agreed::{Agreed, agree, forget};
 pub use wiring::{Handle, Parts, spawn};
 
 use crate::agreement::{Agreement, Desk};
-use crate::inbox::{LoadOrder, Order};
+use crate::changed::{Applied, Changed, Forecast};
+use crate::inbox::{LoadOrder, Order, Params};
 use crate::ingress::Presence;
 use crate::secret::Secret;
-use crate::{ChangeError, StreamChange, StreamView};
-use host_ports::{FieldError, StoredStream};
-use host_stream::{Changes, Effect, Event, Lifecycle, LoadId, Phase};
-use serde_json::{Map, Value};
-use std::time::Duration;
+use crate::{ChangeError, Mode, StreamChange, StreamView};
+use host_ports::StoredStream;
+use host_stream::{Change, Changes, Condition, Effect, Event, Lifecycle, LoadId, Phase};
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use tracing::{Instrument, info, warn};
-use wiring::Wiring;
+use wiring::{Wiring, status};
 
-/// A change on its way to the session.
+/// What is asked of a session.
 pub struct Request {
-    pub change: StreamChange,
-    pub reply: oneshot::Sender<Result<StreamView, ChangeError>>,
+    pub ask: Ask,
+    pub reply: oneshot::Sender<Result<Reply, ChangeError>>,
 }
+
+#[derive(Clone)]
+pub enum Ask {
+    Change(StreamChange),
+    /// Take the stream out of the store, if it is at one of these revisions. Ending it is left to who asked.
+    Forget {
+        revisions: Vec<u64>,
+    },
+}
+
+pub struct Reply {
+    pub changed: Changed,
+    /// For a change that waits: where the first frame made with it will be told.
+    pub applied: Option<oneshot::Receiver<Applied>>,
+}
+
+/// Why no frame is waited for.
+const NO_INPUT: &str =
+    "no publisher sends frames; the params are kept, and used from the first frame on";
 
 /// What is told about a stream, and the plugin it runs on.
 #[derive(Clone)]
@@ -41,9 +62,21 @@ struct Session {
     desk: Desk,
     wiring: Wiring,
     told: watch::Sender<Told>,
+    /// The newest load, under way or done.
+    latest: LoadId,
+    /// What runs while another pipeline loads beside it.
+    running: Option<Running>,
+    /// Params that a failed load beside leaves in place, until they are stored again.
+    take_back: Option<Agreement>,
+    /// Of the stream, when the newest load was last given params.
+    told_revision: u64,
     pending: Option<Pending>,
+    /// A change that was agreed on against params that are taken back.
+    again: Option<Request>,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
+    /// When the stream's condition is looked at, while frames should come and go.
+    looks: Interval,
     stop_deadline: Duration,
 }
 
@@ -58,19 +91,22 @@ struct Inputs {
 /// A change that is being agreed on.
 struct Pending {
     agreed: JoinHandle<Result<Box<Agreed>, ChangeError>>,
-    reply: oneshot::Sender<Result<StreamView, ChangeError>>,
+    /// None for what the session does by itself.
+    request: Option<Request>,
 }
 
-struct Agreed {
-    record: StoredStream,
+struct Running {
+    load: LoadId,
     agreement: Agreement,
-    changes: Changes,
+    /// Up to which it has all params.
+    revision: u64,
 }
 
 /// Whatever woke the session.
 enum Input {
     Event(Event),
     Presence(Presence),
+    Look,
     Request(Request),
     Agreed(Result<Box<Agreed>, ChangeError>),
 }
@@ -78,13 +114,18 @@ enum Input {
 impl Session {
     async fn run(mut self, first: Vec<Effect>, mut inputs: Inputs) {
         info!(plugin = %self.agreement.claim.id.plugin, "stream created");
+        self.wiring.shared.chronicle.created(&self.agreement.claim.id.plugin);
         self.perform(first);
         while self.lifecycle.phase() != Phase::Stopping {
             match self.next(&mut inputs).await {
                 Input::Event(event) => self.on(event),
                 Input::Presence(presence) => self.see(presence),
+                Input::Look => self.wiring.shared.chronicle.judge(self.condition()),
                 Input::Request(request) => self.begin(request),
                 Input::Agreed(agreed) => self.finish(agreed),
+            }
+            if self.pending.is_none() {
+                self.begin_waiting();
             }
         }
         // Their senders are told that the stream is gone.
@@ -99,6 +140,8 @@ impl Session {
     async fn next(&mut self, inputs: &mut Inputs) -> Input {
         let deadline = self.lifecycle.deadline();
         let is_idle = self.pending.is_none();
+        let is_watched =
+            self.lifecycle.phase() == Phase::Running && inputs.presence.borrow().is_flowing;
         tokio::select! {
             // It changes once. Were the runtime's handle gone, nobody could delete the stream any more.
             _ = inputs.stop.changed() => Input::Event(Event::Deleted),
@@ -106,6 +149,7 @@ impl Session {
             Ok(()) = inputs.presence.changed() => {
                 Input::Presence(*inputs.presence.borrow_and_update())
             }
+            _ = self.looks.tick(), if is_watched => Input::Look,
             () = until(deadline), if deadline.is_some() => Input::Event(Event::DeadlineReached),
             agreed = outcome(&mut self.pending), if !is_idle => Input::Agreed(agreed),
             Some(request) = inputs.requests.recv(), if is_idle => Input::Request(request),
@@ -115,20 +159,49 @@ impl Session {
     fn on(&mut self, event: Event) {
         let before = self.lifecycle.phase();
         let effects = self.lifecycle.on(Instant::now().into_std(), event);
+        let has_taken_over = event == Event::Loaded(self.latest) && self.running.take().is_some();
+        self.tell_reload(before, has_taken_over, &effects);
         self.perform(effects);
         let phase = self.lifecycle.phase();
         if phase != before {
             info!(?phase, "stream moved");
             self.told.send_modify(|told| told.view.phase = phase);
         }
+        if phase == Phase::Running && phase != before {
+            self.wiring.shared.chronicle.running();
+            self.looks.reset();
+        }
+    }
+
+    /// Tells where a reload begins and where it ends. The first load is none, and no restart of the same pipeline is.
+    fn tell_reload(&self, before: Phase, has_taken_over: bool, effects: &[Effect]) {
+        let has = |is_such: fn(&Effect) -> bool| effects.iter().any(is_such);
+        let is_running = self.lifecycle.phase() == Phase::Running;
+        let is_left = has(|effect| matches!(effect, Effect::EndBeside | Effect::TakeBack));
+        if has_taken_over || is_running && (is_left || before != Phase::Running) {
+            self.wiring.shared.chronicle.reload_ends();
+        }
+        let is_load = has(|effect| matches!(effect, Effect::Load(_) | Effect::LoadBeside(_)));
+        if is_load && before != Phase::Starting {
+            self.wiring.shared.chronicle.reload_begins();
+        }
+    }
+
+    fn condition(&self) -> Condition {
+        let told = self.told.borrow();
+        status(&told, &self.wiring.shared, &*self.wiring.path).condition(SystemTime::now())
     }
 
     fn see(&mut self, presence: Presence) {
         if presence.beginnings != self.beginnings {
             self.beginnings = presence.beginnings;
+            self.wiring.shared.chronicle.input_comes();
+            self.looks.reset();
             self.on(Event::FrameArrived);
         }
         if !presence.is_flowing {
+            self.wiring.shared.waiting.give_up(u64::MAX, NO_INPUT);
+            self.wiring.shared.chronicle.input_lost();
             self.on(Event::PublisherGone);
         }
     }
@@ -140,115 +213,203 @@ impl Session {
                 Effect::ShowFallback => self.wiring.shared.screen.select_fallback(),
                 Effect::CancelLoad => self.wiring.shared.canceller.cancel(),
                 Effect::Load(load) => {
-                    self.wiring.shared.inbox.order(Order::Load(self.load_order(load)))
+                    self.running = None;
+                    let order = Order::Load(self.load_order(load));
+                    self.wiring.shared.inbox.order(order);
                 }
                 Effect::Restart(load) => {
                     self.wiring.shared.health.note_restart();
-                    self.wiring.shared.inbox.order(Order::Restart(self.load_order(load)));
+                    let order = Order::Restart(self.load_order(load));
+                    self.wiring.shared.inbox.order(order);
                 }
-                Effect::ApplyParams => {
-                    self.wiring.shared.inbox.put_params(Secret::new(self.agreement.for_plugin()));
+                Effect::LoadBeside(load) => self.load_beside(load),
+                Effect::EndBeside => {
+                    self.wiring.beside.give_up();
+                    self.leave_beside();
                 }
+                Effect::TakeBack => self.take_back = self.leave_beside(),
+                Effect::ApplyParams => self.apply_params(),
                 Effect::Stop => self.wiring.stop(),
             }
         }
     }
 
-    fn load_order(&self, load: LoadId) -> LoadOrder {
+    fn load_order(&mut self, load: LoadId) -> LoadOrder {
+        self.latest = load;
         LoadOrder {
             load,
             claim: self.agreement.claim.id.clone(),
             formats: self.agreement.formats,
-            params: Secret::new(self.agreement.for_plugin()),
+            params: params(&self.agreement, self.told_revision),
+            latency_frames: self.agreement.latency_frames,
         }
+    }
+
+    fn load_beside(&mut self, load: LoadId) {
+        let order = self.load_order(load);
+        if let Err(error) = self.wiring.load_beside(order) {
+            let message = format!("no thread could be started: {error}");
+            self.wiring.shared.health.note_error(message);
+            self.on(Event::LoadFailed(load));
+        }
+    }
+
+    /// What runs is the newest load again.
+    fn leave_beside(&mut self) -> Option<Agreement> {
+        let Running { load, agreement, .. } = self.running.take()?;
+        self.latest = load;
+        Some(agreement)
+    }
+
+    fn apply_params(&self) {
+        let inbox = &self.wiring.shared.inbox;
+        if let Some(Running { load, agreement, revision }) = &self.running {
+            inbox.put_params(*load, params(agreement, *revision));
+        }
+        inbox.put_params(self.latest, params(&self.agreement, self.told_revision));
+    }
+
+    /// What could not be begun while something else was being agreed on.
+    fn begin_waiting(&mut self) {
+        if let Some(agreement) = self.take_back.take() {
+            self.begin_taking_back(agreement);
+        } else if let Some(request) = self.again.take() {
+            self.begin(request);
+        }
+    }
+
+    /// Goes back to the params that the pipeline runs with, since no pipeline could be loaded for the newer ones.
+    fn begin_taking_back(&mut self, mut agreement: Agreement) {
+        let changes = agreement.schema.changes(&self.agreement.params, &agreement.params);
+        let reason = self.wiring.shared.health.snapshot().last_error;
+        let reason = reason.map_or_else(String::new, |error| format!(": {}", error.message));
+        agreement.request_warnings = vec![format!(
+            "the change of {} was taken back, as no pipeline could be loaded for it{reason}",
+            changes.reload.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        )];
+        let expected = self.record.revision;
+        let params = agreement.params.clone();
+        let record = StoredStream { params, revision: expected + 1, ..self.record.clone() };
+        let desk = self.desk.clone();
+        let stored = async move {
+            let stored = record.clone();
+            desk.with_store(move |store| store.update(expected, stored)).await?;
+            let taken_back = Agreed::of(record, agreement, Changes::default());
+            Ok(Box::new(Agreed { suits_running: true, ..taken_back }))
+        };
+        let agreed = tokio::spawn(stored.in_current_span());
+        self.pending = Some(Pending { agreed, request: None });
     }
 
     /// Starts agreeing on a change. The session alone changes params, and one change at a time: what is agreed on now
     /// still holds when it is agreed.
     fn begin(&mut self, request: Request) {
-        let Request { change, reply } = request;
         let (desk, record, agreement) =
             (self.desk.clone(), self.record.clone(), self.agreement.clone());
-        let agreed = tokio::spawn(agree(desk, record, agreement, change).in_current_span());
-        self.pending = Some(Pending { agreed, reply });
+        let running = self.running.as_ref().map(|running| running.agreement.clone());
+        let ask = request.ask.clone();
+        let agreed = async move {
+            match ask {
+                Ask::Change(change) => agree(desk, record, agreement, running, change).await,
+                Ask::Forget { revisions } => forget(desk, record, agreement, &revisions).await,
+            }
+        };
+        let agreed = tokio::spawn(agreed.in_current_span());
+        self.pending = Some(Pending { agreed, request: Some(request) });
     }
 
     fn finish(&mut self, agreed: Result<Box<Agreed>, ChangeError>) {
-        let Some(pending) = self.pending.take() else { return };
-        let answer = agreed.map(|agreed| {
-            self.apply(*agreed);
+        let Some(Pending { mut request, .. }) = self.pending.take() else { return };
+        let answer = match agreed {
+            // The params that it was agreed on against are taken back first.
+            Ok(agreed)
+                if self.take_back.is_some()
+                    && let Some(Request { ask: Ask::Change(change), .. }) = &mut request =>
+            {
+                // It was for the revision that it found.
+                change.revisions = None;
+                if agreed.mode != Mode::Plan {
+                    self.record = agreed.record;
+                }
+                self.again = request;
+                return;
+            }
+            agreed => agreed.map(|agreed| self.conclude(*agreed)),
+        };
+        match request {
+            // Who asked may have gone; the change holds all the same.
+            Some(request) => drop(request.reply.send(answer)),
+            None => drop(answer.inspect_err(|error| warn!(%error, "params not taken back"))),
+        }
+    }
+
+    fn conclude(&mut self, agreed: Agreed) -> Reply {
+        let Agreed { agreement, changes, fields, mode, .. } = &agreed;
+        let (fields, mode) = (fields.clone(), *mode);
+        let forecast = Forecast {
+            needs_reload: !changes.reload.is_empty(),
+            memory_bytes: agreement.memory_bytes,
+        };
+        let mut applied = None;
+        let view = if mode == Mode::Plan {
+            tell(&agreed.record, agreement, &self.lifecycle).view
+        } else {
+            if matches!(mode, Mode::ApplyAndWait(_)) {
+                applied = Some(self.wait_for(&agreed));
+            }
+            self.apply(agreed);
             self.told.borrow().view.clone()
-        });
-        // Who asked may have gone; the change holds all the same.
-        let _ = pending.reply.send(answer);
+        };
+        Reply { changed: Changed { view, fields, forecast, applied: None }, applied }
+    }
+
+    /// Before the pipeline is told: no frame can come in between unseen.
+    fn wait_for(&self, agreed: &Agreed) -> oneshot::Receiver<Applied> {
+        let waiting = &self.wiring.shared.waiting;
+        let is_told = agreed.is_for_the_pipeline();
+        let applied =
+            waiting.join(if is_told { agreed.record.revision } else { self.told_revision });
+        if !self.wiring.shared.ingress.is_flowing() {
+            waiting.give_up(u64::MAX, NO_INPUT);
+        }
+        applied
     }
 
     fn apply(&mut self, agreed: Agreed) {
-        let Agreed { record, agreement, changes } = agreed;
+        let is_told = agreed.is_for_the_pipeline();
+        let needs_reload = !agreed.changes.reload.is_empty();
+        let is_unwanted = needs_reload || agreed.suits_running;
+        if self.running.is_some() && is_unwanted && !self.wiring.beside.give_up() {
+            // It has taken over; the news of it is on its way.
+            self.on(Event::Loaded(self.latest));
+        }
+        let Agreed { record, agreement, changes, has_room, running, suits_running, .. } = agreed;
+        let before = std::mem::replace(&mut self.agreement, agreement);
+        match (&mut self.running, running) {
+            (Some(running), Some(agreement)) => running.agreement = agreement,
+            (None, _) if needs_reload && has_room => {
+                let revision = self.told_revision;
+                self.running = Some(Running { load: self.latest, agreement: before, revision });
+            }
+            _ => {}
+        }
+        self.wiring.shared.chronicle.log.set_revision(record.revision);
         self.record = record;
-        self.agreement = agreement;
         self.wiring.shared.screen.set_fallback(self.agreement.fallback());
         self.wiring.shared.ingress.set_fit(self.agreement.fit());
         if !changes.is_empty() {
             self.wiring.shared.health.note_params_update();
         }
-        let needs_reload = !changes.reload.is_empty();
-        if needs_reload || !changes.hot.is_empty() {
-            self.on(Event::ParamsChanged { needs_reload });
+        if is_told {
+            self.told_revision = self.record.revision;
+            self.on(Event::ParamsChanged(Change { needs_reload, suits_running, has_room }));
         }
         self.told.send_replace(tell(&self.record, &self.agreement, &self.lifecycle));
     }
 }
 
-async fn agree(
-    desk: Desk,
-    mut record: StoredStream,
-    agreement: Agreement,
-    change: StreamChange,
-) -> Result<Box<Agreed>, ChangeError> {
-    if let Some(requested) = change.pipeline.filter(|requested| *requested != record.pipeline) {
-        return Err(ChangeError::PipelineMismatch { requested, actual: record.pipeline });
-    }
-    let patch = with_items(change.params, change.items, &agreement.params)?;
-    let (agreement, changes) = desk.amend(&agreement, &patch, change.is_hot_only).await?;
-    let expected = record.revision;
-    let old = record.clone();
-    if !changes.is_empty() {
-        record.params = agreement.params.clone();
-        record.revision += 1;
-    }
-    if let Some(url) = change.output_rtmp_url {
-        record.output_rtmp_url = Some(url).filter(|url| !url.is_empty());
-    }
-    if record != old {
-        let record = record.clone();
-        desk.with_store(move |store| store.update(expected, record)).await?;
-    }
-    Ok(Box::new(Agreed { record, agreement, changes }))
-}
-
-/// Changes single items of lists. Here, where no other change can come between, for a list is replaced as a whole.
-fn with_items(
-    mut patch: Map<String, Value>,
-    items: Vec<(String, Value)>,
-    current: &Map<String, Value>,
-) -> Result<Map<String, Value>, ChangeError> {
-    for (pointer, value) in items {
-        let name = pointer.split('/').nth(1).unwrap_or_default();
-        if patch.get(name).is_none_or(Value::is_null) {
-            let list = current.get(name).cloned().unwrap_or_default();
-            patch.insert(name.to_owned(), list);
-        }
-        let inside = pointer.get(name.len() + 1..).unwrap_or_default();
-        match patch.get_mut(name).and_then(|list| list.pointer_mut(inside)) {
-            Some(item) => *item = value,
-            None => {
-                let message = "there is no such item; they are counted from 0".to_owned();
-                return Err(ChangeError::Params(vec![FieldError { pointer, message }]));
-            }
-        }
-    }
-    Ok(patch)
+fn params(agreement: &Agreement, revision: u64) -> Params {
+    Params { revision, values: Secret::new(agreement.for_plugin()) }
 }
 
 async fn until(deadline: Option<std::time::Instant>) {

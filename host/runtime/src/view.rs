@@ -1,8 +1,10 @@
 //! What the runtime tells about streams, and what it is asked: plain values for `host-api` to put on the wire.
 
+use crate::budget::Shortage;
+use crate::events::TooManyEventReaders;
 use crate::secret::Secret;
-use host_ports::{EgressStats, FieldError, IngressStats, OfferError, ResolveError};
-use host_stream::Phase;
+use host_ports::{EgressStats, FieldError, IngressStats, LatencyFigures, OfferError, ResolveError};
+use host_stream::{Condition, Phase, Vitals};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -30,6 +32,21 @@ pub struct StreamChange {
     pub is_hot_only: bool,
     /// Empty text stops restreaming; none leaves it.
     pub output_rtmp_url: Option<String>,
+    /// The revisions it is meant for; none means any.
+    pub revisions: Option<Vec<u64>>,
+    pub mode: Mode,
+}
+
+/// How far a change goes before it is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Checked and kept.
+    #[default]
+    Apply,
+    /// Checked, and nothing done.
+    Plan,
+    /// Until a frame was made with it, but no longer than this.
+    ApplyAndWait(Duration),
 }
 
 /// A stream as clients see it.
@@ -68,6 +85,25 @@ pub struct StreamStatus {
     pub ingress: IngressStats,
     pub egress: EgressStats,
     pub frames: FrameFigures,
+    /// Who follow the stream's events now.
+    pub event_readers: usize,
+}
+
+impl StreamStatus {
+    /// How the stream does at `now`, by Daydream's thresholds.
+    pub fn condition(&self, now: SystemTime) -> Condition {
+        let age = |at: Option<SystemTime>| at.map(|at| now.duration_since(at).unwrap_or_default());
+        Condition::of(&Vitals {
+            phase: self.view.phase,
+            is_publishing: self.ingress.is_publishing,
+            input_fps: self.frames.input_fps,
+            output_fps: self.frames.output_fps,
+            input_age: age(self.frames.last_input_at),
+            output_age: age(self.frames.last_output_at),
+            error_age: age(self.last_error.as_ref().map(|error| error.at)),
+            restart_age: age(self.last_restart_at),
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +123,8 @@ pub struct FrameFigures {
     /// Displaced in the input mailbox by a newer frame, found no free memory, lost in a call that failed, or came after
     /// their publisher had left.
     pub dropped: u64,
+    /// Those of `dropped`, by cause.
+    pub drops: Drops,
     /// Through the pipeline.
     pub processed: u64,
     /// Calls that the pipeline answered with "the last output still stands".
@@ -103,6 +141,25 @@ pub struct FrameFigures {
     pub frame_age_max: Option<Duration>,
     pub last_input_at: Option<SystemTime>,
     pub last_output_at: Option<SystemTime>,
+    /// From a frame's last packet until it lies where the pipeline takes it: decoding, scaling, converting.
+    pub decode_latency: LatencyFigures,
+    /// How long processed frames lay there.
+    pub wait_latency: LatencyFigures,
+    /// The calls of the pipeline that gave an output.
+    pub process_latency: LatencyFigures,
+}
+
+/// Frames that were dropped before the pipeline made something of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Drops {
+    /// Found no free memory.
+    pub no_memory: u64,
+    /// Came after their publisher had left.
+    pub late: u64,
+    /// Displaced in the input mailbox by a newer one.
+    pub displaced: u64,
+    /// Lost in a call that failed.
+    pub failed: u64,
 }
 
 // What is written by `{:?}` ends in logs: keys, params and publish URLs do not belong there.
@@ -126,6 +183,8 @@ impl fmt::Debug for StreamChange {
             .field("items", &Secret::new(&self.items))
             .field("is_hot_only", &self.is_hot_only)
             .field("output_rtmp_url", &Secret::new(&self.output_rtmp_url))
+            .field("revisions", &self.revisions)
+            .field("mode", &self.mode)
             .finish()
     }
 }
@@ -165,8 +224,12 @@ pub enum ChangeError {
     ReloadRequired { fields: Vec<String> },
     #[error("there are {limit} streams already, which is the limit; delete one first")]
     TooManyStreams { limit: usize },
+    #[error(transparent)]
+    NoMemory(Shortage),
     #[error("{reason}")]
     InvalidName { reason: String },
+    #[error("the stream is at revision {revision}, the request is meant for {}; read the stream and try again", listed(.wanted))]
+    Stale { revision: u64, wanted: Vec<u64> },
     #[error("another change of stream {id} is under way; try again")]
     Busy { id: String },
     #[error("{0}")]
@@ -176,8 +239,17 @@ pub enum ChangeError {
 impl ChangeError {
     /// What was sent as an id may be anything; the error repeats no more of it than an id has.
     pub fn not_found(id: &str) -> Self {
-        Self::NotFound { id: id.chars().take(80).collect() }
+        Self::NotFound { id: shortened(id) }
     }
+}
+
+/// Why a stream's events cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum EventsError {
+    #[error("Stream not found: {id}")]
+    NotFound { id: String },
+    #[error(transparent)]
+    TooManyReaders(#[from] TooManyEventReaders),
 }
 
 /// Why a WHIP or WHEP request failed.
@@ -191,6 +263,17 @@ pub enum MediaError {
     NoSession,
     #[error(transparent)]
     Offer(#[from] OfferError),
+}
+
+fn listed(revisions: &[u64]) -> String {
+    match revisions {
+        [] => "none that a stream has".to_owned(),
+        some => some.iter().map(u64::to_string).collect::<Vec<_>>().join(" or "),
+    }
+}
+
+pub(crate) fn shortened(id: &str) -> String {
+    id.chars().take(80).collect()
 }
 
 fn summary(errors: &[FieldError]) -> String {

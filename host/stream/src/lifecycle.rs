@@ -21,11 +21,20 @@ pub enum Event {
     LoadRefused(LoadId),
     /// A loaded pipeline must be loaded again before it can be used.
     PipelineFailed(LoadId),
-    ParamsChanged {
-        needs_reload: bool,
-    },
+    ParamsChanged(Change),
     DeadlineReached,
     Deleted,
+}
+
+/// What a change of params asks of the pipeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The latest load, under way or done, was for params that differ in more than hot ones.
+    pub needs_reload: bool,
+    /// While a pipeline loads beside the running one: the running one needs no reload for them.
+    pub suits_running: bool,
+    /// There is memory for a second pipeline while the first one runs.
+    pub has_room: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +43,13 @@ pub enum Effect {
     CancelLoad,
     /// Drop the pipeline, if there is one, then open and load a new one for the params as they are now.
     Load(LoadId),
+    /// Load a pipeline for the params as they are now while the present one runs on, and change over between two frames.
+    /// Ends an earlier such load.
+    LoadBeside(LoadId),
+    /// End the load beside the running pipeline, which stays.
+    EndBeside,
+    /// The load beside the running pipeline failed: the params go back to those that it runs with.
+    TakeBack,
     /// Load the same pipeline again, with the params as they are now.
     Restart(LoadId),
     /// Give the params to the pipeline before its next frame, or as soon as it is loaded.
@@ -89,7 +105,9 @@ pub struct Lifecycle {
 enum State {
     Loading,
     Running {
+        load: LoadId,
         since: Instant,
+        beside: Option<LoadId>,
     },
     Waiting {
         until: Instant,
@@ -165,11 +183,20 @@ impl Lifecycle {
                 }
                 vec![]
             }
-            (_, Event::ParamsChanged { needs_reload }) => self.on_params(needs_reload),
-            (State::Loading, Event::Loaded(load)) if load == self.last_load => {
-                self.state = State::Running { since: now };
+            (_, Event::ParamsChanged(change)) => self.on_params(change),
+            (State::Loading | State::Running { beside: Some(_), .. }, Event::Loaded(load))
+                if load == self.last_load =>
+            {
+                self.state = State::Running { load, since: now, beside: None };
                 self.was_loaded = true;
                 vec![]
+            }
+            (
+                State::Running { load, since, beside: Some(beside) },
+                Event::LoadFailed(failed) | Event::LoadRefused(failed),
+            ) if failed == beside => {
+                self.state = State::Running { load, since, beside: None };
+                vec![Effect::TakeBack]
             }
             (State::Loading, Event::LoadFailed(load)) if load == self.last_load => {
                 self.wait(now);
@@ -179,13 +206,16 @@ impl Lifecycle {
                 self.state = State::Refused;
                 vec![]
             }
-            (State::Running { since }, Event::PipelineFailed(load)) if load == self.last_load => {
+            (State::Running { load, since, beside }, Event::PipelineFailed(failed))
+                if failed == load =>
+            {
                 // Having run for longer than the longest pause, it is not the same failure over and over.
                 if now.saturating_duration_since(since) >= self.backoff.max {
                     self.failures = 0;
                 }
                 self.wait(now);
-                vec![]
+                // The next try is for the newest params anyway.
+                beside.map(|_| Effect::EndBeside).into_iter().collect()
             }
             (State::Waiting { until }, Event::DeadlineReached) if until <= now => {
                 vec![Effect::Restart(self.next_load())]
@@ -195,24 +225,43 @@ impl Lifecycle {
         }
     }
 
-    fn on_params(&mut self, needs_reload: bool) -> Vec<Effect> {
-        match (self.state, needs_reload) {
-            (State::Loading, true) => {
-                self.failures = 0;
-                vec![Effect::CancelLoad, Effect::Load(self.next_load())]
+    fn on_params(&mut self, change: Change) -> Vec<Effect> {
+        let Change { needs_reload, suits_running, has_room } = change;
+        match self.state {
+            State::Stopping => vec![],
+            State::Loading if needs_reload => vec![Effect::CancelLoad, self.load()],
+            State::Loading => vec![Effect::ApplyParams],
+            State::Running { load, since, beside: Some(_) } if suits_running => {
+                self.state = State::Running { load, since, beside: None };
+                vec![Effect::EndBeside, Effect::ApplyParams]
             }
-            (State::Running { .. } | State::Waiting { .. }, true) | (State::Refused, _) => {
-                self.failures = 0;
-                vec![Effect::Load(self.next_load())]
+            State::Running { .. } if !needs_reload => vec![Effect::ApplyParams],
+            State::Running { load, since, .. } if has_room => {
+                let beside = self.next_id();
+                self.state = State::Running { load, since, beside: Some(beside) };
+                vec![Effect::LoadBeside(beside)]
             }
-            (State::Running { .. } | State::Loading, false) => vec![Effect::ApplyParams],
+            State::Running { beside, .. } => {
+                let end = beside.map(|_| Effect::EndBeside);
+                end.into_iter().chain([self.load()]).collect()
+            }
             // The next try takes the params as they are then.
-            (State::Waiting { .. }, false) | (State::Stopping, _) => vec![],
+            State::Waiting { .. } if !needs_reload => vec![],
+            State::Waiting { .. } | State::Refused => vec![self.load()],
         }
+    }
+
+    fn load(&mut self) -> Effect {
+        self.failures = 0;
+        Effect::Load(self.next_load())
     }
 
     fn next_load(&mut self) -> LoadId {
         self.state = State::Loading;
+        self.next_id()
+    }
+
+    fn next_id(&mut self) -> LoadId {
         self.last_load.0 += 1;
         self.last_load
     }

@@ -93,6 +93,11 @@ impl ParamsSchema {
         self.check(params, warnings)
     }
 
+    /// Whether there is a param of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.property(name).is_some()
+    }
+
     /// What differs between two complete sets of params, by value.
     pub fn changes(&self, old: &Map<String, Value>, new: &Map<String, Value>) -> Changes {
         changes::between(self, old, new)
@@ -102,6 +107,13 @@ impl ParamsSchema {
     pub fn for_plugin(&self, params: &Map<String, Value>) -> Map<String, Value> {
         let kept = params.iter().filter(|(key, _)| !self.host_params.contains(&key.as_str()));
         kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// The plugin's params that cannot be changed without a reload.
+    pub fn cold(&self, params: &Map<String, Value>) -> Map<String, Value> {
+        let mut cold = self.for_plugin(params);
+        cold.retain(|name, _| !changes::is_hot(self, name));
+        cold
     }
 
     /// The value of a host's param that is a text; none where the plugin declares that name for itself.

@@ -1,5 +1,5 @@
 //! The project's chores: `cargo xtask ci` is everything that is checked, `cargo xtask tidy` the checks of the house
-//! itself. `./dev` sets the machine up and calls this.
+//! itself, `cargo xtask gen` writes the files that are made from sources. `./dev` sets the machine up and calls this.
 
 mod tidy;
 
@@ -10,8 +10,9 @@ use std::time::Instant;
 fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("ci") => ci(),
+        Some("gen") => generate(),
         Some("tidy") => tidy::run(),
-        _ => bail!("usage: cargo xtask ci | tidy"),
+        _ => bail!("usage: cargo xtask ci | gen | tidy"),
     }
 }
 
@@ -26,11 +27,24 @@ fn ci() -> Result<()> {
     cargo("docs", &["doc", "-q", "--workspace", "--no-deps"])
 }
 
+/// The tests that find such a file stale write it, too, when they are told.
+fn generate() -> Result<()> {
+    // With the features of the whole workspace, whose dependencies are built already.
+    let header = ["test", "-q", "--workspace", "--test", "header"];
+    cargo_with("plugin.h", &header, &[("UPDATE_HEADER", "1")])?;
+    let settings = ["test", "-q", "--workspace", "--lib", "config::reference"];
+    cargo_with("config.md", &settings, &[("UPDATE_EXPECT", "1")])
+}
+
 fn cargo(name: &str, arguments: &[&str]) -> Result<()> {
+    cargo_with(name, arguments, &[("RUSTDOCFLAGS", "-D warnings")])
+}
+
+fn cargo_with(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
     step(name, || {
         let status = Command::new(env!("CARGO"))
             .args(arguments)
-            .env("RUSTDOCFLAGS", "-D warnings")
+            .envs(variables.iter().copied())
             .status()
             .context("cannot start cargo")?;
         if !status.success() {

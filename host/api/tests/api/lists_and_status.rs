@@ -115,6 +115,11 @@ async fn the_status_has_both_shapes() {
     for side in ["ingress", "egress"] {
         assert_has(&ours[side], &["frames_dropped"]);
     }
+    assert_has(&ours["drops"], &["decode", "memory", "late", "mailbox", "process", "encode"]);
+    for stage in ["decode", "wait", "process", "encode", "end_to_end"] {
+        let nothing = json!({"p50_ms": null, "p95_ms": null, "p99_ms": null, "count": 0});
+        assert_eq!(ours["latency"][stage], nothing, "{stage}");
+    }
 }
 
 #[tokio::test]

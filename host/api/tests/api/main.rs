@@ -4,7 +4,10 @@
 
 mod support;
 
+mod access;
+mod care;
 mod errors;
+mod events;
 mod lists_and_status;
 mod media;
 mod pages;

@@ -146,7 +146,11 @@ async fn preflights_differ_between_rest_and_media() {
     let media =
         host.send("OPTIONS", "/live/any/whip", &[("origin", "http://app.example")], "").await;
     for (answer, methods, headers) in [
-        (&rest, "GET, POST, PATCH, DELETE, OPTIONS", "authorization, content-type"),
+        (
+            &rest,
+            "GET, POST, PATCH, DELETE, OPTIONS",
+            "authorization, content-type, if-match, last-event-id",
+        ),
         (&media, "POST, PATCH, DELETE, OPTIONS", "authorization, content-type, if-match"),
     ] {
         assert_eq!((answer.status.as_u16(), answer.text.as_str()), (204, ""));
@@ -156,7 +160,7 @@ async fn preflights_differ_between_rest_and_media() {
         assert_eq!(answer.header("access-control-max-age"), "86400");
         assert_eq!(answer.header("access-control-allow-private-network"), "true");
     }
-    assert_eq!(rest.header("access-control-expose-headers"), "X-Request-Id, Retry-After");
+    assert_eq!(rest.header("access-control-expose-headers"), "ETag, X-Request-Id, Retry-After");
 }
 
 #[tokio::test]

@@ -139,3 +139,18 @@ async fn the_documents_are_served_whole_and_link_relatively() {
         "{start}"
     );
 }
+
+#[tokio::test]
+async fn openapi_says_what_asks_for_a_token() {
+    let document = Host::new().get("/openapi.json").await.json();
+    assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+    let call = |path: &str, method: &str| document["paths"][path][method].clone();
+    for (path, method) in
+        [("/v1/streams", "post"), ("/v1/streams/{id}", "patch"), ("/v1/plugins", "get")]
+    {
+        for status in ["401", "403"] {
+            assert!(call(path, method)["responses"].get(status).is_some(), "{method} {path}");
+        }
+    }
+    assert!(call("/health", "get").get("security").is_none());
+}

@@ -2,8 +2,11 @@
 
 use super::raw::{RawConfig, RawHttp, RawMedia, RawPlugins, RawStreams};
 use super::{Config, LogConfig, LogFormat, Paths};
+use crate::connections::Limits;
 use crate::http::HttpConfig;
-use host_api::{ApiConfig, ListShape};
+use crate::public_base::{PublicBase, is_url};
+use crate::tokens::TokensConfig;
+use host_api::{ApiConfig, BodyLimits, ListShape};
 use host_media::MediaConfig;
 use host_runtime::{Fallback, Settings};
 use std::collections::{BTreeMap, HashMap};
@@ -25,12 +28,15 @@ pub fn check(
     let paths = Paths {
         models: PathBuf::from(problems.text("paths.models", raw.paths.models)),
         engines: PathBuf::from(problems.text("paths.engines", raw.paths.engines)),
-        cache: cache_folder(&raw.paths.cache, environment),
+        cache: own_folder(&raw.paths.cache, ("XDG_CACHE_HOME", ".cache"), environment),
+        state: own_folder(&raw.paths.state, ("XDG_STATE_HOME", ".local/state"), environment),
     };
     let stop_deadline =
         problems.seconds("streams.stop_deadline_seconds", raw.streams.stop_deadline_seconds);
     let config = Config {
         api: api(&raw.http, &mut problems),
+        public: public(&raw.http.public_url, environment, &mut problems),
+        tokens: tokens(&raw.http, &mut problems),
         http: http(&raw.http, &mut problems),
         media: media(&raw.media, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),
@@ -61,6 +67,10 @@ fn runtime(raw: &RawStreams, stop_deadline: Duration, problems: &mut Problems) -
     ];
     Settings {
         max_streams: problems.count("streams.max_streams", raw.max_streams),
+        memory_limit: match problems.number("streams.memory_mb", raw.memory_mb, 0, 1 << 30) {
+            0 => memory_of_this_machine(),
+            megabytes => megabytes.unsigned_abs() << 20,
+        },
         default_fallback: problems.word("streams.fallback", &raw.fallback, &fallbacks),
         // The streams end first; what is left of the time is for media and HTTP.
         stop_deadline: stop_deadline.mul_f64(0.8),
@@ -68,36 +78,38 @@ fn runtime(raw: &RawStreams, stop_deadline: Duration, problems: &mut Problems) -
     }
 }
 
+/// Bytes; where the system does not tell, as much as anybody plans.
+fn memory_of_this_machine() -> u64 {
+    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib << 10)
+}
+
 fn http(raw: &RawHttp, problems: &mut Problems) -> HttpConfig {
     let address = problems.address("http.listen", &raw.listen);
-    if !address.is_loopback() && raw.token.is_empty() && !raw.allow_without_token {
-        let problem = format!(
-            "others reach {address} and could use this host; set `http.token`, or `http.allow_without_token = true` where something else keeps them out"
-        );
-        problems.add("http.listen", problem);
-    }
     let media_ports = raw.media_ports.iter().map(|port| problems.port("http.media_ports", *port));
     let media_ports = media_ports.collect();
-    HttpConfig { address, port: problems.port("http.port", raw.port), media_ports }
+    HttpConfig {
+        address,
+        port: problems.port("http.port", raw.port),
+        media_ports,
+        limits: Limits {
+            connections: problems.count("http.max_connections", raw.max_connections),
+            head: problems.seconds("http.head_timeout_seconds", raw.head_timeout_seconds),
+        },
+    }
 }
 
 fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
-    let public_url = raw.public_url.trim_end_matches('/');
-    if !public_url.is_empty() && !is_url(public_url) {
-        let problem = "must be a URL without query, such as https://video.example.com or http://10.0.0.5:8080/sd";
-        problems.add("http.public_url", problem);
-    }
     let origin = raw.cors_origin.as_str();
     if origin != "*" && !(is_url(origin) && origin.matches('/').count() == 2) {
         problems.add("http.cors_origin", "must be * or an origin such as https://app.example.com");
     }
-    if !raw.token.chars().all(|c| c.is_ascii_graphic()) {
-        problems.add("http.token", "must be of letters, digits and signs, without blanks");
-    }
     ApiConfig {
-        public_url: given(public_url),
+        public_url: None,
         local_authority: String::new(),
-        token: given(&raw.token),
+        gate: None,
         cors_origin: given(origin).filter(|origin| origin != "*"),
         list_shape: problems.word(
             "http.list_shape",
@@ -105,7 +117,35 @@ fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
             &[("envelope", ListShape::Envelope), ("array", ListShape::Array)],
         ),
         is_whip_by_id_open: raw.open_whip_by_id,
+        bodies: BodyLimits {
+            json: problems.kib("http.max_json_kib", raw.max_json_kib),
+            sdp: problems.kib("http.max_sdp_kib", raw.max_sdp_kib),
+            time: problems.seconds("http.body_timeout_seconds", raw.body_timeout_seconds),
+        },
     }
+}
+
+fn public(
+    written: &str,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> PublicBase {
+    let variable = |name: &str| environment.get(name).map_or("", String::as_str);
+    let public = PublicBase::find(written, variable("RUNPOD_POD_ID"), variable("EXTERNAL_HOST"));
+    public.unwrap_or_else(|(key, problem)| {
+        problems.add(key, problem);
+        PublicBase::OfRequests
+    })
+}
+
+/// A host that only this machine reaches may do without tokens; others must be told to.
+fn tokens(raw: &RawHttp, problems: &mut Problems) -> TokensConfig {
+    if !raw.token.chars().all(|c| c.is_ascii_graphic()) {
+        problems.add("http.token", "must be of letters, digits and signs, without blanks");
+    }
+    let is_local = raw.listen.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    let may_be_open = is_local || raw.allow_without_token;
+    TokensConfig { admin: given(&raw.token), may_be_open }
 }
 
 fn media(raw: &RawMedia, problems: &mut Problems) -> MediaConfig {
@@ -192,27 +232,23 @@ fn spare_threads() -> u32 {
     u32::try_from(threads.saturating_sub(1).max(1)).unwrap_or(1)
 }
 
-fn cache_folder(written: &str, environment: &BTreeMap<String, String>) -> PathBuf {
+/// The folder as written, else ours among those of other programs: in what the variable names, or below home.
+fn own_folder(
+    written: &str,
+    (variable, below_home): (&str, &str),
+    environment: &BTreeMap<String, String>,
+) -> PathBuf {
     if !written.is_empty() {
         return PathBuf::from(written);
     }
     let given = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-    let base = given("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| given("HOME").map(|home| Path::new(home).join(".cache")));
-    base.map_or_else(|| PathBuf::from(".cache"), |base| base.join(OWN_FOLDER))
+    let base = given(variable).map(PathBuf::from);
+    let base = base.or_else(|| given("HOME").map(|home| Path::new(home).join(below_home)));
+    base.map_or_else(|| PathBuf::from(below_home), |base| base.join(OWN_FOLDER))
 }
 
 fn given(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
-}
-
-/// Plain enough to lead other URLs and to stand in a header.
-fn is_url(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~:[]/".contains(c);
-    rest.is_some_and(|rest| {
-        !rest.is_empty() && !rest.starts_with('/') && rest.chars().all(is_plain)
-    })
 }
 
 /// Collects what is wrong, and gives something to go on with.
@@ -237,6 +273,11 @@ impl Problems {
 
     fn count(&mut self, key: &str, value: i64) -> usize {
         self.number(key, value, 1, 1_000_000) as usize
+    }
+
+    /// As bytes; a GiB is more than any body that is JSON or SDP.
+    fn kib(&mut self, key: &str, value: i64) -> usize {
+        (self.number(key, value, 1, 1 << 20) as usize) << 10
     }
 
     fn seconds(&mut self, key: &str, value: i64) -> Duration {

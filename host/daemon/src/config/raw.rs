@@ -1,4 +1,5 @@
-//! The settings as they are written: every key with its default. `docs/config.md` describes them for operators.
+//! The settings as they are written: every key with what it means, in what unit, when a change counts, and its default.
+//! `docs/config.md` is made of it: `cargo xtask gen`.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,71 +7,173 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
+    /// API, page, WHIP and WHEP
     pub http: RawHttp,
+    /// WebRTC
     pub media: RawMedia,
+    /// Plugins and their workers
     pub plugins: RawPlugins,
+    /// Folders
     pub paths: RawPaths,
+    /// Streams
     pub streams: RawStreams,
+    /// The log
     pub log: RawLog,
 }
 
+/// Not for setting: a JSON body holds at most 20000 values, and `name` at most 100 characters. What is refused with 429 or
+/// 503 says in `Retry-After` when to try again.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawHttp {
+    /// Address to listen on. On anything but a loopback address calls on `/v1/*` need a token, and the first start makes
+    /// one where there is none.
+    /// Needs a restart.
     pub listen: String,
+    /// Port; 0 takes any free one.
+    /// Needs a restart.
     pub port: i64,
+    /// More ports that serve the same, for clients that look for WHIP and WHEP there; 0 takes any free one, `[]` none.
+    /// Needs a restart.
     pub media_ports: Vec<i64>,
+    /// What leads all URLs in answers, such as `https://video.example.com`. Empty: the proxy of RunPod,
+    /// `https://{pod}-{port}.proxy.runpod.net`, where `RUNPOD_POD_ID` names the pod; else the name in `EXTERNAL_HOST`, with
+    /// the port unless it names one; else, for each request, what `X-Forwarded-Proto`, `X-Forwarded-Host` and
+    /// `X-Forwarded-Prefix` say; else its `Host`.
+    /// Needs a restart.
     pub public_url: String,
+    /// A token that allows everything on `/v1/*`, beside those that `streamdiffusion-host token` makes. Empty: none.
+    /// Needs a restart.
     pub token: String,
+    /// Make no token on the first start, and serve anyone until there is one, although others reach the host: for where
+    /// something else keeps strangers out. `--insecure` is the same.
+    /// Needs a restart.
     pub allow_without_token: bool,
+    /// The one origin whose pages may call the server, or `*` for any.
+    /// Needs a restart.
     pub cors_origin: String,
+    /// How `GET /v1/streams` answers clients that do not accept `application/json` by name: `envelope`
+    /// (`{"success":true,"data":[…]}`) or `array`.
+    /// Needs a restart.
     pub list_shape: String,
+    /// Let anyone publish to `/{id}/whip`. Otherwise it asks for the stream key as bearer token, since every viewer can
+    /// learn the id.
+    /// Needs a restart.
     pub open_whip_by_id: bool,
+    /// Connections of each port at once; others wait until one ends.
+    /// Needs a restart.
+    pub max_connections: i64,
+    /// After so many seconds on which no request begins, or in which the head of one is not complete, a connection is
+    /// closed.
+    /// Needs a restart.
+    pub head_timeout_seconds: i64,
+    /// How long the body of a request may take, in seconds; slower ones are refused with 400.
+    /// Needs a restart.
+    pub body_timeout_seconds: i64,
+    /// Size of a JSON body, in KiB; larger ones are refused with 413. A style image may be in it.
+    /// Needs a restart.
+    pub max_json_kib: i64,
+    /// Size of a WHIP or WHEP offer, in KiB; larger ones are refused with 413.
+    /// Needs a restart.
+    pub max_sdp_kib: i64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawMedia {
+    /// Addresses to receive media on; `0.0.0.0` and `::` stand for all interfaces.
+    /// Needs a restart.
     pub listen: Vec<String>,
+    /// UDP and TCP port of all media; 0 takes any free one.
+    /// Needs a restart.
     pub port: i64,
+    /// Addresses by which clients reach this machine although no interface has them (NAT, containers). The port must be
+    /// forwarded unchanged.
+    /// Needs a restart.
     pub public_addresses: Vec<String>,
+    /// Viewers of one stream; more are refused with 429.
+    /// Needs a restart.
     pub max_readers: i64,
+    /// Publishers and viewers of all streams together; more are refused with 503.
+    /// Needs a restart.
     pub max_sessions: i64,
+    /// Bit rate of the output, in kbit/s.
+    /// Needs a restart.
     pub bitrate_kbps: i64,
+    /// How long a new connection may take, in seconds.
+    /// Needs a restart.
     pub connect_timeout_seconds: i64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawPlugins {
+    /// Folders whose `*.so` files are plugins, most important first. `{binary}` stands for the folder of the program.
+    /// Needs a restart.
     pub folders: Vec<String>,
+    /// Give every stream a worker process of its own. Otherwise streams of one plugin share it, and its weights.
+    /// Needs a restart.
     pub per_stream: bool,
+    /// Threads that a worker may keep busy; 0: all but one of this machine's.
+    /// Needs a restart.
     pub threads: i64,
+    /// After so many seconds on one frame a worker counts as hung, or after 20 times its mean, whichever is longer; on the
+    /// first frame not before `plugins.load_limit_seconds`.
+    /// Needs a restart.
     pub frame_limit_seconds: i64,
+    /// How long a loading worker may give no sign of progress, in seconds.
+    /// Needs a restart.
     pub load_limit_seconds: i64,
+    /// Which plugin has a pipeline name that several claim: `["pipeline=plugin"]`.
+    /// Needs a restart.
     pub pins: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawPaths {
+    /// Folder of the weights.
+    /// Needs a restart.
     pub models: String,
+    /// Folder of what is built from them, and of ONNX Runtime's library.
+    /// Needs a restart.
     pub engines: String,
+    /// Folder for what may be deleted at any time. Empty: `streamdiffusion-host` in `$XDG_CACHE_HOME` or `~/.cache`.
+    /// Needs a restart.
     pub cache: String,
+    /// Folder for what must outlast a restart: the tokens. Empty: `streamdiffusion-host` in `$XDG_STATE_HOME` or
+    /// `~/.local/state`.
+    /// Needs a restart.
+    pub state: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawStreams {
+    /// Streams at once; more are refused with 429.
+    /// Needs a restart.
     pub max_streams: i64,
+    /// Memory in MiB that the pipelines of all streams together may take, as their plugins plan it; a stream beyond it is
+    /// refused with 409. On a machine that computes on its GPU, the GPU's memory. 0: the machine's memory.
+    /// Needs a restart.
+    pub memory_mb: i64,
+    /// What viewers see while a pipeline loads or fails, unless the stream says otherwise: `input`, `last_frame` or
+    /// `black`.
+    /// Needs a restart.
     pub fallback: String,
+    /// How long everything may take to end after SIGINT or SIGTERM, in seconds. A second signal ends it at once.
+    /// Needs a restart.
     pub stop_deadline_seconds: i64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawLog {
+    /// What is logged to stderr: a level, or levels per part, such as `info,host_media=debug`.
+    /// Needs a restart.
     pub filter: String,
+    /// `text` or `json`.
+    /// Needs a restart.
     pub format: String,
 }
 
@@ -97,6 +200,11 @@ impl Default for RawHttp {
             cors_origin: "*".into(),
             list_shape: "envelope".into(),
             open_whip_by_id: false,
+            max_connections: 1024,
+            head_timeout_seconds: 30,
+            body_timeout_seconds: 20,
+            max_json_kib: 8192,
+            max_sdp_kib: 64,
         }
     }
 }
@@ -130,13 +238,18 @@ impl Default for RawPlugins {
 
 impl Default for RawPaths {
     fn default() -> Self {
-        Self { models: "models".into(), engines: "engines".into(), cache: String::new() }
+        Self {
+            models: "models".into(),
+            engines: "engines".into(),
+            cache: String::new(),
+            state: String::new(),
+        }
     }
 }
 
 impl Default for RawStreams {
     fn default() -> Self {
-        Self { max_streams: 16, fallback: "input".into(), stop_deadline_seconds: 15 }
+        Self { max_streams: 16, memory_mb: 0, fallback: "input".into(), stop_deadline_seconds: 15 }
     }
 }
 

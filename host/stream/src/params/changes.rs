@@ -41,15 +41,19 @@ pub fn between(
         if is_same(old.get(name), new.get(name)) {
             continue;
         }
-        let apply = schema.property(name).and_then(|property| property.get("x-apply"));
-        let fields = match apply.and_then(Value::as_str) {
-            _ if schema.host_params.contains(&name.as_str()) => &mut changes.host,
-            Some("hot") => &mut changes.hot,
-            _ => &mut changes.reload,
+        let fields = match schema.host_params.contains(&name.as_str()) {
+            true => &mut changes.host,
+            false if is_hot(schema, name) => &mut changes.hot,
+            false => &mut changes.reload,
         };
         fields.push(name.clone());
     }
     changes
+}
+
+pub fn is_hot(schema: &ParamsSchema, name: &str) -> bool {
+    let apply = schema.property(name).and_then(|property| property.get("x-apply"));
+    apply.and_then(Value::as_str) == Some("hot")
 }
 
 fn is_same(old: Option<&Value>, new: Option<&Value>) -> bool {

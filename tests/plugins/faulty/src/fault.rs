@@ -44,6 +44,10 @@ pub struct Wishes {
     phase: Phase,
     pub at_frame: u64,
     pub delay: Duration,
+    /// How much longer loading takes.
+    pub loading: Duration,
+    /// What every pixel becomes; 0 leaves the picture.
+    pub mark: u64,
 }
 
 impl Wishes {
@@ -60,6 +64,8 @@ impl Wishes {
             phase: phase(text(values, "phase", "process")?)?,
             at_frame: number(values, "at_frame", 1)?,
             delay: Duration::from_millis(number(values, "delay_ms", 0)?),
+            loading: Duration::from_millis(number(values, "load_ms", 0)?),
+            mark: number(values, "mark", 0)?,
         })
     }
 

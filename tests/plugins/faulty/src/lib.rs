@@ -1,7 +1,8 @@
 //! The plugin `faulty`: copies pictures until it is told to fail, and then fails for real.
 //!
 //! Its params say what goes wrong (`fault`), in which call (`phase`) and from which frame on (`at_frame`); the host's
-//! tests use it to see that a plugin harms nobody but its own streams. Without a fault it is a proper plugin.
+//! tests use it to see that a plugin harms nobody but its own streams. Without a fault it is a proper plugin. Its param
+//! `mark` becomes the colour of the pictures, which tells by which params a picture was made.
 
 mod fault;
 
@@ -13,7 +14,7 @@ use plugin_api::{
 use std::thread;
 use std::time::Duration;
 
-/// Steps of loading, each as long as `delay_ms`.
+/// Steps of loading, each as long as `delay_ms` and a part of `load_ms`.
 const LOADING_STEPS: u16 = 10;
 
 /// Names the plugin for the export.
@@ -45,7 +46,7 @@ impl Plugin for Faulty {
                 return Err(Error::cancelled());
             }
             host.progress(f32::from(step) / f32::from(LOADING_STEPS), "pretending to load");
-            thread::sleep(wishes.delay);
+            thread::sleep(wishes.delay + wishes.loading / u32::from(LOADING_STEPS));
         }
         wishes.fail_in(Phase::Open)?;
         Ok(Nothing)
@@ -85,6 +86,14 @@ impl Stream for Failing {
         }
         for (target, source) in output.rows_mut().zip(input.rows()) {
             target.copy_from_slice(source);
+        }
+        if let [_, _, _, _, _, mark @ ..] = self.wishes.mark.to_be_bytes()
+            && mark != [0; 3]
+        {
+            output
+                .rows_mut()
+                .flat_map(|row| row.chunks_exact_mut(3))
+                .for_each(|pixel| pixel.copy_from_slice(&mark));
         }
         Ok(Outcome::Produced)
     }

@@ -26,6 +26,8 @@ pub enum Load {
     Fails(PipelineError),
     /// Until it is cancelled.
     Never,
+    /// Once it is released; well, or with an error.
+    Held(Option<PipelineError>),
 }
 
 /// How one frame fares; well, if nothing is said.
@@ -46,6 +48,9 @@ pub struct Script {
     pub updates: Mutex<VecDeque<PipelineError>>,
     pub plans: Mutex<VecDeque<PlanError>>,
     pub unsupported: Mutex<Vec<Unsupported>>,
+    pub memory_bytes: Mutex<u64>,
+    loads_held: Mutex<bool>,
+    changed_loads: Condvar,
     /// Calls that may go on; none means all.
     permits: Mutex<Option<usize>>,
     changed: Condvar,
@@ -60,6 +65,9 @@ impl Default for Script {
             updates: Mutex::default(),
             plans: Mutex::default(),
             unsupported: Mutex::default(),
+            memory_bytes: Mutex::default(),
+            loads_held: Mutex::new(true),
+            changed_loads: Condvar::new(),
             permits: Mutex::new(None),
             changed: Condvar::new(),
         }
@@ -89,6 +97,12 @@ impl Script {
     pub fn release_all(&self) {
         *self.permits.lock().unwrap() = None;
         self.changed.notify_all();
+    }
+
+    /// Loads that are held go on, now and later.
+    pub fn release_loads(&self) {
+        *self.loads_held.lock().unwrap() = false;
+        self.changed_loads.notify_all();
     }
 
     pub fn log(&self) -> Vec<String> {
@@ -178,8 +192,8 @@ impl PipelineCatalog for FakeCatalog {
             unsupported: script.unsupported.lock().unwrap().clone(),
             reload: Vec::new(),
             warnings: Vec::new(),
-            memory_bytes: 0,
-            latency_frames: 0,
+            memory_bytes: *script.memory_bytes.lock().unwrap(),
+            latency_frames: 1,
         })
     }
 
@@ -218,6 +232,11 @@ impl Pipeline for FakePipeline {
         let load = self.script.loads.lock().unwrap().pop_front();
         match load.unwrap_or(Load::Well) {
             Load::Well => Ok(()),
+            Load::Held(error) => {
+                let permits = self.script.loads_held.lock().unwrap();
+                drop(self.script.changed_loads.wait_while(permits, |held| *held).unwrap());
+                error.map_or(Ok(()), Err)
+            }
             Load::Fails(error) => Err(error),
             Load::Never => {
                 let permits = self.script.permits.lock().unwrap();

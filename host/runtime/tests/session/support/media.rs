@@ -25,7 +25,12 @@ impl FakeMedia {
 impl MediaServer for FakeMedia {
     fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
         let (shown, _) = watch::channel(Vec::new());
-        let path = Arc::new(FakePath { ingress, shown, is_closed: AtomicBool::new(false) });
+        let path = Arc::new(FakePath {
+            ingress,
+            shown,
+            is_publishing: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+        });
         self.paths.lock().unwrap().insert(stream.to_owned(), path.clone());
         path
     }
@@ -34,6 +39,7 @@ impl MediaServer for FakeMedia {
 pub struct FakePath {
     pub ingress: Arc<dyn IngressSink>,
     shown: watch::Sender<Vec<Shown>>,
+    is_publishing: AtomicBool,
     is_closed: AtomicBool,
 }
 
@@ -65,10 +71,12 @@ impl FakePath {
     }
 
     pub fn publisher_comes(&self) {
+        self.is_publishing.store(true, Ordering::SeqCst);
         self.ingress.on(IngressEvent::PublisherConnected);
     }
 
     pub fn publisher_leaves(&self) {
+        self.is_publishing.store(false, Ordering::SeqCst);
         self.ingress.on(IngressEvent::PublisherGone);
     }
 
@@ -135,7 +143,8 @@ impl MediaPath for FakePath {
     }
 
     fn ingress_stats(&self) -> IngressStats {
-        IngressStats::default()
+        let is_publishing = self.is_publishing.load(Ordering::SeqCst);
+        IngressStats { is_publishing, ..IngressStats::default() }
     }
 
     fn egress_stats(&self) -> EgressStats {

@@ -9,11 +9,17 @@ pub use catalog::{FakeCatalog, Load, Script, Turn};
 pub use media::{FakeMedia, FakePath};
 
 use host_ports::StateStore;
-use host_runtime::{NewStream, Phase, Runtime, Settings, StreamChange, StreamStatus, StreamView};
+use host_runtime::{
+    EventKind, EventReader, NewStream, News, Phase, Runtime, Settings, StreamChange, StreamEvent,
+    StreamStatus, StreamView,
+};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
+
+/// Memory that each pipeline plans in a [`World::tight`].
+const PLANNED: u64 = 1 << 20;
 
 pub struct World {
     pub runtime: Runtime,
@@ -43,6 +49,13 @@ impl World {
         Self { runtime, catalog, media, store }
     }
 
+    /// With memory for one of `fake`'s pipelines at a time: a reload ends the old one before the new one is loaded.
+    pub fn tight() -> Self {
+        let world = Self::with(Settings { memory_limit: PLANNED, ..Settings::default() });
+        *world.catalog.script("fake").memory_bytes.lock().unwrap() = PLANNED;
+        world
+    }
+
     /// A stream of the pipeline `fake`.
     pub async fn create(&self, params: Value) -> Stream {
         self.create_of("fake", params).await
@@ -69,7 +82,7 @@ impl World {
 
 impl Stream {
     pub async fn change(&self, params: Value) -> StreamView {
-        self.runtime.change(&self.id, change(params)).await.unwrap()
+        self.runtime.change(&self.id, change(params)).await.unwrap().view
     }
 
     pub fn status(&self) -> StreamStatus {
@@ -90,10 +103,40 @@ impl Stream {
         .await;
     }
 
+    pub fn events(&self) -> Events {
+        Events(self.runtime.events(&self.id, None).unwrap())
+    }
+
     /// Publishes a frame and waits until viewers see it.
     pub async fn see(&self, frame: u64) {
         assert!(self.path.publish_frame(frame));
         self.path.seen(frame).await;
+    }
+}
+
+/// A stream's events, from its creation on.
+pub struct Events(EventReader);
+
+impl Events {
+    /// The next but the steps of loading, of which only the first says more than that it goes on.
+    pub async fn next(&mut self) -> Option<StreamEvent> {
+        loop {
+            let news = patiently("an event", self.0.next()).await?;
+            let News::Event(event) = news else { panic!("{news:?}") };
+            let is_step = matches!(event.kind, EventKind::Loading(fraction) if fraction > 0.0);
+            if !is_step {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The names of the events up to the first of this name.
+    pub async fn until(&mut self, name: &str) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        while names.last() != Some(&name) {
+            names.push(self.next().await.expect("the stream lives").kind.name());
+        }
+        names
     }
 }
 

@@ -1,0 +1,53 @@
+//! Whether every port can be bound, as the server will.
+
+use super::Finding;
+use crate::Config;
+use std::io;
+use std::net::{IpAddr, TcpListener, UdpSocket};
+
+const AREA: &str = "ports";
+
+pub fn check(config: &Config) -> Vec<Finding> {
+    let http = &config.http;
+    let aliases = http.media_ports.iter().map(|port| ("http.media_ports", *port));
+    let tcp = std::iter::once(("http.port", http.port)).chain(aliases);
+    let mut findings: Vec<_> = tcp
+        .map(|(key, port)| judge(key, "TCP", (http.address, port), bind_tcp(http.address, port)))
+        .collect();
+    for address in &config.media.rtc_bind {
+        let (address, port) = (*address, config.media.rtc_port);
+        let udp = UdpSocket::bind((address, port)).map(drop);
+        findings.push(judge("media.port", "UDP", (address, port), udp));
+        findings.push(judge("media.port", "TCP", (address, port), bind_tcp(address, port)));
+    }
+    findings
+}
+
+fn bind_tcp(address: IpAddr, port: u16) -> io::Result<()> {
+    TcpListener::bind((address, port)).map(drop)
+}
+
+fn judge(
+    key: &str,
+    protocol: &str,
+    (address, port): (IpAddr, u16),
+    bound: io::Result<()>,
+) -> Finding {
+    let what = format!("{protocol} port {port} of {address} (`{key}`)");
+    match bound {
+        Ok(()) if port == 0 => Finding::ok(AREA, format!("{what} is any free one")),
+        Ok(()) => Finding::ok(AREA, format!("{what} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::fail(
+            AREA,
+            format!("{what} is in use"),
+            format!(
+                "stop what uses it (`ss -lptun 'sport = :{port}'` tells), unless it is this server already running; or set `{key}` to another"
+            ),
+        ),
+        Err(error) => Finding::fail(
+            AREA,
+            format!("{what} cannot be bound: {error}"),
+            "listen on an address of this machine (`http.listen`, `media.listen`); ports below 1024 need the right to use them",
+        ),
+    }
+}

@@ -1,0 +1,236 @@
+//! Turns what session and pipeline thread notice into the events of a stream: each thing once, however often it is
+//! noticed.
+
+use crate::events::{EventKind, EventLog};
+use host_ports::{PipelineError, Progress};
+use host_stream::Condition;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Progress is told in steps of this size.
+const PROGRESS_STEP: f32 = 0.05;
+/// A pipeline may fail at every frame, each time in other words.
+const ERROR_INTERVAL: Duration = Duration::from_secs(1);
+/// How often in a row a condition is seen before it is told: rates need a moment to settle.
+const STEADY: u32 = 2;
+
+pub struct Chronicle {
+    pub log: Arc<EventLog>,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    has_crashed: bool,
+    is_reloading: bool,
+    has_input: bool,
+    is_input_lost: bool,
+    progress: Option<Progress>,
+    error: Option<(String, Instant)>,
+    /// And how often in a row it was seen.
+    condition: Option<(Condition, u32)>,
+    degraded: Option<Condition>,
+}
+
+impl Chronicle {
+    pub fn new(revision: u64) -> Self {
+        Self { log: Arc::new(EventLog::new(revision)), notes: Mutex::default() }
+    }
+
+    pub fn created(&self, plugin: &str) {
+        self.log.push(EventKind::Created, &format!("runs on the plugin {plugin}"));
+    }
+
+    pub fn loading_begins(&self) {
+        self.notes().progress = None;
+        self.loading(&Progress { fraction: 0.0, what: "starting".to_owned() });
+    }
+
+    pub fn loading(&self, progress: &Progress) {
+        // Whatever a plugin says, what is told is a number.
+        let fraction = if progress.fraction > 0.0 { progress.fraction.min(1.0) } else { 0.0 };
+        let progress = Progress { fraction, what: progress.what.clone() };
+        let mut notes = self.notes();
+        if notes.progress.as_ref().is_some_and(|last| !is_worth_telling(last, &progress)) {
+            return;
+        }
+        self.log.push(EventKind::Loading(fraction), &progress.what);
+        notes.progress = Some(progress);
+    }
+
+    /// The pipeline takes frames.
+    pub fn running(&self) {
+        let mut notes = self.notes();
+        if std::mem::take(&mut notes.has_crashed) {
+            self.log.push(EventKind::PluginRecovered, "the plugin works again");
+        }
+        self.log.push(EventKind::Running, "the pipeline takes frames");
+        (notes.error, notes.condition, notes.degraded) = (None, None, None);
+    }
+
+    pub fn first_frame(&self) {
+        self.log.push(EventKind::FirstFrame, "the pipeline made its first frame");
+    }
+
+    pub fn reload_begins(&self) {
+        self.notes().is_reloading = true;
+        self.log.push(EventKind::Reloading, "the pipeline is loaded again for new params");
+    }
+
+    pub fn reload_ends(&self) {
+        if std::mem::take(&mut self.notes().is_reloading) {
+            self.log.push(
+                EventKind::Reloaded,
+                "the pipeline works with the params that the stream tells",
+            );
+        }
+    }
+
+    pub fn input_lost(&self) {
+        let mut notes = self.notes();
+        if std::mem::take(&mut notes.has_input) {
+            (notes.is_input_lost, notes.condition, notes.degraded) = (true, None, None);
+            self.log.push(EventKind::InputLost, "the publisher is gone");
+        }
+    }
+
+    /// Frames come; the first time that is nothing to tell.
+    pub fn input_comes(&self) {
+        let mut notes = self.notes();
+        notes.has_input = true;
+        if std::mem::take(&mut notes.is_input_lost) {
+            self.log.push(EventKind::InputBack, "a publisher's frames come again");
+        }
+    }
+
+    /// What a look at the running stream found.
+    pub fn judge(&self, condition: Condition) {
+        let mut notes = self.notes();
+        let before = notes.condition.filter(|(last, _)| *last == condition);
+        let times = before.map_or(1, |(_, times)| times.saturating_add(1));
+        notes.condition = Some((condition, times));
+        if times < STEADY {
+            return;
+        }
+        if condition.is_degraded() && notes.degraded != Some(condition) {
+            notes.degraded = Some(condition);
+            self.log.push(EventKind::Degraded(condition), why(condition));
+        } else if condition == Condition::Online && notes.degraded.take().is_some() {
+            self.log.push(EventKind::Running, "the stream is no longer degraded");
+        }
+    }
+
+    /// A call of the pipeline failed.
+    pub fn failed(&self, error: &PipelineError, now: Instant) {
+        let message = error.to_string();
+        if error.needs_restart() {
+            return self.crashed(&message);
+        }
+        let mut notes = self.notes();
+        let is_old = |(last, at): &(String, Instant)| {
+            *last == message || now.saturating_duration_since(*at) < ERROR_INTERVAL
+        };
+        if !notes.error.as_ref().is_some_and(is_old) {
+            self.log.push(EventKind::Error, &message);
+            notes.error = Some((message, now));
+        }
+    }
+
+    pub fn load_failed(&self, error: &PipelineError) {
+        match error.needs_restart() {
+            true => self.crashed(&error.to_string()),
+            false => self.log.push(EventKind::Error, &error.to_string()),
+        }
+    }
+
+    pub fn crashed(&self, message: &str) {
+        self.notes().has_crashed = true;
+        self.log.push(EventKind::PluginCrashed, message);
+    }
+
+    /// The last there is to tell.
+    pub fn deleted(&self) {
+        self.log.push(EventKind::Deleted, "the stream is gone");
+        self.log.close();
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        // A panic between two notes costs an event at most.
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_worth_telling(last: &Progress, now: &Progress) -> bool {
+    let is_end = now.fraction == 1.0 && last.fraction < 1.0;
+    last.what != now.what || is_end || (now.fraction - last.fraction).abs() >= PROGRESS_STEP
+}
+
+fn why(condition: Condition) -> &'static str {
+    match condition {
+        Condition::DegradedInput => "the publisher's frames come too slowly, or none came for 2 s",
+        _ => "the pipeline does not keep up, or had an error or a restart in the last 10 s",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::News;
+
+    /// What a chronicle told, kind and message.
+    async fn told(chronicle: &Chronicle) -> Vec<String> {
+        let mut reader = chronicle.log.read(None).unwrap();
+        chronicle.log.close();
+        let mut told = Vec::new();
+        while let Some(News::Event(event)) = reader.next().await {
+            told.push(format!("{}: {}", event.kind.name(), event.message));
+        }
+        told
+    }
+
+    fn failure(message: &str) -> PipelineError {
+        PipelineError::Failed { message: message.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn progress_is_told_in_steps_and_whatever_it_is_made_of() {
+        let chronicle = Chronicle::new(1);
+        chronicle.loading_begins();
+        for percent in 0..=100u8 {
+            let fraction = f32::from(percent) / 100.0;
+            chronicle.loading(&Progress { fraction, what: "weights".to_owned() });
+        }
+        chronicle.loading(&Progress { fraction: f32::NAN, what: "weights".to_owned() });
+        let told = told(&chronicle).await;
+        assert_eq!((told[0].as_str(), told[1].as_str()), ("loading: starting", "loading: weights"));
+        assert!((20..=24).contains(&told.len()), "{}", told.len());
+    }
+
+    #[tokio::test]
+    async fn an_error_at_every_frame_is_told_once_and_new_ones_once_a_second() {
+        let chronicle = Chronicle::new(1);
+        let start = Instant::now();
+        for (milliseconds, message) in
+            [(0, "one"), (5000, "one"), (5001, "two"), (5002, "three"), (6001, "four")]
+        {
+            let now = start + Duration::from_millis(milliseconds);
+            chronicle.failed(&failure(message), now);
+        }
+        assert_eq!(told(&chronicle).await, ["error: one", "error: two", "error: four"]);
+    }
+
+    #[tokio::test]
+    async fn a_condition_is_told_once_it_is_steady() {
+        use Condition::{DegradedInference as Slow, DegradedInput as Poor, Online};
+        let chronicle = Chronicle::new(1);
+        for condition in [Poor, Online, Online, Poor, Poor, Poor, Slow, Slow, Online, Poor, Online]
+        {
+            chronicle.judge(condition);
+        }
+        chronicle.judge(Online);
+        let told = told(&chronicle).await;
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].contains("too slowly") && told[1].contains("does not keep up"));
+        assert_eq!(told[2], "running: the stream is no longer degraded");
+    }
+}

@@ -1,0 +1,1 @@
+../sdk-ts/conformance.mjs
