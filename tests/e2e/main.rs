@@ -8,3 +8,4 @@ mod frame_age;
 mod main_job;
 mod peers;
 mod plugins;
+mod restart;

@@ -22,8 +22,19 @@ impl Answer {
     }
 }
 
-/// One request; JSON when `body` parses as it, SDP when it starts like it.
+/// One request to a server that is there; JSON when `body` parses as it, SDP when it starts like it.
 pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8]) -> Answer {
+    let answer = try_request(method, url, content_type, body);
+    answer.unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+}
+
+/// The same to a server that may end meanwhile: an error unless the whole answer came.
+pub fn try_request(
+    method: &str,
+    url: &str,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Answer, ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
@@ -35,10 +46,10 @@ pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8])
         request = request.header("content-type", content_type);
     }
     let request = request.body(body.to_vec()).expect("a well-formed request");
-    let mut answer = agent.run(request).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
-    Answer {
+    let mut answer = agent.run(request)?;
+    Ok(Answer {
         status: answer.status().as_u16(),
         headers: answer.headers().clone(),
-        text: answer.body_mut().read_to_string().unwrap_or_default(),
-    }
+        text: answer.body_mut().read_to_string()?,
+    })
 }

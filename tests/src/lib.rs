@@ -2,6 +2,7 @@
 //! as a user does: by its program, its API and its files.
 
 pub mod browser;
+pub mod crash;
 pub mod host;
 pub mod http;
 pub mod libraries;

@@ -21,6 +21,8 @@ pub struct Config {
     pub plugins: host_plugins::Config,
     pub paths: Paths,
     pub runtime: Settings,
+    /// Whether streams outlive the program.
+    pub persist: bool,
     pub log: LogConfig,
     pub stop_deadline: Duration,
 }
@@ -30,6 +32,7 @@ pub struct Paths {
     pub models: PathBuf,
     pub engines: PathBuf,
     pub cache: PathBuf,
+    pub state: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ fn settings(folder: &TempDir, more: &[(&str, &str)]) -> Vec<(OsString, OsString)
         ("SDH_PATHS__MODELS", path("models")),
         ("SDH_PATHS__ENGINES", path("engines")),
         ("SDH_PATHS__CACHE", path("cache")),
+        ("SDH_PATHS__STATE", path("state")),
     ];
     let more = more.iter().map(|(name, value)| (*name, OsString::from(value)));
     own.into_iter().chain(more).map(|(name, value)| (name.into(), value)).collect()

@@ -4,12 +4,16 @@
 
 use crate::{ChangeError, Fallback, NewStream};
 use host_ports::{
-    Claim, ClaimRef, FieldError, Fit, Formats, PipelineCatalog, Plan, PlanError, StateStore,
-    StoreError,
+    Claim, ClaimRef, FieldError, Fit, Formats, FrameSize, PipelineCatalog, Plan, PlanError,
+    ResolveError, StateStore, StoreError, StoredStream,
 };
 use host_stream::{Changes, Checked, ParamError, ParamsSchema};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Pictures of a stream of which nothing is known yet but its record.
+const PROVISIONAL_SIZE: FrameSize = FrameSize::new(512, 512);
 
 /// Agreed params with what follows from them.
 #[derive(Clone)]
@@ -23,6 +27,8 @@ pub struct Agreement {
     pub plan_warnings: Vec<String>,
     /// About the latest request.
     pub request_warnings: Vec<String>,
+    /// Made from the record alone, while no plugin has agreed to it: nothing can be loaded.
+    pub is_provisional: bool,
 }
 
 impl Agreement {
@@ -54,6 +60,8 @@ pub struct Desk {
     pub catalog: Arc<dyn PipelineCatalog>,
     pub store: Arc<dyn StateStore>,
     pub default_fallback: Fallback,
+    /// Moves when the catalog offers something else.
+    pub offers: watch::Receiver<()>,
 }
 
 impl Desk {
@@ -74,7 +82,14 @@ impl Desk {
         is_hot_only: bool,
     ) -> Result<(Agreement, Changes), ChangeError> {
         let model_id = model_id(patch).or_else(|| model_id(&current.params));
-        let claim = self.catalog.resolve(&current.claim.id.pipeline, model_id)?;
+        let claim = match self.catalog.resolve(&current.claim.id.pipeline, model_id) {
+            Err(ResolveError::UnknownPipeline { .. }) if current.is_provisional => {
+                return amend_unchecked(current, patch);
+            }
+            claim => claim?,
+        };
+        // What does not run is not held up by a reload.
+        let is_hot_only = is_hot_only && !current.is_provisional;
         let is_same_claim = claim == *current.claim;
         let (claim, schema) = match is_same_claim {
             true => (current.claim.clone(), current.schema.clone()),
@@ -99,6 +114,32 @@ impl Desk {
         }
         hold_back_reload(&changes, is_hot_only)?;
         Ok((conclude(claim, schema, checked, plan), changes))
+    }
+
+    /// What a stream of an earlier run begins with, until its plugin has agreed.
+    pub fn provisional(&self, record: &StoredStream) -> Result<Agreement, ChangeError> {
+        let id = ClaimRef { plugin: String::new(), pipeline: record.pipeline.clone(), index: 0 };
+        let schema = ParamsSchema::unchecked(&record.params, self.default_fallback);
+        Ok(Agreement {
+            claim: Arc::new(Claim {
+                id,
+                models: None,
+                description: String::new(),
+                params_schema: Value::Null,
+            }),
+            schema: Arc::new(schema.map_err(internal)?),
+            params: record.params.clone(),
+            formats: Formats { input: PROVISIONAL_SIZE, output: PROVISIONAL_SIZE },
+            plan_warnings: Vec::new(),
+            request_warnings: Vec::new(),
+            is_provisional: true,
+        })
+    }
+
+    /// The agreement for a stream of an earlier run.
+    pub async fn renew(&self, record: &StoredStream) -> Result<Agreement, ChangeError> {
+        let (pipeline, params) = (record.pipeline.clone(), record.params.clone());
+        self.agree(&NewStream { pipeline, params, ..NewStream::default() }).await
     }
 
     /// Does something with the store, which may wait for a disk.
@@ -139,6 +180,23 @@ impl Desk {
     }
 }
 
+/// While no plugin offers the pipeline, what a stream has can be replaced; it is checked when one does.
+fn amend_unchecked(
+    current: &Agreement,
+    patch: &Map<String, Value>,
+) -> Result<(Agreement, Changes), ChangeError> {
+    let checked = current.schema.patch(&current.params, patch).map_err(refused)?;
+    let changes = current.schema.changes(&current.params, &checked.params);
+    let Checked { params, warnings: mut request_warnings } = checked;
+    if !changes.hot.is_empty() {
+        request_warnings.push(format!(
+            "no plugin offers the pipeline `{}` now; params are checked when one does",
+            current.claim.id.pipeline
+        ));
+    }
+    Ok((Agreement { params, request_warnings, ..current.clone() }, changes))
+}
+
 fn conclude(
     claim: Arc<Claim>,
     schema: Arc<ParamsSchema>,
@@ -155,6 +213,7 @@ fn conclude(
         formats: plan.formats,
         plan_warnings: unsupported.chain(plan.warnings).collect(),
         request_warnings: checked.warnings,
+        is_provisional: false,
     }
 }
 

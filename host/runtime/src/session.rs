@@ -2,6 +2,7 @@
 //!
 //! Frames do not pass here. While a plugin thinks about a change, the session goes on; further changes wait.
 
+mod renewal;
 mod wiring;
 
 pub use wiring::{Handle, Parts, spawn};
@@ -13,6 +14,7 @@ use crate::secret::Secret;
 use crate::{ChangeError, StreamChange, StreamView};
 use host_ports::{FieldError, StoredStream};
 use host_stream::{Changes, Effect, Event, Lifecycle, LoadId, Phase};
+use renewal::{Renewal, Renewed};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,7 +33,7 @@ pub struct Request {
 #[derive(Clone)]
 pub struct Told {
     pub view: StreamView,
-    pub plugin: String,
+    pub plugin: Option<String>,
 }
 
 struct Session {
@@ -42,6 +44,7 @@ struct Session {
     wiring: Wiring,
     told: watch::Sender<Told>,
     pending: Option<Pending>,
+    renewal: Renewal,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
     stop_deadline: Duration,
@@ -53,6 +56,7 @@ struct Inputs {
     reports: mpsc::Receiver<Event>,
     presence: watch::Receiver<Presence>,
     stop: watch::Receiver<bool>,
+    offers: watch::Receiver<()>,
 }
 
 /// A change that is being agreed on.
@@ -73,11 +77,16 @@ enum Input {
     Presence(Presence),
     Request(Request),
     Agreed(Result<Box<Agreed>, ChangeError>),
+    OffersChanged,
+    Renewed(Renewed),
 }
 
 impl Session {
     async fn run(mut self, first: Vec<Effect>, mut inputs: Inputs) {
-        info!(plugin = %self.agreement.claim.id.plugin, "stream created");
+        match self.agreement.is_provisional {
+            true => info!("stream restored"),
+            false => info!(plugin = %self.agreement.claim.id.plugin, "stream created"),
+        }
         self.perform(first);
         while self.lifecycle.phase() != Phase::Stopping {
             match self.next(&mut inputs).await {
@@ -85,6 +94,8 @@ impl Session {
                 Input::Presence(presence) => self.see(presence),
                 Input::Request(request) => self.begin(request),
                 Input::Agreed(agreed) => self.finish(agreed),
+                Input::OffersChanged => self.try_again(),
+                Input::Renewed(renewed) => self.settle(renewed),
             }
         }
         // Their senders are told that the stream is gone.
@@ -92,13 +103,15 @@ impl Session {
         if let Some(pending) = self.pending.take() {
             pending.agreed.abort();
         }
+        self.renewal.abort();
         self.wiring.tear_down(self.stop_deadline).await;
         info!("stream ended");
     }
 
     async fn next(&mut self, inputs: &mut Inputs) -> Input {
         let deadline = self.lifecycle.deadline();
-        let is_idle = self.pending.is_none();
+        let is_agreeing = self.pending.is_some();
+        let is_renewing = self.renewal.is_under_way();
         tokio::select! {
             // It changes once. Were the runtime's handle gone, nobody could delete the stream any more.
             _ = inputs.stop.changed() => Input::Event(Event::Deleted),
@@ -107,8 +120,12 @@ impl Session {
                 Input::Presence(*inputs.presence.borrow_and_update())
             }
             () = until(deadline), if deadline.is_some() => Input::Event(Event::DeadlineReached),
-            agreed = outcome(&mut self.pending), if !is_idle => Input::Agreed(agreed),
-            Some(request) = inputs.requests.recv(), if is_idle => Input::Request(request),
+            agreed = outcome(&mut self.pending), if is_agreeing => Input::Agreed(agreed),
+            renewed = self.renewal.outcome(), if is_renewing => Input::Renewed(renewed),
+            Ok(()) = inputs.offers.changed() => Input::OffersChanged,
+            Some(request) = inputs.requests.recv(), if !is_agreeing && !is_renewing => {
+                Input::Request(request)
+            }
         }
     }
 
@@ -139,6 +156,9 @@ impl Session {
                 Effect::ShowPipeline => self.wiring.shared.screen.select_pipeline(),
                 Effect::ShowFallback => self.wiring.shared.screen.select_fallback(),
                 Effect::CancelLoad => self.wiring.shared.canceller.cancel(),
+                Effect::Load(load) | Effect::Restart(load) if self.agreement.is_provisional => {
+                    self.renew(load);
+                }
                 Effect::Load(load) => {
                     self.wiring.shared.inbox.order(Order::Load(self.load_order(load)))
                 }
@@ -181,14 +201,13 @@ impl Session {
         });
         // Who asked may have gone; the change holds all the same.
         let _ = pending.reply.send(answer);
+        self.renew_if_due();
     }
 
     fn apply(&mut self, agreed: Agreed) {
         let Agreed { record, agreement, changes } = agreed;
         self.record = record;
-        self.agreement = agreement;
-        self.wiring.shared.screen.set_fallback(self.agreement.fallback());
-        self.wiring.shared.ingress.set_fit(self.agreement.fit());
+        self.take(agreement);
         if !changes.is_empty() {
             self.wiring.shared.health.note_params_update();
         }
@@ -197,6 +216,12 @@ impl Session {
             self.on(Event::ParamsChanged { needs_reload });
         }
         self.told.send_replace(tell(&self.record, &self.agreement, &self.lifecycle));
+    }
+
+    fn take(&mut self, agreement: Agreement) {
+        self.agreement = agreement;
+        self.wiring.shared.screen.set_fallback(self.agreement.fallback());
+        self.wiring.shared.ingress.set_fit(self.agreement.fit());
     }
 }
 
@@ -283,11 +308,12 @@ fn tell(record: &StoredStream, agreement: &Agreement, lifecycle: &Lifecycle) -> 
         playback_id: record.playback_id.clone(),
         created_at: record.created_at.clone(),
         pipeline: record.pipeline.clone(),
-        params: record.params.clone(),
+        params: agreement.params.clone(),
         revision: record.revision,
         phase: lifecycle.phase(),
         output_rtmp_url: record.output_rtmp_url.clone(),
         warnings,
     };
-    Told { view, plugin: agreement.claim.id.plugin.clone() }
+    let plugin = (!agreement.is_provisional).then(|| agreement.claim.id.plugin.clone());
+    Told { view, plugin }
 }

@@ -25,7 +25,8 @@ pub fn check(
     let paths = Paths {
         models: PathBuf::from(problems.text("paths.models", raw.paths.models)),
         engines: PathBuf::from(problems.text("paths.engines", raw.paths.engines)),
-        cache: cache_folder(&raw.paths.cache, environment),
+        cache: own_folder(&raw.paths.cache, ("XDG_CACHE_HOME", ".cache"), environment),
+        state: own_folder(&raw.paths.state, ("XDG_STATE_HOME", ".local/state"), environment),
     };
     let stop_deadline =
         problems.seconds("streams.stop_deadline_seconds", raw.streams.stop_deadline_seconds);
@@ -36,6 +37,7 @@ pub fn check(
         plugins: plugins(raw.plugins, &paths, &mut problems),
         paths,
         runtime: runtime(&raw.streams, stop_deadline, &mut problems),
+        persist: raw.streams.persist,
         log: LogConfig {
             format: problems.word(
                 "log.format",
@@ -192,14 +194,19 @@ fn spare_threads() -> u32 {
     u32::try_from(threads.saturating_sub(1).max(1)).unwrap_or(1)
 }
 
-fn cache_folder(written: &str, environment: &BTreeMap<String, String>) -> PathBuf {
+/// As written, else our folder where the user keeps such things: named by a variable, or in the home folder.
+fn own_folder(
+    written: &str,
+    (variable, in_home): (&str, &str),
+    environment: &BTreeMap<String, String>,
+) -> PathBuf {
     if !written.is_empty() {
         return PathBuf::from(written);
     }
     let given = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-    let base = given("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| given("HOME").map(|home| Path::new(home).join(".cache")));
-    base.map_or_else(|| PathBuf::from(".cache"), |base| base.join(OWN_FOLDER))
+    let base = given(variable).map(PathBuf::from);
+    let base = base.or_else(|| given("HOME").map(|home| Path::new(home).join(in_home)));
+    base.map_or_else(|| PathBuf::from(in_home), |base| base.join(OWN_FOLDER))
 }
 
 fn given(text: &str) -> Option<String> {

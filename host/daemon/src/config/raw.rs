@@ -57,12 +57,14 @@ pub struct RawPaths {
     pub models: String,
     pub engines: String,
     pub cache: String,
+    pub state: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawStreams {
     pub max_streams: i64,
+    pub persist: bool,
     pub fallback: String,
     pub stop_deadline_seconds: i64,
 }
@@ -130,13 +132,18 @@ impl Default for RawPlugins {
 
 impl Default for RawPaths {
     fn default() -> Self {
-        Self { models: "models".into(), engines: "engines".into(), cache: String::new() }
+        Self {
+            models: "models".into(),
+            engines: "engines".into(),
+            cache: String::new(),
+            state: String::new(),
+        }
     }
 }
 
 impl Default for RawStreams {
     fn default() -> Self {
-        Self { max_streams: 16, fallback: "input".into(), stop_deadline_seconds: 15 }
+        Self { max_streams: 16, persist: true, fallback: "input".into(), stop_deadline_seconds: 15 }
     }
 }
 

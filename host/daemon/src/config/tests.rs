@@ -22,6 +22,8 @@ fn the_defaults_can_be_used() {
     assert!(config.http.address.is_loopback());
     assert_eq!(config.media.rtc_port, 8189);
     assert_eq!(config.paths.cache, Path::new("/home/ada/.cache/streamdiffusion-host"));
+    assert_eq!(config.paths.state, Path::new("/home/ada/.local/state/streamdiffusion-host"));
+    assert!(config.persist);
     assert_eq!(
         (config.api.token, config.api.public_url, config.api.cors_origin),
         (None, None, None)
@@ -39,6 +41,8 @@ fn variables_win_over_the_file_and_the_file_over_defaults() {
         ("SDH_PLUGINS__FOLDERS", "[\"/a b\", '/c']"),
         ("SDH_PATHS__CACHE", "/tmp/cache"),
         ("XDG_CACHE_HOME", "/ignored"),
+        ("XDG_STATE_HOME", "/state"),
+        ("SDH_STREAMS__PERSIST", "false"),
     ];
     let config = load(file, &environment).expect("settings").config;
     assert_eq!((config.http.port, config.http.address), (0, "::1".parse().expect("an address")));
@@ -48,6 +52,8 @@ fn variables_win_over_the_file_and_the_file_over_defaults() {
     assert_eq!(config.media.public_addresses.len(), 2);
     assert_eq!(config.plugins.folders, [Path::new("/a b"), Path::new("/c")]);
     assert_eq!(config.paths.cache, Path::new("/tmp/cache"));
+    assert_eq!(config.paths.state, Path::new("/state/streamdiffusion-host"));
+    assert!(!config.persist);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Joins the parts of a session: ingress, inbox, pipeline thread, screen and media path; and takes them apart again.
 
-use super::{Inputs, Request, Session, Told, tell};
+use super::{Inputs, Renewal, Request, Session, Told, tell};
 use crate::agreement::{Agreement, Desk};
 use crate::identity::short;
 use crate::inbox::Order;
 use crate::pipe::Pipe;
+use crate::plain::PlainPool;
 use crate::shared::Shared;
 use crate::{Settings, StreamStatus};
 use host_ports::{MediaPath, MediaServer, StoredStream};
@@ -59,7 +60,13 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
     let Parts { settings, desk, media, record, agreement } = parts;
     let span = info_span!(parent: None, "stream", id = %record.id, pipeline = %record.pipeline);
     let (shared, presence) = Shared::new(&agreement, span.clone());
+    if agreement.is_provisional {
+        // Viewers see the fallback although no pipeline brings memory.
+        shared.ingress.set_pool(Arc::new(PlainPool::new(agreement.formats.input)));
+    }
     let (reports_in, reports) = mpsc::channel(MOST_REPORTS);
+    let mut offers = desk.offers.clone();
+    offers.mark_unchanged();
     let pipe = Pipe { catalog: desk.catalog.clone(), shared: shared.clone(), reports: reports_in };
     let thread = start_thread(&record.id, pipe, span.clone())?;
     let path = media.open(&record.id, shared.ingress.clone());
@@ -84,10 +91,11 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         wiring: Wiring { shared, path, thread },
         told: told_in,
         pending: None,
+        renewal: Renewal::default(),
         beginnings: 0,
         stop_deadline: settings.stop_deadline,
     };
-    let inputs = Inputs { requests, reports, presence, stop };
+    let inputs = Inputs { requests, reports, presence, stop, offers };
     tokio::spawn(run(session, first, inputs, at_end).instrument(span));
     Ok(handle)
 }

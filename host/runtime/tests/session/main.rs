@@ -12,4 +12,6 @@ mod failures;
 #[cfg(test)]
 mod frames;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod support;
