@@ -140,6 +140,7 @@ async fn a_plugin_that_cannot_plan_at_the_start_is_asked_again() {
         })
         .await;
     let stream = world.only_stream();
+    stream.script.logged("load a cat", 1).await;
     stream.reach(Phase::Running).await;
     assert_eq!((stream.script.count("plan"), stream.status().restarts), (3, 0));
     assert_eq!(
