@@ -2,6 +2,7 @@
 //! its figures beside the bar they are held to, and ends with status 1 when one misses it.
 
 mod age;
+mod crash;
 mod media;
 mod process;
 mod soak;
@@ -13,9 +14,10 @@ fn main() -> ExitCode {
     let verdicts = match name.as_str() {
         "media" => media::run(),
         "age" => age::run(),
+        "crash" => crash::run(),
         "soak" => soak::run(),
         _ => {
-            eprintln!("usage: bench media | age | soak");
+            eprintln!("usage: bench media | age | crash | soak");
             return ExitCode::from(2);
         }
     };

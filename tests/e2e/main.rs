@@ -9,5 +9,6 @@ mod frame_age;
 mod main_job;
 mod peers;
 mod plugins;
+mod restart;
 mod schemas;
 mod secrets;

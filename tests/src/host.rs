@@ -21,6 +21,7 @@ pub struct Host {
     process: Child,
     base: String,
     folder: TempDir,
+    extra: Vec<(String, String)>,
     log: Receiver<String>,
     /// Lines that were read while waiting.
     read: RefCell<Vec<String>>,
@@ -40,23 +41,46 @@ impl Host {
         for plugin in plugins {
             install(plugin, &plugin_folder);
         }
-        let mut process = Command::new(build_folder().join("streamdiffusion-host"))
-            .args(["--json-ready"])
-            .envs(settings(&folder))
-            .envs(extra.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server starts; `cargo build --workspace` makes it");
-        let log = follow(process.stderr.take().expect("stderr is piped"));
+        let owned = |(name, value): &(&str, String)| (name.to_string(), value.clone());
+        let extra: Vec<_> = extra.iter().map(owned).collect();
+        let (mut process, log) = launch(&folder, &extra);
+        let base = wait_until_ready(&mut process, &log);
+        Self { process, base, folder, extra, log, read: RefCell::default() }
+    }
+
+    /// Ends the program as a crash would, at once. Its folder stays.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("it can be killed, even if it has ended");
+        self.process.wait().expect("it has ended");
+    }
+
+    /// Starts the program again on the folder and with the settings of the one that was killed.
+    pub fn start_again(&mut self) {
+        (self.process, self.log) = launch(&self.folder, &self.extra);
+        self.base = wait_until_ready(&mut self.process, &self.log);
+    }
+
+    /// The same, but it is killed after so many lines of its log, or a glance later.
+    pub fn start_and_kill(&mut self, lines: usize) {
+        (self.process, self.log) = launch(&self.folder, &self.extra);
+        for _ in 0..lines {
+            if self.log.recv_timeout(GLANCE).is_err() {
+                break;
+            }
+        }
+        self.kill();
+    }
+
+    /// What a second program on the same folder says, which is meant not to start.
+    pub fn second_start_error(&self) -> String {
+        let (mut process, log) = launch(&self.folder, &self.extra);
         let mut ready = String::new();
         let stdout = process.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut ready).expect("stdout is text");
-        let ready: Value = serde_json::from_str(&ready).unwrap_or_else(|error| {
-            panic!("no ready line ({error}): {ready}{}", log.iter().collect::<Vec<_>>().join("\n"))
-        });
-        let base = ready["http"].as_str().expect("the ready line names the URL").to_owned();
-        Self { process, base, folder, log, read: RefCell::default() }
+        // Both fail when it has ended, as it should.
+        let _ = (process.kill(), process.wait());
+        assert_eq!(ready, "", "it listens");
+        log.iter().collect::<Vec<_>>().join("\n")
     }
 
     /// Runs a command of the program with the same settings, and gives what it prints.
@@ -144,7 +168,12 @@ pub struct Stream<'a> {
     pub object: Value,
 }
 
-impl Stream<'_> {
+impl<'a> Stream<'a> {
+    /// One that a host has already.
+    pub fn of(host: &'a Host, object: Value) -> Self {
+        Self { host, object }
+    }
+
     pub fn text(&self, key: &str) -> String {
         self.object[key].as_str().unwrap_or_else(|| panic!("no {key}: {}", self.object)).to_owned()
     }
@@ -169,6 +198,30 @@ impl Stream<'_> {
     pub fn wait_until(&self, what: &str, is_met: impl Fn(&Value) -> bool) -> Value {
         self.host.wait_for(what, || Some(self.status()).filter(|status| is_met(status)))
     }
+}
+
+fn launch(folder: &TempDir, extra: &[(String, String)]) -> (Child, Receiver<String>) {
+    let mut process = Command::new(build_folder().join("streamdiffusion-host"))
+        .args(["--json-ready"])
+        .envs(settings(folder))
+        .envs(extra.iter().map(|(name, value)| (name, value)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the server starts; `cargo build --workspace` makes it");
+    let log = follow(process.stderr.take().expect("stderr is piped"));
+    (process, log)
+}
+
+/// The URL that the server then answers at.
+fn wait_until_ready(process: &mut Child, log: &Receiver<String>) -> String {
+    let mut ready = String::new();
+    let stdout = process.stdout.take().expect("stdout is piped");
+    BufReader::new(stdout).read_line(&mut ready).expect("stdout is text");
+    let ready: Value = serde_json::from_str(&ready).unwrap_or_else(|error| {
+        panic!("no ready line ({error}): {ready}{}", log.iter().collect::<Vec<_>>().join("\n"))
+    });
+    ready["http"].as_str().expect("the ready line names the URL").to_owned()
 }
 
 /// Free ports, folders of the test's own, the repository's models and ONNX Runtime.

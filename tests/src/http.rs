@@ -22,14 +22,25 @@ impl Answer {
     }
 }
 
-/// One request with a content type or none.
+/// One request to a server that is there, with a content type or none.
 pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8]) -> Answer {
     let headers: Vec<_> = content_type.map(|value| ("content-type", value)).into_iter().collect();
     request_with(method, url, &headers, body)
 }
 
-/// One request with these headers.
+/// The same with these headers.
 pub fn request_with(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let answer = try_request(method, url, headers, body);
+    answer.unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+}
+
+/// The same to a server that may end meanwhile: an error unless the whole answer came.
+pub fn try_request(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer, ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
@@ -41,10 +52,10 @@ pub fn request_with(method: &str, url: &str, headers: &[(&str, &str)], body: &[u
         request = request.header(*name, *value);
     }
     let request = request.body(body.to_vec()).expect("a well-formed request");
-    let mut answer = agent.run(request).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
-    Answer {
+    let mut answer = agent.run(request)?;
+    Ok(Answer {
         status: answer.status().as_u16(),
         headers: answer.headers().clone(),
-        text: answer.body_mut().read_to_string().unwrap_or_default(),
-    }
+        text: answer.body_mut().read_to_string()?,
+    })
 }

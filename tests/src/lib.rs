@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod clients;
+pub mod crash;
 pub mod host;
 pub mod http;
 pub mod libraries;

@@ -27,6 +27,8 @@ pub struct Config {
     pub plugins: host_plugins::Config,
     pub paths: Paths,
     pub runtime: Settings,
+    /// Whether streams outlive the program.
+    pub persist: bool,
     pub log: LogConfig,
     pub stop_deadline: Duration,
 }

@@ -17,14 +17,19 @@ mod watched;
 use host_api::{ApiConfig, router};
 use host_media::{Media, MediaStartError};
 use host_plugins::PluginCatalog;
-use host_runtime::Runtime;
-use host_store::MemoryStore;
+use host_ports::StateStore;
+use host_runtime::{ChangeError, Runtime};
+use host_store::{MemoryStore, OpenError, RedbStore};
 use http::Servers;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokens::Tokens;
+use tokio::task::JoinError;
+
+/// In the folder `paths.state`.
+const STREAMS_FILE: &str = "streams.redb";
 
 pub use config::{Config, ConfigError, Loaded, LogConfig, LogFormat};
 pub use params_help::{ParamsHelp, ParamsHelpError};
@@ -49,6 +54,12 @@ pub enum StartError {
     Tokens(#[from] TokenError),
     #[error("cannot look for plugins; `plugins.folders` says where they are")]
     Plugins(#[source] io::Error),
+    #[error(
+        "the streams of earlier runs cannot be used; `paths.state` says in which folder they are, and with `streams.persist = false` the host does without"
+    )]
+    Streams(#[source] OpenError),
+    #[error("the streams of earlier runs cannot be brought back")]
+    Restore(#[source] ChangeError),
 }
 
 /// A host that serves.
@@ -72,16 +83,18 @@ pub struct Addresses {
     pub media_port: u16,
 }
 
-/// Binds everything first, so that a port in use ends the start before anything else has begun.
+/// Binds everything first, so that a port in use ends the start before anything else has begun. HTTP answers when the
+/// streams of earlier runs are there.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     for path in [&config.paths.models, &config.paths.engines, &config.paths.cache] {
         make_folder(path)?;
     }
+    let store = open_store(&config).await?;
     let listeners = http::bind(&config.http).await?;
     let media = Media::start(config.media).map_err(StartError::Media)?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
-    let store = Arc::new(MemoryStore::default());
     let runtime = Runtime::new(config.runtime, catalog, media.clone(), store);
+    runtime.restore().await.map_err(StartError::Restore)?;
 
     let addresses = Addresses {
         http: listeners.main_url(),
@@ -133,6 +146,22 @@ impl Running {
 async fn look_for_plugins(config: host_plugins::Config) -> Result<PluginCatalog, StartError> {
     let looking = tokio::task::spawn_blocking(|| PluginCatalog::new(config)).await;
     looking.map_err(io::Error::other).flatten().map_err(StartError::Plugins)
+}
+
+/// Another host that uses the file shows here, before any port is taken.
+async fn open_store(config: &Config) -> Result<Arc<dyn StateStore>, StartError> {
+    if !config.persist {
+        return Ok(Arc::new(MemoryStore::default()));
+    }
+    make_folder(&config.paths.state)?;
+    let path = config.paths.state.join(STREAMS_FILE);
+    let file = path.clone();
+    // All of it is read.
+    let opened = tokio::task::spawn_blocking(move || RedbStore::open(&file)).await;
+    // A panic on the way is the file's fault.
+    let damaged = |error: JoinError| OpenError::Damaged { path, reason: error.to_string() };
+    let store = opened.map_err(damaged).flatten().map_err(StartError::Streams)?;
+    Ok(Arc::new(store))
 }
 
 fn make_folder(path: &Path) -> Result<(), StartError> {

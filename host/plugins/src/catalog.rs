@@ -41,6 +41,8 @@ struct Shared {
     /// Counts how often the registry was decided anew.
     generation: Mutex<u64>,
     changed: Condvar,
+    /// Whom to tell of it.
+    listeners: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl PluginCatalog {
@@ -58,6 +60,7 @@ impl PluginCatalog {
             candidates: Mutex::default(),
             generation: Mutex::default(),
             changed: Condvar::new(),
+            listeners: Mutex::default(),
         });
         shared.look_at_everything();
         shared.clean_cache();
@@ -142,6 +145,10 @@ impl PipelineCatalog for PluginCatalog {
         let pipeline = Box::new(WorkerPipeline::new(parts).map_err(trouble)?);
         Ok(Opened { pipeline, input })
     }
+
+    fn tell_changes(&self, told: Box<dyn Fn() + Send + Sync>) {
+        lock(&self.shared.listeners).push(told);
+    }
 }
 
 impl Shared {
@@ -179,6 +186,7 @@ impl Shared {
         self.planners.retain(|hash| self.read(|registry| registry.has_hash(hash)));
         *lock(&self.generation) += 1;
         self.changed.notify_all();
+        lock(&self.listeners).iter().for_each(|told| told());
     }
 
     /// All candidates, in the order of the folders and then by name.

@@ -102,6 +102,8 @@ pub trait PipelineCatalog: Send + Sync {
     ) -> Result<Plan, PlanError>;
     /// Prepares a pipeline without loading it: quick, starts no process.
     fn open(&self, request: OpenRequest) -> Result<Opened, PipelineError>;
+    /// Calls `told` after every change of what is on offer, for as long as the catalog lives. It must not block.
+    fn tell_changes(&self, told: Box<dyn Fn() + Send + Sync>);
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

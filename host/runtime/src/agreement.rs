@@ -5,12 +5,16 @@
 use crate::budget::{Budget, Hold, Reserved};
 use crate::{ChangeError, Fallback, NewStream};
 use host_ports::{
-    Claim, ClaimRef, FieldError, Fit, Formats, PipelineCatalog, Plan, PlanError, StateStore,
-    StoreError, Unsupported,
+    Claim, ClaimRef, FieldError, Fit, Formats, FrameSize, PipelineCatalog, Plan, PlanError,
+    ResolveError, StateStore, StoreError, StoredStream, Unsupported,
 };
 use host_stream::{Changes, Checked, ParamError, ParamsSchema};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Pictures of a stream of which nothing is known yet but its record.
+const PROVISIONAL_SIZE: FrameSize = FrameSize::new(512, 512);
 
 /// Agreed params with what follows from them.
 #[derive(Clone)]
@@ -30,6 +34,8 @@ pub struct Agreement {
     pub plan_warnings: Vec<String>,
     /// About the latest request.
     pub request_warnings: Vec<String>,
+    /// Made from the record alone, while no plugin has agreed to it: nothing can be loaded.
+    pub is_provisional: bool,
 }
 
 impl Agreement {
@@ -66,6 +72,8 @@ pub struct Desk {
     pub store: Arc<dyn StateStore>,
     pub budget: Arc<Budget>,
     pub default_fallback: Fallback,
+    /// Moves when the catalog offers something else.
+    pub offers: watch::Receiver<()>,
 }
 
 /// An agreement after a change.
@@ -95,7 +103,14 @@ impl Desk {
         is_hot_only: bool,
     ) -> Result<Amended, ChangeError> {
         let model_id = model_id(patch).or_else(|| model_id(&current.params));
-        let claim = self.catalog.resolve(&current.claim.id.pipeline, model_id)?;
+        let claim = match self.catalog.resolve(&current.claim.id.pipeline, model_id) {
+            Err(ResolveError::UnknownPipeline { .. }) if current.is_provisional => {
+                return amend_unchecked(current, patch);
+            }
+            claim => claim?,
+        };
+        // What does not run is not held up by a reload.
+        let is_hot_only = is_hot_only && !current.is_provisional;
         let is_same_claim = claim == *current.claim;
         let (claim, schema) = match is_same_claim {
             true => (current.claim.clone(), current.schema.clone()),
@@ -156,6 +171,37 @@ impl Desk {
         reserved.map_err(ChangeError::NoMemory)
     }
 
+    /// What a stream of an earlier run begins with, until its plugin has agreed.
+    pub fn provisional(&self, record: &StoredStream) -> Result<Agreement, ChangeError> {
+        let id = ClaimRef { plugin: String::new(), pipeline: record.pipeline.clone(), index: 0 };
+        let schema = ParamsSchema::unchecked(&record.params, self.default_fallback);
+        let memory = self.budget.reserve(format!("none for {}", record.id), 0, None);
+        Ok(Agreement {
+            claim: Arc::new(Claim {
+                id,
+                models: None,
+                description: String::new(),
+                params_schema: Value::Null,
+            }),
+            schema: Arc::new(schema.map_err(internal)?),
+            params: record.params.clone(),
+            formats: Formats { input: PROVISIONAL_SIZE, output: PROVISIONAL_SIZE },
+            latency_frames: 0,
+            memory: memory.map_err(ChangeError::NoMemory)?.hold,
+            memory_bytes: 0,
+            unsupported: Vec::new(),
+            plan_warnings: Vec::new(),
+            request_warnings: Vec::new(),
+            is_provisional: true,
+        })
+    }
+
+    /// The agreement for a stream of an earlier run.
+    pub async fn renew(&self, record: &StoredStream) -> Result<Agreement, ChangeError> {
+        let (pipeline, params) = (record.pipeline.clone(), record.params.clone());
+        self.agree(&NewStream { pipeline, params, ..NewStream::default() }).await
+    }
+
     /// Does something with the store, which may wait for a disk.
     pub async fn with_store<T: Send + 'static>(
         &self,
@@ -194,6 +240,24 @@ impl Desk {
     }
 }
 
+/// While no plugin offers the pipeline, what a stream has can be replaced; it is checked when one does.
+fn amend_unchecked(
+    current: &Agreement,
+    patch: &Map<String, Value>,
+) -> Result<Amended, ChangeError> {
+    let checked = current.schema.patch(&current.params, patch).map_err(refused)?;
+    let changes = current.schema.changes(&current.params, &checked.params);
+    let Checked { params, warnings: mut request_warnings } = checked;
+    if !changes.hot.is_empty() {
+        request_warnings.push(format!(
+            "no plugin offers the pipeline `{}` now; params are checked when one does",
+            current.claim.id.pipeline
+        ));
+    }
+    let agreement = Agreement { params, request_warnings, ..current.clone() };
+    Ok(Amended { agreement, changes, has_room: true })
+}
+
 fn conclude(
     claim: Arc<Claim>,
     schema: Arc<ParamsSchema>,
@@ -212,6 +276,7 @@ fn conclude(
         unsupported: plan.unsupported,
         plan_warnings: plan.warnings,
         request_warnings: checked.warnings,
+        is_provisional: false,
     }
 }
 

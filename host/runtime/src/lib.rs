@@ -14,6 +14,7 @@ mod identity;
 mod inbox;
 mod ingress;
 mod pipe;
+mod plain;
 mod runtime;
 mod screen;
 mod secret;

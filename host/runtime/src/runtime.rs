@@ -17,7 +17,7 @@ use host_stream::{Backoff, with_host_params};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
 /// What an operator may set.
@@ -62,6 +62,8 @@ pub struct Runtime {
     desk: Desk,
     media: Arc<dyn MediaServer>,
     directory: Arc<Directory>,
+    /// Held from a stream's record to its place, so that both have the same order.
+    creation: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Runtime {
@@ -73,8 +75,28 @@ impl Runtime {
         store: Arc<dyn StateStore>,
     ) -> Self {
         let budget = Budget::new(settings.memory_limit);
-        let desk = Desk { catalog, store, budget, default_fallback: settings.default_fallback };
-        Self { settings: Arc::new(settings), desk, media, directory: Arc::default() }
+        let (change, offers) = watch::channel(());
+        catalog.tell_changes(Box::new(move || change.send_replace(())));
+        let default_fallback = settings.default_fallback;
+        let desk = Desk { catalog, store, budget, default_fallback, offers };
+        Self {
+            settings: Arc::new(settings),
+            desk,
+            media,
+            directory: Arc::default(),
+            creation: Arc::default(),
+        }
+    }
+
+    /// Brings back the streams of an earlier run, in their order and whatever the limit. To be called once, before the
+    /// first request. Each is agreed on anew and loads afterwards; where that fails it stays, and says why.
+    pub async fn restore(&self) -> Result<(), ChangeError> {
+        for record in self.desk.with_store(|store| store.list()).await? {
+            let place = self.reserve(usize::MAX)?;
+            let agreement = self.desk.provisional(&record)?;
+            self.start(place, record, agreement).await?;
+        }
+        Ok(())
     }
 
     /// Answers as soon as the request is checked; the pipeline loads afterwards.
@@ -204,17 +226,25 @@ impl Runtime {
     }
 
     async fn create_now(&self, wish: NewStream) -> Result<StreamView, ChangeError> {
-        let limit = self.settings.max_streams;
-        let place = self.directory.reserve(limit).map_err(|refusal| match refusal {
-            NoPlace::Full => ChangeError::TooManyStreams { limit },
-            NoPlace::Closed => ChangeError::Internal("the server is shutting down".to_owned()),
-        })?;
+        let place = self.reserve(self.settings.max_streams)?;
         let identity = Identity::draw(wish.name.clone())?;
         let agreement = self.desk.agree(&wish).await?;
         let record = record(identity, wish, &agreement);
-        let stored = record.clone();
+        let (id, stored) = (record.id.clone(), record.clone());
+        let _in_order = self.creation.lock().await;
         self.desk.with_store(move |store| store.create(stored)).await?;
-        self.start(place, record, agreement).await
+        let started = self.start(place, record, agreement).await;
+        if started.is_err() {
+            self.desk.with_store(move |store| store.delete(&id)).await?;
+        }
+        started
+    }
+
+    fn reserve(&self, limit: usize) -> Result<Place, ChangeError> {
+        self.directory.reserve(limit).map_err(|refusal| match refusal {
+            NoPlace::Full => ChangeError::TooManyStreams { limit },
+            NoPlace::Closed => ChangeError::Internal("the server is shutting down".to_owned()),
+        })
     }
 
     async fn delete_now(&self, id: &str, revisions: Option<Vec<u64>>) -> Result<(), ChangeError> {
@@ -252,15 +282,11 @@ impl Runtime {
             record,
             agreement,
         };
-        let (directory, ended) = (self.directory.clone(), id.clone());
-        let started = session::spawn(parts, move || directory.remove(&ended));
-        let stream = match started {
-            Ok(stream) => Arc::new(stream),
-            Err(error) => {
-                self.desk.with_store(move |store| store.delete(&id)).await?;
-                return Err(ChangeError::Internal(format!("no thread could be started: {error}")));
-            }
-        };
+        let directory = self.directory.clone();
+        let started = session::spawn(parts, move || directory.remove(&id));
+        let stream = Arc::new(started.map_err(|error| {
+            ChangeError::Internal(format!("no thread could be started: {error}"))
+        })?);
         let view = stream.told.borrow().view.clone();
         if !place.take(stream.clone()) {
             stream.stop();

@@ -4,8 +4,8 @@
 //! to be seen; until it has spoken, whatever comes is shown.
 
 use crate::Fallback;
-use host_ports::{Frame, FrameSize, FrameSlot, FrameStamp, MediaPath};
-use std::any::Any;
+use crate::plain::PlainSlot;
+use host_ports::{Frame, FrameSize, FrameStamp, MediaPath};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
@@ -109,7 +109,7 @@ impl Screen {
 
     fn show_black(&self, state: &mut State) {
         let stamp = FrameStamp { id: 0, captured_at: Instant::now() };
-        let frame = Frame::new(stamp, Box::new(Black::new(state.size)));
+        let frame = Frame::new(stamp, Box::new(PlainSlot::black(state.size)));
         self.show(state, frame);
     }
 
@@ -124,35 +124,5 @@ impl Screen {
     fn state(&self) -> MutexGuard<'_, State> {
         // The fields are independent of each other: a panic leaves none wrong.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A black picture, in memory of its own.
-struct Black {
-    size: FrameSize,
-    pixels: Vec<u8>,
-}
-
-impl Black {
-    fn new(size: FrameSize) -> Self {
-        Self { size, pixels: vec![0; size.bytes()] }
-    }
-}
-
-impl FrameSlot for Black {
-    fn size(&self) -> FrameSize {
-        self.size
-    }
-
-    fn pixels(&self) -> &[u8] {
-        &self.pixels
-    }
-
-    fn pixels_mut(&mut self) -> &mut [u8] {
-        &mut self.pixels
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }

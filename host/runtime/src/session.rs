@@ -3,6 +3,7 @@
 //! Frames do not pass here. While a plugin thinks about a change, the session goes on; further changes wait.
 
 mod agreed;
+mod renewal;
 mod wiring;
 
 use agreed::{Agreed, agree, forget};
@@ -16,6 +17,7 @@ use crate::secret::Secret;
 use crate::{ChangeError, Mode, StreamChange, StreamView};
 use host_ports::StoredStream;
 use host_stream::{Change, Changes, Condition, Effect, Event, Lifecycle, LoadId, Phase};
+use renewal::{Renewal, Renewed};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -52,7 +54,7 @@ const NO_INPUT: &str =
 #[derive(Clone)]
 pub struct Told {
     pub view: StreamView,
-    pub plugin: String,
+    pub plugin: Option<String>,
 }
 
 struct Session {
@@ -73,6 +75,7 @@ struct Session {
     pending: Option<Pending>,
     /// A change that was agreed on against params that are taken back.
     again: Option<Request>,
+    renewal: Renewal,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
     /// When the stream's condition is looked at, while frames should come and go.
@@ -86,6 +89,7 @@ struct Inputs {
     reports: mpsc::Receiver<Event>,
     presence: watch::Receiver<Presence>,
     stop: watch::Receiver<bool>,
+    offers: watch::Receiver<()>,
 }
 
 /// A change that is being agreed on.
@@ -109,11 +113,16 @@ enum Input {
     Look,
     Request(Request),
     Agreed(Result<Box<Agreed>, ChangeError>),
+    OffersChanged,
+    Renewed(Renewed),
 }
 
 impl Session {
     async fn run(mut self, first: Vec<Effect>, mut inputs: Inputs) {
-        info!(plugin = %self.agreement.claim.id.plugin, "stream created");
+        match self.agreement.is_provisional {
+            true => info!("stream restored"),
+            false => info!(plugin = %self.agreement.claim.id.plugin, "stream created"),
+        }
         self.wiring.shared.chronicle.created(&self.agreement.claim.id.plugin);
         self.perform(first);
         while self.lifecycle.phase() != Phase::Stopping {
@@ -123,6 +132,8 @@ impl Session {
                 Input::Look => self.wiring.shared.chronicle.judge(self.condition()),
                 Input::Request(request) => self.begin(request),
                 Input::Agreed(agreed) => self.finish(agreed),
+                Input::OffersChanged => self.try_again(),
+                Input::Renewed(renewed) => self.settle(renewed),
             }
             if self.pending.is_none() {
                 self.begin_waiting();
@@ -133,13 +144,15 @@ impl Session {
         if let Some(pending) = self.pending.take() {
             pending.agreed.abort();
         }
+        self.renewal.abort();
         self.wiring.tear_down(self.stop_deadline).await;
         info!("stream ended");
     }
 
     async fn next(&mut self, inputs: &mut Inputs) -> Input {
         let deadline = self.lifecycle.deadline();
-        let is_idle = self.pending.is_none();
+        let is_agreeing = self.pending.is_some();
+        let is_renewing = self.renewal.is_under_way();
         let is_watched =
             self.lifecycle.phase() == Phase::Running && inputs.presence.borrow().is_flowing;
         tokio::select! {
@@ -151,8 +164,12 @@ impl Session {
             }
             _ = self.looks.tick(), if is_watched => Input::Look,
             () = until(deadline), if deadline.is_some() => Input::Event(Event::DeadlineReached),
-            agreed = outcome(&mut self.pending), if !is_idle => Input::Agreed(agreed),
-            Some(request) = inputs.requests.recv(), if is_idle => Input::Request(request),
+            agreed = outcome(&mut self.pending), if is_agreeing => Input::Agreed(agreed),
+            renewed = self.renewal.outcome(), if is_renewing => Input::Renewed(renewed),
+            Ok(()) = inputs.offers.changed() => Input::OffersChanged,
+            Some(request) = inputs.requests.recv(), if !is_agreeing && !is_renewing => {
+                Input::Request(request)
+            }
         }
     }
 
@@ -212,6 +229,9 @@ impl Session {
                 Effect::ShowPipeline => self.wiring.shared.screen.select_pipeline(),
                 Effect::ShowFallback => self.wiring.shared.screen.select_fallback(),
                 Effect::CancelLoad => self.wiring.shared.canceller.cancel(),
+                Effect::Load(load) | Effect::Restart(load) if self.agreement.is_provisional => {
+                    self.renew(load);
+                }
                 Effect::Load(load) => {
                     self.running = None;
                     let order = Order::Load(self.load_order(load));
@@ -341,6 +361,7 @@ impl Session {
             Some(request) => drop(request.reply.send(answer)),
             None => drop(answer.inspect_err(|error| warn!(%error, "params not taken back"))),
         }
+        self.renew_if_due();
     }
 
     fn conclude(&mut self, agreed: Agreed) -> Reply {
@@ -384,7 +405,8 @@ impl Session {
             self.on(Event::Loaded(self.latest));
         }
         let Agreed { record, agreement, changes, has_room, running, suits_running, .. } = agreed;
-        let before = std::mem::replace(&mut self.agreement, agreement);
+        let before = self.agreement.clone();
+        self.take(agreement);
         match (&mut self.running, running) {
             (Some(running), Some(agreement)) => running.agreement = agreement,
             (None, _) if needs_reload && has_room => {
@@ -395,8 +417,6 @@ impl Session {
         }
         self.wiring.shared.chronicle.log.set_revision(record.revision);
         self.record = record;
-        self.wiring.shared.screen.set_fallback(self.agreement.fallback());
-        self.wiring.shared.ingress.set_fit(self.agreement.fit());
         if !changes.is_empty() {
             self.wiring.shared.health.note_params_update();
         }
@@ -405,6 +425,12 @@ impl Session {
             self.on(Event::ParamsChanged(Change { needs_reload, suits_running, has_room }));
         }
         self.told.send_replace(tell(&self.record, &self.agreement, &self.lifecycle));
+    }
+
+    fn take(&mut self, agreement: Agreement) {
+        self.agreement = agreement;
+        self.wiring.shared.screen.set_fallback(self.agreement.fallback());
+        self.wiring.shared.ingress.set_fit(self.agreement.fit());
     }
 }
 
@@ -444,11 +470,12 @@ fn tell(record: &StoredStream, agreement: &Agreement, lifecycle: &Lifecycle) -> 
         playback_id: record.playback_id.clone(),
         created_at: record.created_at.clone(),
         pipeline: record.pipeline.clone(),
-        params: record.params.clone(),
+        params: agreement.params.clone(),
         revision: record.revision,
         phase: lifecycle.phase(),
         output_rtmp_url: record.output_rtmp_url.clone(),
         warnings,
     };
-    Told { view, plugin: agreement.claim.id.plugin.clone() }
+    let plugin = (!agreement.is_provisional).then(|| agreement.claim.id.plugin.clone());
+    Told { view, plugin }
 }

@@ -72,7 +72,8 @@ pub struct StreamView {
 #[derive(Clone, Debug)]
 pub struct StreamStatus {
     pub view: StreamView,
-    pub plugin: String,
+    /// None while none has agreed to the stream's params.
+    pub plugin: Option<String>,
     pub started_at: Option<SystemTime>,
     pub last_error: Option<StreamError>,
     pub restarts: u64,

@@ -15,7 +15,7 @@ pub use host::with_host_params;
 
 use crate::Fallback;
 use jsonschema::{PatternOptions, Validator};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use shape::Shape;
 
 /// A refused value: where, and what would be right.
@@ -68,6 +68,18 @@ impl ParamsSchema {
             .build(&root)
             .map_err(|error| SchemaError::Invalid { reason: error.to_string() })?;
         Ok(Self { root, validator, host_params })
+    }
+
+    /// Takes any value for what `params` has, and nothing else: for a stream whose plugin is not there to say more.
+    pub fn unchecked(
+        params: &Map<String, Value>,
+        default_fallback: Fallback,
+    ) -> Result<Self, SchemaError> {
+        let of_host = with_host_params(&json!({ "properties": {} }), default_fallback);
+        let names = params.keys().filter(|name| of_host["properties"].get(name).is_none());
+        let properties: Map<_, _> =
+            names.map(|name| (name.clone(), json!({ "x-apply": "hot" }))).collect();
+        Self::compile(&json!({ "type": "object", "properties": properties }), default_fallback)
     }
 
     /// Params for a new stream: `wish` over the defaults.

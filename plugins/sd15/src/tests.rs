@@ -94,7 +94,11 @@ fn each_family_takes_what_its_daydream_schema_has() {
         assert!(turbo.get(name).is_none() && sd15.get(name).is_some(), "{name}");
     }
     assert_eq!(turbo["ip_adapter"]["properties"]["enabled"]["enum"], json!([false]));
-    assert_eq!(sd15["ip_adapter"]["properties"]["type"]["enum"], json!(["regular"]));
+    let slot = |params: &Value, pointer: &str| params.pointer(pointer).unwrap()["x-slot"].clone();
+    let controlnet = "/controlnets/items/properties/model_id";
+    assert_eq!(slot(&turbo, controlnet), "controlnet-sd21");
+    assert_eq!(slot(&sd15, controlnet), "controlnet-sd15");
+    assert_eq!(slot(&sd15, "/ip_adapter/properties/type"), "ip-adapter-sd15");
     for claim in manifest().claims.iter().filter(|claim| claim.models.is_some()) {
         assert_eq!(claim.params["properties"]["model_id"]["enum"], json!(claim.models));
     }

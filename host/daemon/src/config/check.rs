@@ -42,6 +42,7 @@ pub fn check(
         plugins: plugins(raw.plugins, &paths, &mut problems),
         paths,
         runtime: runtime(&raw.streams, stop_deadline, &mut problems),
+        persist: raw.streams.persist,
         log: LogConfig {
             format: problems.word(
                 "log.format",

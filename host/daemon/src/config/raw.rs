@@ -141,7 +141,8 @@ pub struct RawPaths {
     /// Folder for what may be deleted at any time. Empty: `streamdiffusion-host` in `$XDG_CACHE_HOME` or `~/.cache`.
     /// Needs a restart.
     pub cache: String,
-    /// Folder for what must outlast a restart: the tokens. Empty: `streamdiffusion-host` in `$XDG_STATE_HOME` or
+    /// Folder for what must survive a restart: the file `streams.redb` holds the streams, their keys among them, and one
+    /// host at a time may use it; `tokens.toml` holds the tokens. Empty: `streamdiffusion-host` in `$XDG_STATE_HOME` or
     /// `~/.local/state`.
     /// Needs a restart.
     pub state: String,
@@ -157,6 +158,10 @@ pub struct RawStreams {
     /// refused with 409. On a machine that computes on its GPU, the GPU's memory. 0: the machine's memory.
     /// Needs a restart.
     pub memory_mb: i64,
+    /// Remember streams in `paths.state`, so that they come back after a restart or a crash with the same ids and URLs.
+    /// Otherwise they end with the program.
+    /// Needs a restart.
+    pub persist: bool,
     /// What viewers see while a pipeline loads or fails, unless the stream says otherwise: `input`, `last_frame` or
     /// `black`.
     /// Needs a restart.
@@ -249,7 +254,13 @@ impl Default for RawPaths {
 
 impl Default for RawStreams {
     fn default() -> Self {
-        Self { max_streams: 16, memory_mb: 0, fallback: "input".into(), stop_deadline_seconds: 15 }
+        Self {
+            max_streams: 16,
+            memory_mb: 0,
+            persist: true,
+            fallback: "input".into(),
+            stop_deadline_seconds: 15,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ fn the_defaults_can_be_used() {
     assert_eq!(config.media.rtc_port, 8189);
     assert_eq!(config.paths.cache, Path::new("/home/ada/.cache/streamdiffusion-host"));
     assert_eq!(config.paths.state, Path::new("/home/ada/.local/state/streamdiffusion-host"));
+    assert!(config.persist);
     assert_eq!((config.tokens.admin, config.tokens.may_be_open), (None, true));
     assert_eq!((config.public.url(8080), config.api.cors_origin), (None, None));
     assert_eq!(config.api.bodies, host_api::BodyLimits::default());
@@ -38,6 +39,8 @@ fn variables_win_over_the_file_and_the_file_over_defaults() {
         ("SDH_PLUGINS__FOLDERS", "[\"/a b\", '/c']"),
         ("SDH_PATHS__CACHE", "/tmp/cache"),
         ("XDG_CACHE_HOME", "/ignored"),
+        ("XDG_STATE_HOME", "/state"),
+        ("SDH_STREAMS__PERSIST", "false"),
     ];
     let config = load(file, &environment).expect("settings").config;
     assert_eq!((config.http.port, config.http.address), (0, "::1".parse().expect("an address")));
@@ -47,6 +50,8 @@ fn variables_win_over_the_file_and_the_file_over_defaults() {
     assert_eq!(config.media.public_addresses.len(), 2);
     assert_eq!(config.plugins.folders, [Path::new("/a b"), Path::new("/c")]);
     assert_eq!(config.paths.cache, Path::new("/tmp/cache"));
+    assert_eq!(config.paths.state, Path::new("/state/streamdiffusion-host"));
+    assert!(!config.persist);
 }
 
 #[test]

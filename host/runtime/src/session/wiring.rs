@@ -1,11 +1,12 @@
 //! Joins the parts of a session: ingress, inbox, pipeline thread, screen and media path; and takes them apart again.
 
-use super::{Inputs, Request, Session, Told, tell};
+use super::{Inputs, Renewal, Request, Session, Told, tell};
 use crate::agreement::{Agreement, Desk};
 use crate::beside::Beside;
 use crate::identity::short;
 use crate::inbox::{LoadOrder, Order};
 use crate::pipe::Pipe;
+use crate::plain::PlainPool;
 use crate::shared::Shared;
 use crate::{EventReader, Settings, StreamStatus, TooManyEventReaders};
 use host_ports::{MediaPath, MediaServer, StoredStream};
@@ -67,7 +68,13 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
     let Parts { settings, desk, media, record, agreement } = parts;
     let span = info_span!(parent: None, "stream", id = %record.id, pipeline = %record.pipeline);
     let (shared, presence) = Shared::new(&agreement, record.revision, span.clone());
+    if agreement.is_provisional {
+        // Viewers see the fallback although no pipeline brings memory.
+        shared.ingress.set_pool(Arc::new(PlainPool::new(agreement.formats.input)));
+    }
     let (reports_in, reports) = mpsc::channel(MOST_REPORTS);
+    let mut offers = desk.offers.clone();
+    offers.mark_unchanged();
     let pipe = Pipe { catalog: desk.catalog.clone(), shared: shared.clone(), reports: reports_in };
     let name = short(&record.id).to_owned();
     let thread = start_thread(&name, pipe.clone(), span.clone())?;
@@ -106,12 +113,13 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         take_back: None,
         pending: None,
         again: None,
+        renewal: Renewal::default(),
         beginnings: 0,
         told_revision,
         looks: interval(LOOK),
         stop_deadline: settings.stop_deadline,
     };
-    let inputs = Inputs { requests, reports, presence, stop };
+    let inputs = Inputs { requests, reports, presence, stop, offers };
     tokio::spawn(run(session, first, inputs, at_end).instrument(span));
     Ok(handle)
 }

@@ -16,6 +16,8 @@ mod frames;
 #[cfg(test)]
 mod reloads;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod updates;

@@ -18,6 +18,9 @@ use tokio::sync::watch;
 pub struct FakeCatalog {
     fake: Arc<Script>,
     steady: Arc<Script>,
+    /// Whether `fake` is not installed.
+    is_missing: AtomicBool,
+    listeners: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 /// How one load goes; well, if nothing is said.
@@ -142,6 +145,12 @@ impl FakeCatalog {
             _ => self.fake.clone(),
         }
     }
+
+    /// The plugin `fake` is gone, or there again.
+    pub fn install(&self, is_there: bool) {
+        self.is_missing.store(!is_there, Ordering::SeqCst);
+        self.listeners.lock().unwrap().iter().for_each(|told| told());
+    }
 }
 
 impl PipelineCatalog for FakeCatalog {
@@ -156,6 +165,10 @@ impl PipelineCatalog for FakeCatalog {
     fn resolve(&self, pipeline: &str, model_id: Option<&str>) -> Result<Claim, ResolveError> {
         let on_offer = || vec!["fake".to_owned(), "steady".to_owned()];
         let pipeline = pipeline.to_owned();
+        if pipeline == "fake" && self.is_missing.load(Ordering::SeqCst) {
+            let on_offer = vec!["steady".to_owned()];
+            return Err(ResolveError::UnknownPipeline { pipeline, on_offer });
+        }
         match (pipeline.as_str(), model_id) {
             ("fake" | "steady", None | Some("small" | "large")) => Ok(claim(&pipeline)),
             ("fake" | "steady", Some(model_id)) => Err(ResolveError::UnknownModel {
@@ -209,6 +222,10 @@ impl PipelineCatalog for FakeCatalog {
             is_cancelled: Arc::default(),
         };
         Ok(Opened { pipeline: Box::new(pipeline), input: Arc::new(input) })
+    }
+
+    fn tell_changes(&self, told: Box<dyn Fn() + Send + Sync>) {
+        self.listeners.lock().unwrap().push(told);
     }
 }
 

@@ -42,9 +42,21 @@ impl World {
     }
 
     pub fn with(settings: Settings) -> Self {
+        Self::on(settings, Arc::default())
+    }
+
+    /// The next run on what this one has stored; `prepare` says how its plugins are.
+    pub async fn restart(self, settings: Settings, prepare: impl FnOnce(&FakeCatalog)) -> Self {
+        self.runtime.shutdown().await;
+        let world = Self::on(settings, self.store);
+        prepare(&world.catalog);
+        world.runtime.restore().await.unwrap();
+        world
+    }
+
+    fn on(settings: Settings, store: Arc<store::FakeStore>) -> Self {
         let catalog = Arc::new(FakeCatalog::default());
         let media = Arc::new(FakeMedia::default());
-        let store = Arc::new(store::FakeStore::default());
         let runtime = Runtime::new(settings, catalog.clone(), media.clone(), store.clone());
         Self { runtime, catalog, media, store }
     }
@@ -73,6 +85,13 @@ impl World {
             script: self.catalog.script(&view.pipeline),
             id: view.id,
         }
+    }
+
+    /// A restored stream.
+    pub fn only_stream(&self) -> Stream {
+        let streams = self.runtime.list();
+        assert_eq!(streams.len(), 1);
+        self.stream(streams[0].clone())
     }
 
     pub fn stored(&self) -> usize {

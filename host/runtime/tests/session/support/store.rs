@@ -1,31 +1,31 @@
 //! Remembers streams for a test.
 
 use host_ports::{StateStore, StoreError, StoredStream};
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 #[derive(Default)]
 pub struct FakeStore {
-    streams: Mutex<BTreeMap<String, StoredStream>>,
+    /// In order of creation.
+    streams: Mutex<Vec<StoredStream>>,
 }
 
 impl StateStore for FakeStore {
     fn get(&self, id: &str) -> Result<Option<StoredStream>, StoreError> {
-        Ok(self.streams.lock().unwrap().get(id).cloned())
+        Ok(self.streams.lock().unwrap().iter().find(|stream| stream.id == id).cloned())
     }
 
     fn list(&self) -> Result<Vec<StoredStream>, StoreError> {
-        Ok(self.streams.lock().unwrap().values().cloned().collect())
+        Ok(self.streams.lock().unwrap().clone())
     }
 
     fn create(&self, stream: StoredStream) -> Result<(), StoreError> {
-        self.streams.lock().unwrap().insert(stream.id.clone(), stream);
+        self.streams.lock().unwrap().push(stream);
         Ok(())
     }
 
     fn update(&self, expected: u64, stream: StoredStream) -> Result<(), StoreError> {
         let mut streams = self.streams.lock().unwrap();
-        let stored = streams.get_mut(&stream.id);
+        let stored = streams.iter_mut().find(|stored| stored.id == stream.id);
         let stored = stored.ok_or_else(|| StoreError::Missing { id: stream.id.clone() })?;
         let found = stored.revision;
         if found != expected {
@@ -36,6 +36,9 @@ impl StateStore for FakeStore {
     }
 
     fn delete(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(self.streams.lock().unwrap().remove(id).is_some())
+        let mut streams = self.streams.lock().unwrap();
+        let before = streams.len();
+        streams.retain(|stream| stream.id != id);
+        Ok(streams.len() < before)
     }
 }
