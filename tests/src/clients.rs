@@ -3,7 +3,7 @@
 
 use crate::browser::{Outcome, node};
 use crate::libraries::root;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Runs `tests/clients/<folder>/conformance.mjs`, which finds its packages beside the path it is started by.
@@ -25,7 +25,7 @@ pub fn run_python(arguments: &[&str], settings: &[(&str, String)]) -> Outcome {
 }
 
 /// Its complaints go where the test's do.
-fn finish(mut command: Command, packages: &PathBuf, settings: &[(&str, String)]) -> Outcome {
+fn finish(mut command: Command, packages: &Path, settings: &[(&str, String)]) -> Outcome {
     assert!(packages.exists(), "{} is missing; `./dev setup test` installs it", packages.display());
     command.envs(settings.iter().map(|(name, value)| (name, value))).stderr(Stdio::inherit());
     Outcome::of(&command.output().expect("the program starts"))

@@ -75,7 +75,7 @@ impl TokenList {
     /// Compares with every token, so that the time tells nothing about which one it was.
     pub fn scopes_of(&self, sent: &Digest) -> Option<Scopes> {
         let found = self.0.values().filter(|(_, digest)| digest.is(sent));
-        found.map(|(scopes, _)| *scopes).last()
+        found.fold(None, |_, (scopes, _)| Some(*scopes))
     }
 
     pub fn is_empty(&self) -> bool {
