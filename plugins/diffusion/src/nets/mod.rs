@@ -1,4 +1,4 @@
-//! The networks, each written once over [`Ops`](crate::ops::Ops).
+//! The networks, each written once over `crate::ops::Ops`.
 //!
 //! Architecture comes from the component's `config.json`, parameter names are those of the diffusers state dict.
 
