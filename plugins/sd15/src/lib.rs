@@ -1,7 +1,7 @@
 //! The plugin `sd15`: StreamDiffusion image to image with Stable Diffusion 1.5 and SD-Turbo.
 //!
 //! Here are the claims, what can be said about models before they are loaded, and the wiring to the `diffusion` library,
-//! which does the work. The host scales frames; what is asked for and not there yet is named by [`plan`].
+//! which does the work. The host scales frames; what is asked for and not there yet is named by `plan`.
 
 mod pipeline;
 mod plan;
