@@ -131,7 +131,7 @@ fn insecure_refuses_the_token_knowingly() {
     let folder = tempfile::tempdir().expect("a folder");
     let host = Host::start(&folder, "0.0.0.0", &["--insecure"]);
     assert_eq!((host.new_token(), host.list(None).as_str()), (None, "200"));
-    assert!(!folder.path().join("state").exists());
+    assert!(!folder.path().join("state/tokens.toml").exists());
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Records by id.
 pub const STREAMS: TableDefinition<&str, &[u8]> = TableDefinition::new("streams");
@@ -17,6 +19,9 @@ type Records = ReadOnlyTable<&'static str, &'static [u8]>;
 
 /// It holds stream keys: for the host's user alone.
 const MODE: u32 = 0o600;
+/// How long a lock is waited for, and how often it is tried.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 /// A few hundred streams are all that a host has.
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -52,10 +57,23 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
         create(path)?;
     }
     fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(unusable)?;
-    let database = settings().open(path).map_err(|error| explain(path, error.into()))?;
+    let database = open_unlocked(path).map_err(|error| explain(path, error.into()))?;
     let records = records(&database).map_err(|trouble| explain(path, trouble))?;
     let number = records.last().map_or(0, |record| record.number + 1);
     Ok(Opened { database, number })
+}
+
+/// The lock of a host that was killed outlives it until the processes that it was just starting have become others.
+fn open_unlocked(path: &Path) -> Result<Database, DatabaseError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match settings().open(path) {
+            Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => {
+                thread::sleep(LOCK_INTERVAL);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Made under another name: a file that a crash left half made would be taken for a damaged one.
