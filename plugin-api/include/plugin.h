@@ -121,7 +121,8 @@ typedef struct SdhPlugin {
    */
   struct SdhBytes (*last_error)(void);
   /*
-   The table of a feature (`pipeline/0` gives `SdhPipelineTable`), null for an unknown one.
+   The table of a feature (`pipeline/0` gives `SdhPipelineTable`), null for an unknown one and for those that have no
+   table: what a plugin contributes to the schemas of others stands in its manifest alone.
    */
   const void *(*get_feature)(struct SdhBytes id);
 } SdhPlugin;
