@@ -84,7 +84,7 @@ async fn a_stream_without_its_plugin_can_be_changed_and_deleted() {
     stream.reach(Phase::Error).await;
     stream.see(1).await;
     let hot = StreamChange { is_hot_only: true, ..change(json!({ "fallback": "black" })) };
-    let view = world.runtime.change(&stream.id, hot).await.unwrap();
+    let view = world.runtime.change(&stream.id, hot).await.unwrap().view;
     assert_eq!((view.revision, view.warnings.len()), (2, 0));
     stream.path.black().await;
     let view = stream.change(json!({ "prompt": "a dog", "colour": 1 })).await;
