@@ -21,7 +21,7 @@ pub const DAYDREAM_PIPELINE: &str = "streamdiffusion";
     reason = "describes the body; `new_stream` reads it field by field for better errors"
 )]
 pub struct CreateStream {
-    /// Left out: `streamdiffusion`, if it has the `model_id`.
+    /// Left out: `streamdiffusion`, if it has the `model_id`; without one, the pipeline of its kind that has a default.
     pipeline: Option<String>,
     #[schema(value_type = Object)]
     params: Value,
@@ -147,6 +147,15 @@ fn pipeline_for(params: &Map<String, Value>, claims: &[Claim]) -> Result<String,
     if of_daydream(claims).any(|claim| offers(&claim)) {
         return Ok(DAYDREAM_PIPELINE.to_owned());
     }
+    // Without a model either, what has one of its own accord is meant.
+    let variant = claims.iter().find(|claim| {
+        model.is_none()
+            && stands_for(DAYDREAM_PIPELINE, &claim.id.pipeline)
+            && claim.params_schema.pointer("/properties/model_id/default").is_some()
+    });
+    if let Some(claim) = variant {
+        return Ok(claim.id.pipeline.clone());
+    }
     let mut on_offer: Vec<_> = claims.iter().map(|claim| claim.id.pipeline.clone()).collect();
     on_offer.sort();
     on_offer.dedup();
@@ -218,7 +227,30 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use host_ports::ClaimRef;
     use serde_json::json;
+
+    #[test]
+    fn a_request_without_pipeline_goes_where_its_model_or_a_default_is() {
+        let claim = |pipeline: &str, models: Option<&str>, model_id: Value| Claim {
+            id: ClaimRef { plugin: "p".into(), pipeline: pipeline.into(), index: 0 },
+            models: models.map(|model| vec![model.to_owned()]),
+            description: String::new(),
+            params_schema: json!({ "properties": { "model_id": model_id } }),
+        };
+        let claims = [
+            claim("streamdiffusion", Some("small"), json!({})),
+            claim("streamdiffusion-small", None, json!({})),
+            claim("streamdiffusion-large", None, json!({ "default": "large" })),
+        ];
+        let chosen = |params: Value| {
+            let body = json!({ "params": params }).as_object().cloned().unwrap();
+            new_stream(body, &claims).map(|wish| wish.pipeline).ok()
+        };
+        assert_eq!(chosen(json!({ "model_id": "small" })).as_deref(), Some("streamdiffusion"));
+        assert_eq!(chosen(json!({})).as_deref(), Some("streamdiffusion-large"));
+        assert_eq!(chosen(json!({ "model_id": "unheard-of" })), None);
+    }
 
     #[test]
     fn what_daydream_s_clients_always_name_stands_for_the_whole_family() {

@@ -124,7 +124,8 @@ pub struct RawPlugins {
     /// How long a loading worker may give no sign of progress, in seconds.
     /// Needs a restart.
     pub load_limit_seconds: i64,
-    /// Which plugin has a pipeline name that several claim: `["pipeline=plugin"]`.
+    /// Which plugin has a pipeline name that several claim, or a choice that several add to a slot:
+    /// `["pipeline=plugin", "slot/value=plugin"]`.
     /// Needs a restart.
     pub pins: Vec<String>,
 }
