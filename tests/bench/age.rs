@@ -62,16 +62,17 @@ fn oldest(stream: &Stream<'_>, seconds: u64) -> f64 {
     oldest
 }
 
-/// Slows the plugin down for at least one frame, and waits until the figures have forgotten it.
+/// Slows the plugin down for at least one frame, and waits until the figures have shown and forgotten it.
 fn stall(stream: &Stream<'_>) {
-    stream.patch(json!({ "delay_ms": STALL_MS }));
-    thread::sleep(Duration::from_millis(STALL_MS));
-    stream.patch(json!({ "delay_ms": PROCESSING_MS }));
-    let is_over = |status: &Value| {
-        let age = &status["data"]["host_status"]["frames"]["latency_max_ms"];
-        age.as_f64() < Some(STALL_MS as f64)
+    let age = |status: &Value| {
+        status["data"]["host_status"]["frames"]["latency_max_ms"].as_f64().unwrap_or(0.0)
     };
-    stream.wait_until("the stall leaves the figures", is_over);
+    stream.patch(json!({ "delay_ms": STALL_MS }));
+    stream.wait_until("the stall shows", |status| age(status) > STALL_MS as f64);
+    stream.patch(json!({ "delay_ms": PROCESSING_MS }));
+    // The call that was under way when the stall ended is one of its own, and shows later.
+    thread::sleep(Duration::from_millis(2 * STALL_MS));
+    stream.wait_until("the stall leaves the figures", |status| age(status) < STALL_MS as f64);
 }
 
 fn missing(frames: &Value) -> f64 {

@@ -1,8 +1,9 @@
 //! Measures a checkpoint:
-//! `cargo run -p plugins-diffusion --example speed -- MODEL VAE SIDE [STEPS] [THREADS] [FRAMES] [candle]`.
+//! `cargo run -p plugins-diffusion --example speed -- MODEL VAE SIDE [STEPS] [THREADS] [FRAMES] [ENGINE]`.
 //!
-//! Prints the median time of each part of a frame over 30 or FRAMES frames, after 5 to warm up, and how much memory the
-//! process took meanwhile.
+//! ENGINE is `candle`, or the one provider ONNX Runtime may use: `tensorrt`, `cuda` or `cpu`; without it the best that
+//! works is taken. Prints the times of each part of a frame over 30 or FRAMES frames, after 5 to warm up, and how much
+//! memory the process took meanwhile.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine, EngineOptions};
 use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::guidance::{CfgType, Guidance};
+use plugins_diffusion::onnx::Provider;
 use plugins_diffusion::stream::{Settings, Stream};
 
 /// Frames that are not counted.
@@ -22,17 +24,17 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, vae, side, rest @ ..] = &arguments[..] else {
-        return Err("give MODEL VAE SIDE [STEPS] [THREADS] [FRAMES] [candle]".into());
+        return Err("give MODEL VAE SIDE [STEPS] [THREADS] [FRAMES] [ENGINE]".into());
     };
     let number =
         |index: usize, default: usize| rest.get(index).map_or(Ok(default), |text| text.parse());
     let (side, steps, threads) = (side.parse()?, number(0, 1)?, number(1, 2)?);
     let frames = number(2, 30)?;
-    let is_candle = rest.get(3).is_some_and(|name| name == "candle");
+    let (backend, providers) = choose(rest.get(3).map(String::as_str))?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let engine = Engine::start(&EngineOptions {
-        backend: if is_candle { Backend::Candle } else { Backend::Any },
-        allow_tensorrt: true,
+        backend,
+        providers,
         runtime: root.join("engines/runtime"),
         engines: root.join("engines"),
         threads,
@@ -41,7 +43,22 @@ fn main() -> Result<(), Failure> {
     let checkpoint = Checkpoint::load(&engine, Path::new(model), Path::new(vae), &mut |_, _| true)?;
     let report = engine.report();
     println!("{} on {}, loaded in {:?}", report.backend, report.provider, start.elapsed());
+    for refusal in &report.refused {
+        println!("not on {}: {}", refusal.provider, refusal.reason);
+    }
     measure(&mut Stream::new(Arc::new(checkpoint), settings(side, steps))?, frames as u64)
+}
+
+fn choose(engine: Option<&str>) -> Result<(Backend, Vec<Provider>), Failure> {
+    let all = [Provider::TensorRt, Provider::Cuda, Provider::Cpu];
+    match engine {
+        None => Ok((Backend::Any, all.to_vec())),
+        Some("candle") => Ok((Backend::Candle, vec![])),
+        Some(name) => match all.into_iter().find(|provider| provider.name() == name) {
+            Some(provider) => Ok((Backend::Onnx, vec![provider])),
+            None => Err(format!("ENGINE is candle, tensorrt, cuda or cpu, not {name}").into()),
+        },
+    }
 }
 
 fn settings(side: usize, steps: usize) -> Settings {
@@ -69,6 +86,9 @@ fn measure(stream: &mut Stream, frames: u64) -> Result<(), Failure> {
         let frame: Vec<u8> = (0..size).map(|index| (index as u64 / 7 + id) as u8).collect();
         let start = Instant::now();
         let output = stream.process(&frame, id)?;
+        if id == 0 {
+            println!("first frame: {:.1?}", start.elapsed());
+        }
         let parts = [output.times.encode, output.times.unet, output.times.decode, start.elapsed()];
         for (list, time) in times.iter_mut().zip(parts) {
             list.extend((id >= WARM_UP).then_some(time));
@@ -76,7 +96,8 @@ fn measure(stream: &mut Stream, frames: u64) -> Result<(), Failure> {
     }
     for (name, list) in ["encode", "unet", "decode", "frame"].iter().zip(&mut times) {
         list.sort();
-        println!("{name}: median {:.1?}, fastest {:.1?}", list[list.len() / 2], list[0]);
+        let [fastest, median, most] = [0, 50, 95].map(|share| list[list.len() * share / 100]);
+        println!("{name}: median {median:.1?}, 95% within {most:.1?}, fastest {fastest:.1?}");
     }
     let fps = 1.0 / times[3][times[3].len() / 2].as_secs_f64();
     println!("{fps:.1} frames a second at the median");

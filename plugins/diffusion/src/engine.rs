@@ -26,8 +26,8 @@ pub enum Backend {
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     pub backend: Backend,
-    /// Whether TensorRT may be tried; CUDA and the CPU always are.
-    pub allow_tensorrt: bool,
+    /// Providers of ONNX Runtime to try, best first. Without the CPU among them, a GPU that does not work is an error.
+    pub providers: Vec<Provider>,
     /// Where ONNX Runtime's library lies, unless `ORT_DYLIB_PATH` names one.
     pub runtime: PathBuf,
     /// Where providers keep what they build.
@@ -119,11 +119,9 @@ impl Engine {
         if matches!(kind, Kind::Candle(_)) {
             report.backend = "candle";
         }
-        let wanted = [Provider::TensorRt, Provider::Cuda, Provider::Cpu];
-        let providers = if options.allow_tensorrt { wanted.to_vec() } else { wanted[1..].to_vec() };
         Ok(Self {
             kind,
-            providers: Arc::new(Mutex::new(providers)),
+            providers: Arc::new(Mutex::new(options.providers.clone())),
             report: Arc::new(Mutex::new(report)),
             engines: options.engines.clone(),
         })

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use plugins_diffusion::engine::{Backend, Engine, EngineOptions};
+use plugins_diffusion::onnx::Provider;
 
 #[test]
 fn candle_takes_over_and_says_why() {
@@ -12,7 +13,7 @@ fn candle_takes_over_and_says_why() {
     }
     let options = |backend| EngineOptions {
         backend,
-        allow_tensorrt: true,
+        providers: vec![Provider::Cuda, Provider::Cpu],
         runtime: PathBuf::from("/nowhere/runtime"),
         engines: PathBuf::from("/nowhere"),
         threads: 1,

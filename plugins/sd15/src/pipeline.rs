@@ -8,6 +8,7 @@ use plugin_api::{
 };
 use plugins_diffusion::engine::{Backend, Engine, EngineOptions, Report};
 use plugins_diffusion::folder::Checkpoint;
+use plugins_diffusion::onnx::Provider;
 use plugins_diffusion::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use plugins_diffusion::resolve::ModelRoots;
 use plugins_diffusion::stream::{self, Times};
@@ -30,7 +31,7 @@ impl Loaded {
         }
         let engine = Engine::start(&EngineOptions {
             backend: Backend::Any,
-            allow_tensorrt: params.acceleration == Acceleration::Tensorrt,
+            providers: providers(params.acceleration),
             runtime: environment.engines_dir.join(RUNTIME),
             engines: environment.engines_dir.clone(),
             threads: environment.threads.max(1) as usize,
@@ -54,6 +55,13 @@ fn read(values: &Map<String, Value>) -> Result<StreamParams, Error> {
     let params = StreamParams::read(values).map_err(|error| Error::invalid(error.message))?;
     to_error(params.check())?;
     Ok(params)
+}
+
+fn providers(wish: Acceleration) -> Vec<Provider> {
+    match wish {
+        Acceleration::Tensorrt => vec![Provider::TensorRt, Provider::Cuda, Provider::Cpu],
+        Acceleration::None | Acceleration::Xformers => vec![Provider::Cuda, Provider::Cpu],
+    }
 }
 
 fn log_report(host: &Host, report: &Report) {

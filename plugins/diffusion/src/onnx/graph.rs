@@ -1,10 +1,13 @@
 //! Writes a network down as an ONNX graph whose weights stay in the user's safetensors file.
 //!
-//! Initialisers are external data: file name, offset, length. Half-precision weights are cast to `f32` in the graph,
-//! which the runtime folds when it loads them. Nothing is exported, converted or copied.
+//! Initialisers are external data: file name, offset, length. Nothing is exported, converted or copied.
+//!
+//! Half-precision weights are computed with as they are where the provider can: from the first weight on, everything is
+//! `f16`, and what enters and leaves the network is cast. What comes before that weight, like the waves of a timestep,
+//! stays `f32`. Elsewhere they are cast to `f32` in the graph, which the runtime folds when it loads them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::messages::*;
@@ -17,6 +20,13 @@ use crate::weights::{Dtype, Place, Weights};
 pub struct Dialect {
     /// ONNX Runtime's own attention operator; TensorRT knows only the standard ones.
     pub has_fused_attention: bool,
+    /// Whether `f16` weights are computed with as `f16`.
+    pub has_half: bool,
+}
+
+impl Dialect {
+    /// The standard's operators, computed in `f32`.
+    pub const PLAIN: Self = Self { has_fused_attention: false, has_half: false };
 }
 
 /// Records operations as graph nodes; a tensor is the name of a value.
@@ -32,6 +42,10 @@ struct State {
     constants: Vec<TensorProto>,
     constant_names: HashMap<(i32, Vec<i64>, Vec<u8>), Rc<str>>,
     params: BTreeMap<String, (Vec<usize>, Place)>,
+    /// The values that are `f16`.
+    halves: HashSet<Rc<str>>,
+    /// `f16` copies of values that are `f32`, by their names.
+    halved: HashMap<Rc<str>, Rc<str>>,
 }
 
 /// Checks that the weights hold every tensor of the network in the right shape, and says where.
@@ -39,7 +53,7 @@ pub fn check<N: Network>(
     network: &N,
     weights: &Weights,
 ) -> Result<BTreeMap<String, (Vec<usize>, Place)>, OpError> {
-    let (recorder, _) = record(network, weights, Dialect { has_fused_attention: false })?;
+    let (recorder, _) = record(network, weights, Dialect::PLAIN)?;
     Ok(recorder.state.into_inner().params)
 }
 
@@ -51,7 +65,8 @@ pub fn write<N: Network>(
 ) -> Result<ModelProto, OpError> {
     let (recorder, result) = record(network, weights, dialect)?;
     let output = network.output();
-    recorder.add_node("Identity", "", &[&result], vec![], vec![output.name.into()]);
+    let to_float = vec![AttributeProto::int("to", FLOAT.into())];
+    recorder.add_node("Cast", "", &[&result], to_float, vec![output.name.into()]);
     let state = recorder.state.into_inner();
     let mut initializer = state.constants;
     initializer.extend(
@@ -147,8 +162,53 @@ impl Recorder<'_> {
         name.into()
     }
 
+    /// A node whose result has the element type of its first input.
     fn node(&self, op: &str, inputs: &[&Rc<str>], attributes: Vec<AttributeProto>) -> Rc<str> {
-        self.node_of(op, "", inputs, attributes)
+        let result = self.node_of(op, "", inputs, attributes);
+        self.mark_like(inputs[0], &result);
+        result
+    }
+
+    fn mark_like(&self, input: &Rc<str>, result: &Rc<str>) {
+        if self.is_half(input) {
+            self.state.borrow_mut().halves.insert(result.clone());
+        }
+    }
+
+    fn is_half(&self, value: &Rc<str>) -> bool {
+        self.state.borrow().halves.contains(value)
+    }
+
+    /// A node that wants inputs of one element type: `f16` as soon as one of them is.
+    fn joined(&self, op: &str, inputs: &[&Rc<str>], attributes: Vec<AttributeProto>) -> Rc<str> {
+        let inputs = self.alike(inputs);
+        self.node(op, &inputs.iter().collect::<Vec<_>>(), attributes)
+    }
+
+    fn alike(&self, values: &[&Rc<str>]) -> Vec<Rc<str>> {
+        let is_half = values.iter().any(|value| self.is_half(value));
+        let convert = |value: &&Rc<str>| if is_half { self.half(value) } else { (*value).clone() };
+        values.iter().map(convert).collect()
+    }
+
+    /// The value as `f16`; cast once, however often it is used.
+    fn half(&self, value: &Rc<str>) -> Rc<str> {
+        if self.is_half(value) {
+            return value.clone();
+        }
+        if let Some(half) = self.state.borrow().halved.get(value) {
+            return half.clone();
+        }
+        let half = self.cast(value, FLOAT16);
+        let mut state = self.state.borrow_mut();
+        state.halves.insert(half.clone());
+        state.halved.insert(value.clone(), half.clone());
+        half
+    }
+
+    /// The sizes of a value, or some of them.
+    fn shape_of(&self, value: &Rc<str>, range: Vec<AttributeProto>) -> Rc<str> {
+        self.node_of("Shape", "", &[value], range)
     }
 
     fn raw_constant(&self, data_type: i32, dims: Vec<i64>, raw: Vec<u8>) -> Rc<str> {
@@ -194,7 +254,7 @@ impl Recorder<'_> {
     }
 
     fn cast(&self, x: &Rc<str>, to: i32) -> Rc<str> {
-        self.node("Cast", &[x], vec![AttributeProto::int("to", to.into())])
+        self.node_of("Cast", "", &[x], vec![AttributeProto::int("to", to.into())])
     }
 }
 
@@ -205,6 +265,10 @@ impl Ops for Recorder<'_> {
         let place = self.weights.find(name, shape)?;
         self.state.borrow_mut().params.insert(name.into(), (shape.to_vec(), place));
         let name: Rc<str> = name.into();
+        if place.dtype == Dtype::F16 && self.dialect.has_half {
+            self.state.borrow_mut().halves.insert(name.clone());
+            return Ok(name);
+        }
         Ok(if place.dtype == Dtype::F32 { name } else { self.cast(&name, FLOAT) })
     }
 
@@ -222,7 +286,8 @@ impl Ops for Recorder<'_> {
         let mut inputs = vec![x, weight];
         inputs.extend(bias);
         let strides = AttributeProto::ints("strides", [window.stride; 2]);
-        Ok(self.node("Conv", &inputs, vec![strides, AttributeProto::ints("pads", window.padding)]))
+        let pads = AttributeProto::ints("pads", window.padding);
+        Ok(self.joined("Conv", &inputs, vec![strides, pads]))
     }
 
     fn linear(&self, x: &Rc<str>, weight: &Rc<str>, bias: Option<&Rc<str>>) -> Value<Self> {
@@ -231,7 +296,7 @@ impl Ops for Recorder<'_> {
     }
 
     fn matmul(&self, a: &Rc<str>, b: &Rc<str>) -> Value<Self> {
-        Ok(self.node("MatMul", &[a, b], vec![]))
+        Ok(self.joined("MatMul", &[a, b], vec![]))
     }
 
     fn embedding(&self, table: &Rc<str>, ids: &Rc<str>) -> Value<Self> {
@@ -251,7 +316,8 @@ impl Ops for Recorder<'_> {
         let ones = self.float_constant(&vec![1.0; count], &[count]);
         let zeros = self.float_constant(&vec![0.0; count], &[count]);
         let epsilon = AttributeProto::float("epsilon", epsilon);
-        let normed = self.node("InstanceNormalization", &[&grouped, &ones, &zeros], vec![epsilon]);
+        let inputs = [&grouped, &ones, &zeros];
+        let normed = self.joined("InstanceNormalization", &inputs, vec![epsilon]);
         let per_channel = |param: &Rc<str>| self.reshape(param, &[channels as i64, 1, 1]);
         let scaled = self.mul(&self.reshape_like(&normed, x)?, &per_channel(weight)?)?;
         self.add(&scaled, &per_channel(bias)?)
@@ -265,7 +331,7 @@ impl Ops for Recorder<'_> {
         epsilon: f32,
     ) -> Value<Self> {
         let epsilon = AttributeProto::float("epsilon", epsilon);
-        Ok(self.node("LayerNormalization", &[x, weight, bias], vec![epsilon]))
+        Ok(self.joined("LayerNormalization", &[x, weight, bias], vec![epsilon]))
     }
 
     fn softmax(&self, x: &Rc<str>) -> Value<Self> {
@@ -288,11 +354,11 @@ impl Ops for Recorder<'_> {
     }
 
     fn add(&self, a: &Rc<str>, b: &Rc<str>) -> Value<Self> {
-        Ok(self.node("Add", &[a, b], vec![]))
+        Ok(self.joined("Add", &[a, b], vec![]))
     }
 
     fn mul(&self, a: &Rc<str>, b: &Rc<str>) -> Value<Self> {
-        Ok(self.node("Mul", &[a, b], vec![]))
+        Ok(self.joined("Mul", &[a, b], vec![]))
     }
 
     fn permute(&self, x: &Rc<str>, axes: &[usize]) -> Value<Self> {
@@ -304,11 +370,11 @@ impl Ops for Recorder<'_> {
     }
 
     fn reshape_like(&self, x: &Rc<str>, like: &Rc<str>) -> Value<Self> {
-        Ok(self.node("Reshape", &[x, &self.node("Shape", &[like], vec![])], vec![]))
+        Ok(self.node("Reshape", &[x, &self.shape_of(like, vec![])], vec![]))
     }
 
     fn concat(&self, parts: &[&Rc<str>], axis: usize) -> Value<Self> {
-        Ok(self.node("Concat", parts, vec![AttributeProto::int("axis", axis as i64)]))
+        Ok(self.joined("Concat", parts, vec![AttributeProto::int("axis", axis as i64)]))
     }
 
     fn halves(&self, x: &Rc<str>) -> Result<(Rc<str>, Rc<str>), OpError> {
@@ -317,7 +383,10 @@ impl Ops for Recorder<'_> {
         let attributes =
             vec![AttributeProto::int("axis", -1), AttributeProto::int("num_outputs", 2)];
         self.add_node("Split", "", &[x], attributes, names.to_vec());
-        Ok((names[0].as_str().into(), names[1].as_str().into()))
+        let (first, second) = (names[0].as_str().into(), names[1].as_str().into());
+        self.mark_like(x, &first);
+        self.mark_like(x, &second);
+        Ok((first, second))
     }
 
     fn upsample(&self, x: &Rc<str>) -> Value<Self> {
@@ -325,8 +394,8 @@ impl Ops for Recorder<'_> {
     }
 
     fn upsample_to(&self, x: &Rc<str>, like: &Rc<str>) -> Value<Self> {
-        let rows_and_channels = self.node("Shape", &[x], vec![AttributeProto::int("end", 2)]);
-        let sides = self.node("Shape", &[like], vec![AttributeProto::int("start", 2)]);
+        let rows_and_channels = self.shape_of(x, vec![AttributeProto::int("end", 2)]);
+        let sides = self.shape_of(like, vec![AttributeProto::int("start", 2)]);
         let sizes = self.concat(&[&rows_and_channels, &sides], 0)?;
         Ok(self.resize(x, &"".into(), Some(&sizes)))
     }
@@ -336,6 +405,10 @@ impl Ops for Recorder<'_> {
             return crate::ops::plain_attention(self, qkv, heads, mask);
         }
         let heads = AttributeProto::int("num_heads", heads.count as i64);
-        Ok(self.node_of("MultiHeadAttention", "com.microsoft", &qkv, vec![heads]))
+        let qkv = self.alike(&qkv);
+        let inputs: Vec<&Rc<str>> = qkv.iter().collect();
+        let mixed = self.node_of("MultiHeadAttention", "com.microsoft", &inputs, vec![heads]);
+        self.mark_like(&qkv[0], &mixed);
+        Ok(mixed)
     }
 }

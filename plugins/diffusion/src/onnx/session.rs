@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use ort::ep::{CUDA, ExecutionProviderDispatch, TensorRT};
+use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch, TensorRT};
 use ort::session::SessionInputValue;
 use ort::session::builder::SessionBuilder;
 use ort::value::TensorRef;
@@ -39,7 +39,12 @@ impl Provider {
     }
 
     fn dialect(self) -> Dialect {
-        Dialect { has_fused_attention: self != Self::TensorRt }
+        // TensorRT chooses the number format of every layer itself.
+        match self {
+            Self::TensorRt => Dialect::PLAIN,
+            Self::Cuda => Dialect { has_fused_attention: true, has_half: true },
+            Self::Cpu => Dialect { has_fused_attention: true, ..Dialect::PLAIN },
+        }
     }
 
     /// What to register; the CPU is always there.
@@ -51,10 +56,16 @@ impl Provider {
                 let options = options.with_engine_cache_path(&cache).with_timing_cache(true);
                 Some(options.with_timing_cache_path(&cache).build().error_on_failure())
             }
-            Self::Cuda => Some(CUDA::default().build().error_on_failure()),
+            Self::Cuda => Some(cuda().build().error_on_failure()),
             Self::Cpu => None,
         }
     }
+}
+
+/// Every network has an arena of its own, which grows by what is asked for: doubling would keep memory that no other
+/// network can use.
+fn cuda() -> CUDA {
+    CUDA::default().with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
 }
 
 /// A provider that was tried and why it is not used.

@@ -7,9 +7,12 @@ use plugins_diffusion::config::Config;
 use plugins_diffusion::engine::{Engine, Model};
 use plugins_diffusion::nets::Unet;
 use plugins_diffusion::noise::Generator;
+use plugins_diffusion::onnx::Provider;
 use plugins_diffusion::tensor::Tensor;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+
+use crate::support::provider;
 
 fn unet_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/test/sd15-tiny/unet")
@@ -78,7 +81,9 @@ fn half_precision_weights_run_on_both() {
         "rounding the weights changes the result a little, by {lost}"
     );
     let apart = largest_difference(onnx_half, candle_half);
-    assert!(apart < 1e-4, "both read the same halves, apart by {apart}");
+    // CUDA computes with halves as well.
+    let allowed = if provider() == Provider::Cuda { 0.02 } else { 1e-4 };
+    assert!(apart < allowed, "both read the same halves, apart by {apart}");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use plugins_diffusion::engine::{Backend, Engine, EngineOptions};
+use plugins_diffusion::engine::{Backend, Engine, EngineOptions, Report};
+use plugins_diffusion::onnx::Provider;
 use plugins_diffusion::tensor::Tensor;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -80,7 +81,8 @@ impl Golden {
                 }
             }
         }
-        let tolerance = about["tolerance"]["f32"].as_f64().unwrap_or(0.0) as f32;
+        let recorded = about["tolerance"]["f32"].as_f64().unwrap_or(0.0) as f32;
+        let tolerance = tolerance().unwrap_or(recorded);
         Case { name: name.into(), about, tolerance, floats, ints, report: Vec::new() }
     }
 
@@ -92,7 +94,8 @@ impl Golden {
     /// Runs a case and fails the test when it could not be run.
     pub fn expect(&self, name: &str, engine: &Engine) {
         let report = self.run(name, engine).unwrap_or_else(|why| panic!("{name}: {why}"));
-        println!("{name} on {}: {}", engine.report().backend, report.join(", "));
+        let Report { backend, provider, .. } = engine.report();
+        println!("{name} on {backend}, {provider}: {}", report.join(", "));
     }
 }
 
@@ -186,11 +189,27 @@ pub fn options(backend: Backend) -> EngineOptions {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     EngineOptions {
         backend,
-        allow_tensorrt: false,
+        providers: vec![provider()],
         runtime: root.join("engines/runtime"),
         engines: root.join("engines"),
         threads: 2,
     }
+}
+
+/// Where ONNX Runtime computes: on the CPU, or strictly on what `TEST_PROVIDER` names.
+pub fn provider() -> Provider {
+    match std::env::var("TEST_PROVIDER").as_deref() {
+        Ok("tensorrt") => Provider::TensorRt,
+        Ok("cuda") => Provider::Cuda,
+        Ok("cpu") | Err(_) => Provider::Cpu,
+        Ok(other) => panic!("TEST_PROVIDER must be tensorrt, cuda or cpu, got {other}"),
+    }
+}
+
+/// `TEST_TOLERANCE` instead of the recorded one, to see how far a provider is from the reference.
+fn tolerance() -> Option<f32> {
+    let text = std::env::var("TEST_TOLERANCE").ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("TEST_TOLERANCE must be a number, got {text}")))
 }
 
 /// Both back ends. ONNX Runtime is not optional here: a golden test without it would show nothing about it.
