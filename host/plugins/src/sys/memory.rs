@@ -41,10 +41,11 @@ impl Mapping {
         }
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let anywhere = std::ptr::null_mut();
+        // All pages at once: no frame waits for one, and memory does not grow with the slots that happen to be used.
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: a new mapping at an address that the kernel chooses; the file's size is sealed, so that no access
         // inside the mapping can fault.
-        let start =
-            unsafe { rustix::mm::mmap(anywhere, length, protection, MapFlags::SHARED, file, 0)? };
+        let start = unsafe { rustix::mm::mmap(anywhere, length, protection, flags, file, 0)? };
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
         Ok(Self { start, length })
     }
