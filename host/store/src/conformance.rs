@@ -87,10 +87,15 @@ fn stream(id: &str) -> StoredStream {
         playback_id: format!("play_{id}"),
         created_at: "2024-02-29T12:00:00Z".to_owned(),
         pipeline: "passthrough".to_owned(),
-        params: json!({ "prompt": [["a cat", 0.5], ["é\u{0}", 1]], "seed": 4294967295u64 })
-            .as_object()
-            .cloned()
-            .unwrap_or_default(),
+        params: json!({
+            "prompt": [["a cat", 0.5], ["é\u{0}", 1]],
+            "seed": 4294967295u64,
+            // Numbers whose every digit counts.
+            "delta": [31.245270191439438, 0.30000000000000004, 5e-324],
+        })
+        .as_object()
+        .cloned()
+        .unwrap_or_default(),
         revision: 1,
         output_rtmp_url: None,
     }

@@ -61,6 +61,7 @@ fn edges() -> Result<Vec<String>> {
         .context("cannot start cargo")?;
     let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     let allowed: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+    let workspace = std::fs::read_to_string("Cargo.toml").context("Cargo.toml")?;
     let mut breaches = vec![];
     for package in metadata["packages"].as_array().context("no packages")? {
         let name = package["name"].as_str().context("a package without a name")?;
@@ -68,6 +69,9 @@ fn edges() -> Result<Vec<String>> {
             breaches.push(format!("crate {name} is not in MAY_USE of tools/xtask/src/tidy.rs"));
             continue;
         };
+        if !workspace.contains(&format!("\n{name} = {{ opt-level")) {
+            breaches.push(format!("crate {name} is not in [profile.dev.package] of Cargo.toml"));
+        }
         for dependency in package["dependencies"].as_array().context("no dependencies")? {
             let used = dependency["name"].as_str().unwrap_or_default();
             if allowed.contains_key(used) && !may_use.contains(&used) {
