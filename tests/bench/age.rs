@@ -69,9 +69,8 @@ fn stall(stream: &Stream<'_>) {
     };
     stream.patch(json!({ "delay_ms": STALL_MS }));
     stream.wait_until("the stall shows", |status| age(status) > STALL_MS as f64);
-    stream.patch(json!({ "delay_ms": PROCESSING_MS }));
-    // The call that was under way when the stall ended is one of its own, and shows later.
-    thread::sleep(Duration::from_millis(2 * STALL_MS));
+    // Answered after a call of the old length, so that the last slow one has ended and shows.
+    stream.patch_and_wait(json!({ "delay_ms": PROCESSING_MS }));
     stream.wait_until("the stall leaves the figures", |status| age(status) < STALL_MS as f64);
 }
 

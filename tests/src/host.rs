@@ -190,6 +190,12 @@ impl<'a> Stream<'a> {
         self.host.send("PATCH", &self.path(), &json!({ "params": params }))
     }
 
+    /// The same, answered after the first frame made with the new params.
+    pub fn patch_and_wait(&self, params: Value) -> Answer {
+        let path = format!("{}?wait=applied", self.path());
+        self.host.send("PATCH", &path, &json!({ "params": params }))
+    }
+
     pub fn delete(&self) -> Answer {
         self.host.send("DELETE", &self.path(), &Value::Null)
     }

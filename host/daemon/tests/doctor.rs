@@ -1,29 +1,20 @@
 //! `streamdiffusion-host doctor`: runs, prints a remedy to each trouble, and fails where the server would.
 
+mod support;
+
 use serde_json::Value;
-use std::ffi::OsString;
 use std::net::TcpListener;
 use std::process::{Command, Output};
+use support::settings;
 use tempfile::TempDir;
 
 fn doctor(folder: &TempDir, port: u16, arguments: &[&str]) -> Output {
-    let path = |name: &str| folder.path().join(name).into_os_string();
-    let settings: [(&str, OsString); 9] = [
-        ("SDH_HTTP__PORT", port.to_string().into()),
-        ("SDH_HTTP__MEDIA_PORTS", "[]".into()),
-        ("SDH_MEDIA__PORT", "0".into()),
-        ("SDH_MEDIA__LISTEN", "127.0.0.1".into()),
-        ("SDH_PLUGINS__FOLDERS", path("plugins")),
-        ("SDH_PATHS__MODELS", path("models")),
-        ("SDH_PATHS__ENGINES", path("engines")),
-        ("SDH_PATHS__CACHE", path("cache")),
-        ("SDH_PATHS__STATE", path("state")),
-    ];
     Command::new(env!("CARGO_BIN_EXE_streamdiffusion-host"))
         .arg("doctor")
         .args(arguments)
         .env_remove("ORT_DYLIB_PATH")
-        .envs(settings)
+        .envs(settings(folder))
+        .env("SDH_HTTP__PORT", port.to_string())
         .output()
         .expect("the program starts")
 }

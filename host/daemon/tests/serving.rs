@@ -1,5 +1,7 @@
 //! The host as a whole, without plugins: it listens where it should, says so, and ends in order.
 
+mod support;
+
 use host_daemon::{Config, StartError, start};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,22 +9,11 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// Everything in a folder of its own, every port free.
+/// With one alias, on a free port too.
 fn settings(folder: &TempDir, more: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-    let path = |name: &str| folder.path().join(name).into_os_string();
-    let own = [
-        ("SDH_HTTP__PORT", "0".into()),
-        ("SDH_HTTP__MEDIA_PORTS", "0".into()),
-        ("SDH_MEDIA__PORT", "0".into()),
-        ("SDH_MEDIA__LISTEN", "127.0.0.1".into()),
-        ("SDH_PLUGINS__FOLDERS", path("plugins")),
-        ("SDH_PATHS__MODELS", path("models")),
-        ("SDH_PATHS__ENGINES", path("engines")),
-        ("SDH_PATHS__CACHE", path("cache")),
-        ("SDH_PATHS__STATE", path("state")),
-    ];
+    let own = support::settings(folder).into_iter().chain([("SDH_HTTP__MEDIA_PORTS", "0".into())]);
     let more = more.iter().map(|(name, value)| (*name, OsString::from(value)));
-    own.into_iter().chain(more).map(|(name, value)| (name.into(), value)).collect()
+    own.chain(more).map(|(name, value)| (name.into(), value)).collect()
 }
 
 fn config(folder: &TempDir, more: &[(&str, &str)]) -> Config {

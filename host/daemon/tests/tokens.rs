@@ -1,9 +1,11 @@
 //! Tokens of the program as an operator meets them: made at the first start, managed by command, asked for at once.
 
-use std::ffi::OsString;
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
+use support::settings;
 use tempfile::TempDir;
 
 /// A running program and its folder.
@@ -14,20 +16,8 @@ struct Host<'a> {
 }
 
 fn command(folder: &TempDir) -> Command {
-    let path = |name: &str| folder.path().join(name).into_os_string();
-    let settings: [(&str, OsString); 9] = [
-        ("SDH_HTTP__PORT", "0".into()),
-        ("SDH_HTTP__MEDIA_PORTS", "[]".into()),
-        ("SDH_MEDIA__PORT", "0".into()),
-        ("SDH_MEDIA__LISTEN", "127.0.0.1".into()),
-        ("SDH_PLUGINS__FOLDERS", path("plugins")),
-        ("SDH_PATHS__MODELS", path("models")),
-        ("SDH_PATHS__ENGINES", path("engines")),
-        ("SDH_PATHS__CACHE", path("cache")),
-        ("SDH_PATHS__STATE", path("state")),
-    ];
     let mut command = Command::new(env!("CARGO_BIN_EXE_streamdiffusion-host"));
-    command.envs(settings);
+    command.envs(settings(folder));
     command
 }
 
