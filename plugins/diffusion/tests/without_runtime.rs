@@ -23,5 +23,5 @@ fn candle_takes_over_and_says_why() {
     assert_eq!(report.refused.len(), 1);
     assert!(report.refused[0].reason.contains("/nowhere/runtime"), "{:?}", report.refused);
     let error = Engine::start(&options(Backend::Onnx)).map(drop).unwrap_err().to_string();
-    assert!(error.contains("./dev test"), "{error}");
+    assert!(error.contains("./dev setup"), "{error}");
 }

@@ -9,5 +9,5 @@ mod runtime;
 mod session;
 
 pub use graph::check;
-pub use runtime::{Runtime, RuntimeError};
+pub use runtime::{Runtime, RuntimeError, has_provider};
 pub use session::{Opener, Provider, Refusal, Session};

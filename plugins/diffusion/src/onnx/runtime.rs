@@ -13,7 +13,7 @@ use ort::environment::{Environment, GlobalThreadPoolOptions};
 pub enum RuntimeError {
     #[error(
         "ONNX Runtime was not found: ORT_DYLIB_PATH is not set and there is no libonnxruntime.so in {}; \
-         `./dev test` puts it there", directory.display()
+         `./dev setup` puts it there", directory.display()
     )]
     Absent { directory: PathBuf },
     #[error("ORT_DYLIB_PATH names {}, which is not a file", path.display())]
@@ -46,6 +46,13 @@ impl Runtime {
         tracing::info!(library = %path.display(), threads, "onnx runtime started");
         Ok(started.insert(Self { environment }).clone())
     }
+}
+
+/// Whether the library that would be loaded has that of a provider beside it.
+pub fn has_provider(directory: &Path, provider: &str) -> bool {
+    let named = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+    let name = format!("libonnxruntime_providers_{provider}.so");
+    library(directory, named).is_ok_and(|path| path.with_file_name(name).exists())
 }
 
 fn environment(path: &Path, threads: usize) -> Result<Environment, String> {
@@ -91,7 +98,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let error = library(directory.path(), None).unwrap_err().to_string();
         assert!(
-            error.contains("./dev test") && error.contains(&directory.path().display().to_string()),
+            error.contains("./dev setup")
+                && error.contains(&directory.path().display().to_string()),
             "{error}"
         );
         std::fs::write(directory.path().join("libonnxruntime_providers_shared.so"), "").unwrap();

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Acceleration, Mode, Processing, StreamParams, Switch};
 use crate::guidance::CfgType;
+use crate::onnx::has_provider;
 use plugin_api::Unsupported;
 
 /// As in `schema/params.json`.
@@ -113,9 +114,7 @@ fn acceleration_refusal(wish: Acceleration, runtime: &Path) -> Option<&'static s
         Acceleration::Xformers => {
             Some("xformers belongs to PyTorch; ONNX Runtime's own attention is used")
         }
-        Acceleration::Tensorrt if runtime.join("libonnxruntime_providers_tensorrt.so").exists() => {
-            None
-        }
+        Acceleration::Tensorrt if has_provider(runtime, "tensorrt") => None,
         Acceleration::Tensorrt => {
             Some("the installed ONNX Runtime has no TensorRT; CUDA or the CPU is used")
         }
