@@ -3,6 +3,7 @@
 use crate::App;
 use crate::cors;
 use crate::errors::{ApiError, Fault};
+use crate::traffic::Asked;
 use crate::wire::ErrorBody;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -20,12 +21,14 @@ pub async fn complete(State(app): State<App>, request: Request, next: Next) -> R
     let id = Uuid::new_v4().simple().to_string();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let asked = Asked::of(&request);
     let span = tracing::info_span!("request", %id, %method, path = without_secrets(&path));
     let mut response = if method == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
     } else {
         answer(request, next).instrument(span.clone()).await
     };
+    app.traffic.count(asked, response.status());
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
     if let Some(fault) = response.extensions_mut().remove::<Fault>() {
         response = with_body(response, fault, &id);

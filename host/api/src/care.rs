@@ -13,7 +13,6 @@ use host_runtime::{Applied, Apply, Changed, FieldChange, Forecast, Mode, Planned
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -22,12 +21,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How carefully a change wants to be made.
 pub struct Care {
-    pub revisions: IfMatch,
+    /// Those that the request is meant for; none means any.
+    pub revisions: Option<Vec<u64>>,
     pub mode: Mode,
 }
 
-/// The revisions that a request is meant for; none means any.
-pub struct IfMatch(pub Option<Vec<u64>>);
+/// What a deletion may say beside the stream.
+pub struct Deletion {
+    pub revisions: Option<Vec<u64>>,
+}
 
 /// What becomes of one field that the request named. `apply` is what it takes on its own: beside a `reload`, a `hot` field
 /// is applied by that one reload.
@@ -98,15 +100,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Care {
             (false, true) => Mode::ApplyAndWait(LONGEST_WAIT),
             (false, false) => Mode::Apply,
         };
-        Ok(Self { revisions: IfMatch(wanted_revisions(&parts.headers)), mode })
+        Ok(Self { revisions: wanted_revisions(&parts.headers), mode })
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = Infallible;
+impl<S: Send + Sync> FromRequestParts<S> for Deletion {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(wanted_revisions(&parts.headers)))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Care { revisions, mode } = Care::from_request_parts(parts, state).await?;
+        match mode {
+            Mode::Apply => Ok(Self { revisions }),
+            // Who asks what would happen must not find it done.
+            Mode::Plan => Err(ApiError::InvalidQuery { name: "plan", wanted: "left out here" }),
+            Mode::ApplyAndWait(_) => {
+                Err(ApiError::InvalidQuery { name: "wait", wanted: "left out here" })
+            }
+        }
     }
 }
 

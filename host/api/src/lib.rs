@@ -13,7 +13,9 @@ mod docs;
 mod errors;
 mod events;
 mod health;
+mod ledger;
 mod media;
+mod metrics;
 mod openapi;
 mod page;
 mod params_schemas;
@@ -24,6 +26,7 @@ mod routes;
 mod status;
 mod streams;
 mod timestamp;
+mod traffic;
 mod urls;
 mod wire;
 
@@ -85,6 +88,7 @@ struct Shared {
     config: ApiConfig,
     runtime: Runtime,
     gpu: health::Gpu,
+    traffic: traffic::Traffic,
 }
 
 type App = Arc<Shared>;

@@ -1,11 +1,12 @@
 //! `GET /openapi.json`: the calls as the handlers declare them, joined with what the installed plugins take.
 
 use crate::{
-    App, common_errors, events, health, media, page, params_schemas, plugins, status, streams,
+    App, common_errors, events, health, media, metrics, page, params_schemas, plugins, status,
+    streams,
 };
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::OpenApi;
 
 #[derive(OpenApi)]
@@ -19,7 +20,8 @@ use utoipa::OpenApi;
         streams::delete_by_query, streams::delete_by_path, status::read, events::follow,
         plugins::list,
         media::publish, media::end_publishing, media::play, media::end_playing,
-        media::publish_by_id, media::play_by_id, health::read, page::root,
+        media::publish_by_id, media::play_by_id, health::read,
+        metrics::read, page::root,
     ),
     tags(
         (name = "streams", description = "Create, change and delete streams"),
@@ -35,27 +37,5 @@ pub async fn read(State(app): State<App>) -> Json<Value> {
     let mut document = serde_json::to_value(Calls::openapi()).unwrap_or_default();
     common_errors::join(&mut document);
     params_schemas::join(&mut document, &app.runtime.claims());
-    join_access(&mut document);
     Json(document)
-}
-
-/// All of `/v1` asks for a token where there is one, and answers alike when it will not do.
-fn join_access(document: &mut Value) {
-    document["components"]["securitySchemes"] = json!({
-        "token": { "type": "http", "scheme": "bearer", "description": "Not needed where the server has no token." },
-    });
-    let paths = document["paths"].as_object_mut().into_iter().flatten();
-    let guarded = paths.filter(|(path, _)| path.starts_with("/v1/"));
-    let calls = guarded.filter_map(|(_, calls)| calls.as_object_mut()).flatten();
-    for (_, call) in calls.filter(|(_, call)| call.get("responses").is_some()) {
-        call["security"] = json!([{ "token": [] }, {}]);
-        for (status, description) in
-            [("401", "No token, or a wrong one"), ("403", "A token without the scope")]
-        {
-            let schema = json!({ "$ref": "#/components/schemas/ErrorBody" });
-            call["responses"][status] = json!({
-                "description": description, "content": { "application/json": { "schema": schema } },
-            });
-        }
-    }
 }

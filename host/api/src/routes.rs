@@ -1,8 +1,9 @@
 //! Which path leads to which handler.
 
+use crate::traffic::Traffic;
 use crate::{
-    ApiConfig, App, Shared, access, answer, docs, errors::ApiError, events, health, media, openapi,
-    page, plugins, status, streams,
+    ApiConfig, App, Shared, access, answer, docs, errors::ApiError, events, health, media, metrics,
+    openapi, page, plugins, status, streams,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
@@ -15,7 +16,8 @@ use std::sync::Arc;
 /// Everything the host answers over HTTP.
 pub fn router(config: ApiConfig, runtime: Runtime) -> Router {
     let bodies = config.bodies;
-    let app: App = Arc::new(Shared { config, runtime, gpu: health::Gpu::find() });
+    let app: App =
+        Arc::new(Shared { config, runtime, gpu: health::Gpu::find(), traffic: Traffic::default() });
     Router::new()
         .merge(rest(bodies.json).route_layer(from_fn_with_state(app.clone(), access::check_token)))
         .merge(media_routes(bodies.sdp))
@@ -40,6 +42,7 @@ fn rest(body_limit: usize) -> Router<App> {
         .route("/v1/streams/{id}/params", patch(streams::change_hot))
         .route("/v1/streams/{id}/status", get(status::read))
         .route("/v1/streams/{id}/events", get(events::follow))
+        .route("/metrics", get(metrics::read))
         .route("/v1/plugins", get(plugins::list))
         .layer(DefaultBodyLimit::max(body_limit))
 }

@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::errors::ApiError;
+use crate::ledger::{drops, latencies};
 use crate::path::Parameters;
 use crate::timestamp::{milliseconds, rfc3339};
 use crate::urls::Base;
@@ -142,14 +143,8 @@ fn host_status(status: &StreamStatus) -> Value {
             "latency_ms": frames.frame_age.map(in_ms),
             "latency_max_ms": frames.frame_age_max.map(in_ms),
         },
-        "drops": drops(status),
-        "latency": {
-            "decode": latency(&frames.decode_latency),
-            "wait": latency(&frames.wait_latency),
-            "process": latency(&frames.process_latency),
-            "encode": latency(&egress.encode_latency),
-            "end_to_end": latency(&egress.end_to_end_latency),
-        },
+        "drops": by_stage(drops(status), Value::from),
+        "latency": by_stage(latencies(status), latency),
         "ingress": {
             "is_publishing": ingress.is_publishing,
             "codec": ingress.codec,
@@ -166,17 +161,10 @@ fn host_status(status: &StreamStatus) -> Value {
     })
 }
 
-/// Frames dropped so far, in the order of their way. Media counts those without memory among its own.
-pub fn drops(status: &StreamStatus) -> Value {
-    let drops = &status.frames.drops;
-    json!({
-        "decode": status.ingress.frames_dropped.saturating_sub(drops.no_memory),
-        "memory": drops.no_memory,
-        "late": drops.late,
-        "mailbox": drops.displaced,
-        "process": drops.failed,
-        "encode": status.egress.frames_dropped,
-    })
+/// By the names of the stages.
+fn by_stage<T>(pairs: impl IntoIterator<Item = (&'static str, T)>, value: fn(T) -> Value) -> Value {
+    let values = pairs.into_iter().map(|(stage, figure)| (stage.to_owned(), value(figure)));
+    Value::Object(values.collect())
 }
 
 fn latency(figures: &LatencyFigures) -> Value {

@@ -2,7 +2,7 @@
 
 use crate::access::Scopes;
 use crate::body::JsonObject;
-use crate::care::{Care, IfMatch, PlannedStream, Tagged};
+use crate::care::{Care, Deletion, PlannedStream, Tagged};
 use crate::errors::ApiError;
 use crate::path::Parameters;
 use crate::requests::{self, CreateStream, HotParams, UpdateStream};
@@ -40,8 +40,11 @@ pub async fn create(
     let wish = requests::new_stream(body, &app.runtime.claims())?;
     match care.mode {
         Mode::Plan => Ok(Json(PlannedStream::from(app.runtime.plan(wish).await?)).into_response()),
-        // Nobody publishes to a stream that does not exist yet: there is no frame to wait for.
-        Mode::Apply | Mode::ApplyAndWait(_) => {
+        Mode::ApplyAndWait(_) => {
+            let wanted = "left out here: a new stream has no frame to wait for";
+            Err(ApiError::InvalidQuery { name: "wait", wanted })
+        }
+        Mode::Apply => {
             let view = app.runtime.create(wish).await?;
             Ok(Tagged(StatusCode::CREATED, Stream::to_wire(view, &base)).into_response())
         }
@@ -155,7 +158,7 @@ async fn change_with_care(
     care: Care,
     change: StreamChange,
 ) -> Result<Tagged, ApiError> {
-    let Care { revisions: IfMatch(revisions), mode } = care;
+    let Care { revisions, mode } = care;
     let changed = app.runtime.change(id, StreamChange { revisions, mode, ..change }).await?;
     Ok(Tagged::changed(changed, mode, base))
 }
@@ -174,7 +177,7 @@ async fn change_with_care(
 )]
 pub async fn delete_by_query(
     State(app): State<App>,
-    IfMatch(revisions): IfMatch,
+    Deletion { revisions }: Deletion,
     Query(pairs): Pairs,
 ) -> Result<Json<Done>, ApiError> {
     let id = value(&pairs, "id").filter(|id| !id.is_empty()).ok_or(ApiError::MissingId)?;
@@ -190,13 +193,14 @@ pub async fn delete_by_query(
         ("If-Match" = Option<String>, Header, description = "the `ETag` of the stream to delete; 409 at any other"),
     ),
     responses(
-        (status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody),
     )
 )]
 pub async fn delete_by_path(
     State(app): State<App>,
     Parameters(id): Parameters<String>,
-    IfMatch(revisions): IfMatch,
+    Deletion { revisions }: Deletion,
 ) -> Result<StatusCode, ApiError> {
     app.runtime.delete_at(&id, revisions).await?;
     Ok(StatusCode::NO_CONTENT)

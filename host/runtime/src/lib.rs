@@ -20,6 +20,7 @@ mod screen;
 mod secret;
 mod session;
 mod shared;
+mod tally;
 mod view;
 mod waiting;
 
@@ -28,6 +29,7 @@ pub use changed::{Applied, Apply, Changed, FieldChange, Forecast, Planned};
 pub use events::{EventKind, EventReader, News, StreamEvent, TooManyEventReaders};
 pub use host_stream::{Condition, Fallback, Phase, with_host_params};
 pub use runtime::{Runtime, Settings};
+pub use tally::PluginFigures;
 pub use view::{
     ChangeError, Drops, EventsError, FrameFigures, MediaError, Mode, NewStream, StreamChange,
     StreamError, StreamStatus, StreamView,

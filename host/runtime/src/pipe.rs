@@ -5,6 +5,7 @@ use crate::beside::Loaded;
 use crate::figures::DropCause;
 use crate::inbox::{Job, LoadOrder, Order, Params};
 use crate::shared::Shared;
+use crate::tally::Tally;
 use host_ports::{
     ClaimRef, Formats, Frame, FramePool, OpenRequest, Pipeline, PipelineCatalog, PipelineError,
     Progress,
@@ -23,6 +24,7 @@ type Cancel = Arc<dyn Fn() + Send + Sync>;
 pub struct Pipe {
     pub catalog: Arc<dyn PipelineCatalog>,
     pub shared: Shared,
+    pub tally: Arc<Tally>,
     /// Rare: what happens at every frame goes into `figures` and `health`.
     pub reports: mpsc::Sender<Event>,
 }
@@ -154,6 +156,7 @@ impl Pipe {
             return to.send_back();
         }
         let Loaded { open: mut next, old, .. } = to;
+        self.tally.count_load(&next.claim.plugin);
         self.lead_to(&mut next);
         let (load, since) = (next.load, next.since);
         self.shared.health.set_worker(next.pipeline.worker_pid());
@@ -181,6 +184,7 @@ impl Pipe {
         match loaded {
             Ok(()) if self.shared.inbox.open(open.load, open.since) => {
                 open.revision = order.params.revision;
+                self.tally.count_load(&order.claim.plugin);
                 self.shared.health.note_loaded();
                 self.report(Event::Loaded(order.load));
             }
@@ -238,6 +242,7 @@ impl Pipe {
             return false;
         }
         let goes_on = !error.needs_restart();
+        self.tally.count_error(&open.claim.plugin, &error);
         self.shared.health.note_error(error.to_string());
         self.shared.chronicle.failed(&error, Instant::now());
         if !goes_on {
@@ -250,6 +255,7 @@ impl Pipe {
 
     pub fn report_load_error(&self, order: &LoadOrder, error: PipelineError) {
         let (load, reason) = (order.load, error.to_string());
+        self.tally.count_error(&order.claim.plugin, &error);
         self.shared.waiting.give_up(order.params.revision, &reason);
         self.shared.health.note_error(reason);
         self.shared.chronicle.load_failed(&error);

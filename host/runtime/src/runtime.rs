@@ -5,15 +5,17 @@ use crate::budget::Budget;
 use crate::directory::{Directory, Name, NoPlace, Place};
 use crate::identity::Identity;
 use crate::session::{self, Ask, Handle, Parts, Reply, Request};
+use crate::tally::Tally;
 use crate::view::shortened;
 use crate::{
     Applied, ChangeError, Changed, EventReader, EventsError, Fallback, Forecast, MediaError, Mode,
-    NewStream, Planned, StreamChange, StreamStatus, StreamView,
+    NewStream, Planned, PluginFigures, StreamChange, StreamStatus, StreamView,
 };
 use host_ports::{
     Answer, Claim, MediaServer, PipelineCatalog, PluginReport, SessionId, StateStore, StoredStream,
 };
 use host_stream::{Backoff, with_host_params};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
@@ -64,6 +66,7 @@ pub struct Runtime {
     directory: Arc<Directory>,
     /// Held from a stream's record to its place, so that both have the same order.
     creation: Arc<tokio::sync::Mutex<()>>,
+    tally: Arc<Tally>,
 }
 
 impl Runtime {
@@ -85,6 +88,7 @@ impl Runtime {
             media,
             directory: Arc::default(),
             creation: Arc::default(),
+            tally: Arc::default(),
         }
     }
 
@@ -201,6 +205,11 @@ impl Runtime {
         self.desk.catalog.plugins()
     }
 
+    /// How each plugin that was ever asked for has fared, by its id.
+    pub fn plugin_figures(&self) -> BTreeMap<String, PluginFigures> {
+        self.tally.snapshot()
+    }
+
     /// What streams can name, each with the schema that their params are checked against: the plugin's params and the
     /// host's.
     pub fn claims(&self) -> Vec<Claim> {
@@ -279,6 +288,7 @@ impl Runtime {
             settings: &self.settings,
             desk: self.desk.clone(),
             media: &*self.media,
+            tally: self.tally.clone(),
             record,
             agreement,
         };

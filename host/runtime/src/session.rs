@@ -4,6 +4,7 @@
 
 mod agreed;
 mod renewal;
+mod succession;
 mod wiring;
 
 use agreed::{Agreed, agree, forget};
@@ -16,9 +17,10 @@ use crate::ingress::Presence;
 use crate::secret::Secret;
 use crate::{ChangeError, Mode, StreamChange, StreamView};
 use host_ports::StoredStream;
-use host_stream::{Change, Changes, Condition, Effect, Event, Lifecycle, LoadId, Phase};
+use host_stream::{Change, Condition, Effect, Event, Lifecycle, LoadId, Phase};
 use renewal::{Renewal, Renewed};
 use std::time::{Duration, SystemTime};
+use succession::{Running, Succession};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval};
@@ -64,17 +66,10 @@ struct Session {
     desk: Desk,
     wiring: Wiring,
     told: watch::Sender<Told>,
-    /// The newest load, under way or done.
-    latest: LoadId,
-    /// What runs while another pipeline loads beside it.
-    running: Option<Running>,
-    /// Params that a failed load beside leaves in place, until they are stored again.
-    take_back: Option<Agreement>,
+    succession: Succession,
     /// Of the stream, when the newest load was last given params.
     told_revision: u64,
     pending: Option<Pending>,
-    /// A change that was agreed on against params that are taken back.
-    again: Option<Request>,
     renewal: Renewal,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
@@ -99,13 +94,6 @@ struct Pending {
     request: Option<Request>,
 }
 
-struct Running {
-    load: LoadId,
-    agreement: Agreement,
-    /// Up to which it has all params.
-    revision: u64,
-}
-
 /// Whatever woke the session.
 enum Input {
     Event(Event),
@@ -119,11 +107,13 @@ enum Input {
 
 impl Session {
     async fn run(mut self, first: Vec<Effect>, mut inputs: Inputs) {
-        match self.agreement.is_provisional {
-            true => info!("stream restored"),
-            false => info!(plugin = %self.agreement.claim.id.plugin, "stream created"),
+        let plugin = &self.agreement.claim.id.plugin;
+        if self.agreement.is_provisional {
+            info!("stream restored");
+        } else {
+            info!(%plugin, "stream created");
+            self.wiring.shared.chronicle.created(plugin);
         }
-        self.wiring.shared.chronicle.created(&self.agreement.claim.id.plugin);
         self.perform(first);
         while self.lifecycle.phase() != Phase::Stopping {
             match self.next(&mut inputs).await {
@@ -176,7 +166,8 @@ impl Session {
     fn on(&mut self, event: Event) {
         let before = self.lifecycle.phase();
         let effects = self.lifecycle.on(Instant::now().into_std(), event);
-        let has_taken_over = event == Event::Loaded(self.latest) && self.running.take().is_some();
+        let has_taken_over = event == Event::Loaded(self.succession.latest)
+            && self.succession.running.take().is_some();
         self.tell_reload(before, has_taken_over, &effects);
         self.perform(effects);
         let phase = self.lifecycle.phase();
@@ -233,7 +224,7 @@ impl Session {
                     self.renew(load);
                 }
                 Effect::Load(load) => {
-                    self.running = None;
+                    self.succession.running = None;
                     let order = Order::Load(self.load_order(load));
                     self.wiring.shared.inbox.order(order);
                 }
@@ -247,7 +238,7 @@ impl Session {
                     self.wiring.beside.give_up();
                     self.leave_beside();
                 }
-                Effect::TakeBack => self.take_back = self.leave_beside(),
+                Effect::TakeBack => self.succession.take_back = self.leave_beside(),
                 Effect::ApplyParams => self.apply_params(),
                 Effect::Stop => self.wiring.stop(),
             }
@@ -255,7 +246,7 @@ impl Session {
     }
 
     fn load_order(&mut self, load: LoadId) -> LoadOrder {
-        self.latest = load;
+        self.succession.latest = load;
         LoadOrder {
             load,
             claim: self.agreement.claim.id.clone(),
@@ -265,68 +256,12 @@ impl Session {
         }
     }
 
-    fn load_beside(&mut self, load: LoadId) {
-        let order = self.load_order(load);
-        if let Err(error) = self.wiring.load_beside(order) {
-            let message = format!("no thread could be started: {error}");
-            self.wiring.shared.health.note_error(message);
-            self.on(Event::LoadFailed(load));
-        }
-    }
-
-    /// What runs is the newest load again.
-    fn leave_beside(&mut self) -> Option<Agreement> {
-        let Running { load, agreement, .. } = self.running.take()?;
-        self.latest = load;
-        Some(agreement)
-    }
-
-    fn apply_params(&self) {
-        let inbox = &self.wiring.shared.inbox;
-        if let Some(Running { load, agreement, revision }) = &self.running {
-            inbox.put_params(*load, params(agreement, *revision));
-        }
-        inbox.put_params(self.latest, params(&self.agreement, self.told_revision));
-    }
-
-    /// What could not be begun while something else was being agreed on.
-    fn begin_waiting(&mut self) {
-        if let Some(agreement) = self.take_back.take() {
-            self.begin_taking_back(agreement);
-        } else if let Some(request) = self.again.take() {
-            self.begin(request);
-        }
-    }
-
-    /// Goes back to the params that the pipeline runs with, since no pipeline could be loaded for the newer ones.
-    fn begin_taking_back(&mut self, mut agreement: Agreement) {
-        let changes = agreement.schema.changes(&self.agreement.params, &agreement.params);
-        let reason = self.wiring.shared.health.snapshot().last_error;
-        let reason = reason.map_or_else(String::new, |error| format!(": {}", error.message));
-        agreement.request_warnings = vec![format!(
-            "the change of {} was taken back, as no pipeline could be loaded for it{reason}",
-            changes.reload.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
-        )];
-        let expected = self.record.revision;
-        let params = agreement.params.clone();
-        let record = StoredStream { params, revision: expected + 1, ..self.record.clone() };
-        let desk = self.desk.clone();
-        let stored = async move {
-            let stored = record.clone();
-            desk.with_store(move |store| store.update(expected, stored)).await?;
-            let taken_back = Agreed::of(record, agreement, Changes::default());
-            Ok(Box::new(Agreed { suits_running: true, ..taken_back }))
-        };
-        let agreed = tokio::spawn(stored.in_current_span());
-        self.pending = Some(Pending { agreed, request: None });
-    }
-
     /// Starts agreeing on a change. The session alone changes params, and one change at a time: what is agreed on now
     /// still holds when it is agreed.
     fn begin(&mut self, request: Request) {
         let (desk, record, agreement) =
             (self.desk.clone(), self.record.clone(), self.agreement.clone());
-        let running = self.running.as_ref().map(|running| running.agreement.clone());
+        let running = self.succession.running.as_ref().map(|running| running.agreement.clone());
         let ask = request.ask.clone();
         let agreed = async move {
             match ask {
@@ -343,7 +278,7 @@ impl Session {
         let answer = match agreed {
             // The params that it was agreed on against are taken back first.
             Ok(agreed)
-                if self.take_back.is_some()
+                if self.succession.take_back.is_some()
                     && let Some(Request { ask: Ask::Change(change), .. }) = &mut request =>
             {
                 // It was for the revision that it found.
@@ -351,7 +286,7 @@ impl Session {
                 if agreed.mode != Mode::Plan {
                     self.record = agreed.record;
                 }
-                self.again = request;
+                self.succession.again = request;
                 return;
             }
             agreed => agreed.map(|agreed| self.conclude(*agreed)),
@@ -400,18 +335,19 @@ impl Session {
         let is_told = agreed.is_for_the_pipeline();
         let needs_reload = !agreed.changes.reload.is_empty();
         let is_unwanted = needs_reload || agreed.suits_running;
-        if self.running.is_some() && is_unwanted && !self.wiring.beside.give_up() {
+        if self.succession.running.is_some() && is_unwanted && !self.wiring.beside.give_up() {
             // It has taken over; the news of it is on its way.
-            self.on(Event::Loaded(self.latest));
+            self.on(Event::Loaded(self.succession.latest));
         }
         let Agreed { record, agreement, changes, has_room, running, suits_running, .. } = agreed;
         let before = self.agreement.clone();
         self.take(agreement);
-        match (&mut self.running, running) {
+        match (&mut self.succession.running, running) {
             (Some(running), Some(agreement)) => running.agreement = agreement,
             (None, _) if needs_reload && has_room => {
                 let revision = self.told_revision;
-                self.running = Some(Running { load: self.latest, agreement: before, revision });
+                self.succession.running =
+                    Some(Running { load: self.succession.latest, agreement: before, revision });
             }
             _ => {}
         }

@@ -150,6 +150,23 @@ async fn a_planned_stream_is_not_created() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_planned_or_waited_for_is_refused_and_not_done() {
+    let stream = Stream::new().await;
+    let id = stream.path.rsplit('/').next().unwrap();
+    for query in ["plan=true", "wait=applied"] {
+        for path in [format!("{}?{query}", stream.path), format!("/v1/streams?id={id}&{query}")] {
+            let refused = stream.host.send("DELETE", &path, &[], "").await;
+            refused.assert_error(400, "REQUEST/INVALID_QUERY");
+        }
+    }
+    let body = json!({"pipeline": "plain", "params": {}});
+    let refused = stream.host.json("POST", "/v1/streams?wait=applied", body).await;
+    refused.assert_error(400, "REQUEST/INVALID_QUERY");
+    let list = stream.host.get("/v1/streams").await.json();
+    assert_eq!(list.as_array().or(list["data"].as_array()).map(Vec::len), Some(1), "{list}");
+}
+
+#[tokio::test]
 async fn waiting_without_input_ends_at_once_and_says_why() {
     let stream = Stream::new().await;
     let answer = stream.patch("?wait=applied", json!({"prompt": "a fox"})).await.json();

@@ -10,5 +10,6 @@ mod errors;
 mod events;
 mod lists_and_status;
 mod media;
+mod metrics;
 mod pages;
 mod streams;

@@ -1,6 +1,6 @@
 //! Joins the parts of a session: ingress, inbox, pipeline thread, screen and media path; and takes them apart again.
 
-use super::{Inputs, Renewal, Request, Session, Told, tell};
+use super::{Inputs, Renewal, Request, Session, Succession, Told, tell};
 use crate::agreement::{Agreement, Desk};
 use crate::beside::Beside;
 use crate::identity::short;
@@ -8,9 +8,10 @@ use crate::inbox::{LoadOrder, Order};
 use crate::pipe::Pipe;
 use crate::plain::PlainPool;
 use crate::shared::Shared;
+use crate::tally::Tally;
 use crate::{EventReader, Settings, StreamStatus, TooManyEventReaders};
 use host_ports::{MediaPath, MediaServer, StoredStream};
-use host_stream::{Effect, Lifecycle, LoadId};
+use host_stream::{Effect, Lifecycle};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -33,6 +34,7 @@ pub struct Parts<'p> {
     pub settings: &'p Settings,
     pub desk: Desk,
     pub media: &'p dyn MediaServer,
+    pub tally: Arc<Tally>,
     pub record: StoredStream,
     pub agreement: Agreement,
 }
@@ -65,7 +67,7 @@ struct Thread {
 
 /// Starts the thread and the task of a stream; `at_end` runs when both have ended.
 pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Result<Handle> {
-    let Parts { settings, desk, media, record, agreement } = parts;
+    let Parts { settings, desk, media, tally, record, agreement } = parts;
     let span = info_span!(parent: None, "stream", id = %record.id, pipeline = %record.pipeline);
     let (shared, presence) = Shared::new(&agreement, record.revision, span.clone());
     if agreement.is_provisional {
@@ -75,7 +77,8 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
     let (reports_in, reports) = mpsc::channel(MOST_REPORTS);
     let mut offers = desk.offers.clone();
     offers.mark_unchanged();
-    let pipe = Pipe { catalog: desk.catalog.clone(), shared: shared.clone(), reports: reports_in };
+    let (catalog, shared_with_pipe) = (desk.catalog.clone(), shared.clone());
+    let pipe = Pipe { catalog, shared: shared_with_pipe, tally, reports: reports_in };
     let name = short(&record.id).to_owned();
     let thread = start_thread(&name, pipe.clone(), span.clone())?;
     let path = media.open(&record.id, shared.ingress.clone());
@@ -108,11 +111,8 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
             thread,
         },
         told: told_in,
-        latest: LoadId(0),
-        running: None,
-        take_back: None,
+        succession: Succession::default(),
         pending: None,
-        again: None,
         renewal: Renewal::default(),
         beginnings: 0,
         told_revision,
