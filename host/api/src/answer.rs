@@ -30,12 +30,14 @@ pub async fn complete(State(app): State<App>, request: Request, next: Next) -> R
     };
     app.traffic.count(asked, response.status());
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
-    if let Some(fault) = response.extensions_mut().remove::<Fault>() {
-        response = with_body(response, fault, &id);
-    }
-    finish_headers(response.headers_mut(), &id);
+    response = finish(response, &id);
     cors::add(response.headers_mut(), &app.config, &path, method == Method::OPTIONS);
     response
+}
+
+/// The same where no streams are behind the answer.
+pub async fn complete_alone(request: Request, next: Next) -> Response {
+    finish(next.run(request).await, &Uuid::new_v4().simple().to_string())
 }
 
 /// Runs the handler as a task of its own: a panic in it ends nothing else, and a client that hangs up in the middle does
@@ -48,6 +50,14 @@ async fn answer(request: Request, next: Next) -> Response {
             ApiError::Panicked.into_response()
         }
     }
+}
+
+fn finish(mut response: Response, request_id: &str) -> Response {
+    if let Some(fault) = response.extensions_mut().remove::<Fault>() {
+        response = with_body(response, fault, request_id);
+    }
+    finish_headers(response.headers_mut(), request_id);
+    response
 }
 
 /// Keeps what the handler or the router put into the headers (`Allow`), replaces the rest.

@@ -37,6 +37,8 @@ pub enum ApiError {
     NoSuchPath { path: String },
     #[error("{method} does nothing here; the `Allow` header says what does")]
     WrongMethod { method: Method },
+    #[error("this port speaks HTTPS; ask for the same under https://")]
+    HttpsOnly,
     #[error("this server asks for a token: send `Authorization: Bearer <token>`")]
     NoToken,
     #[error("this token has no scope `{}`, which the call asks for; it has {}", needed.name(), held.names().join(", "))]
@@ -82,6 +84,7 @@ impl ApiError {
             Self::WrongMethod { .. } => {
                 (StatusCode::METHOD_NOT_ALLOWED, "REQUEST/METHOD_NOT_ALLOWED")
             }
+            Self::HttpsOnly => (StatusCode::BAD_REQUEST, "REQUEST/HTTPS_ONLY"),
             Self::NoToken | Self::NoStreamKey => (StatusCode::UNAUTHORIZED, "AUTH/UNAUTHORIZED"),
             Self::NotAllowed { .. } => (StatusCode::FORBIDDEN, "AUTH/FORBIDDEN"),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),

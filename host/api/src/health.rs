@@ -1,20 +1,11 @@
 //! `GET /health`: whether the host serves, and on what.
 
 use crate::App;
+use crate::gpu::{self, in_mib};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use std::fs;
-use std::path::Path;
 use utoipa::ToSchema;
-
-/// Where NVIDIA's driver lists its devices, one folder each.
-const NVIDIA_DEVICES: &str = "/proc/driver/nvidia/gpus";
-
-/// The first GPU, as far as the driver's files tell.
-pub struct Gpu {
-    name: Option<String>,
-}
 
 #[derive(Serialize, ToSchema)]
 pub struct Health {
@@ -33,29 +24,15 @@ pub struct Health {
 /// Is the server well?
 #[utoipa::path(get, path = "/health", tag = "server", responses((status = 200, body = Health)))]
 pub async fn read(State(app): State<App>) -> Json<Health> {
+    let gpu = gpu::read(&app).await;
     Json(Health {
         status: "ok",
         version: env!("CARGO_PKG_VERSION"),
-        gpu_available: app.gpu.name.is_some(),
-        gpu_name: app.gpu.name.clone(),
-        gpu_memory_total_mb: None,
-        gpu_memory_free_mb: None,
+        gpu_available: gpu.is_some(),
+        gpu_memory_total_mb: gpu.as_ref().map(|gpu| in_mib(gpu.memory_total)),
+        gpu_memory_free_mb: gpu.as_ref().map(|gpu| in_mib(gpu.memory_free)),
+        gpu_name: gpu.map(|gpu| gpu.name),
         active_streams: app.runtime.active_streams(),
         mediamtx_connected: true,
     })
-}
-
-impl Gpu {
-    /// Looks once: cards do not come and go while the host runs.
-    pub fn find() -> Self {
-        let devices = fs::read_dir(NVIDIA_DEVICES).into_iter().flatten().flatten();
-        let mut names = devices.filter_map(|device| model_name(&device.path()));
-        Self { name: names.next() }
-    }
-}
-
-fn model_name(device: &Path) -> Option<String> {
-    let text = fs::read_to_string(device.join("information")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Model:"))?;
-    Some(line.trim().to_owned())
 }

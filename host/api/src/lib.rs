@@ -12,6 +12,7 @@ mod cors;
 mod docs;
 mod errors;
 mod events;
+mod gpu;
 mod health;
 mod ledger;
 mod media;
@@ -35,17 +36,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use access::{Gate, Scope, Scopes, UnknownScope, is_same};
-pub use routes::router;
+pub use gpu::{Gpu, GpuFigures};
+pub use routes::{https_only, router};
 
 /// What an operator decides about the HTTP side. Already checked.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ApiConfig {
     /// Leads every URL in answers, without a slash at the end. None: taken from each request.
     pub public_url: Option<String>,
+    /// `http` or `https`: leads URLs where neither a proxy nor `public_url` names another.
+    pub scheme: &'static str,
     /// `host:port` for URLs when the request names no usable host.
     pub local_authority: String,
     /// Who may call `/v1/*`. None: anyone.
     pub gate: Option<Arc<dyn Gate>>,
+    /// The GPU, where there is one.
+    pub gpu: Option<Arc<dyn Gpu>>,
     /// `Access-Control-Allow-Origin`; none means any.
     pub cors_origin: Option<String>,
     /// How a list is answered when `Accept` does not name `application/json`.
@@ -53,6 +59,22 @@ pub struct ApiConfig {
     /// `/{id}/whip` takes any publisher, not only those that show the stream key.
     pub is_whip_by_id_open: bool,
     pub bodies: BodyLimits,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            scheme: "http",
+            local_authority: String::new(),
+            gate: None,
+            gpu: None,
+            cors_origin: None,
+            list_shape: ListShape::default(),
+            is_whip_by_id_open: false,
+            bodies: BodyLimits::default(),
+        }
+    }
 }
 
 /// How large a request's body may be, and how slow.
@@ -87,7 +109,6 @@ pub enum ListShape {
 struct Shared {
     config: ApiConfig,
     runtime: Runtime,
-    gpu: health::Gpu,
     traffic: traffic::Traffic,
 }
 

@@ -1,6 +1,7 @@
 //! `GET /metrics`: the figures in Prometheus' text format. docs/metrics.md lists them; names and labels are a promise.
 
 use crate::App;
+use crate::gpu::{self, GpuFigures};
 use crate::ledger::{drops, latencies};
 use crate::traffic::Kind;
 use axum::extract::State;
@@ -31,6 +32,9 @@ pub async fn read(State(app): State<App>) -> Response {
     streams(&mut page, &statuses);
     plugins(&mut page, &app.runtime.plugin_figures());
     requests(&mut page, &app.traffic.snapshot());
+    if let Some(figures) = gpu::read(&app).await {
+        gpu(&mut page, &figures);
+    }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.text).into_response()
 }
 
@@ -116,6 +120,18 @@ fn plugins(page: &mut Page, plugins: &BTreeMap<String, PluginFigures>) {
         for (plugin, figures) in plugins {
             page.sample(name, &[("plugin", plugin)], value(figures));
         }
+    }
+}
+
+fn gpu(page: &mut Page, figures: &GpuFigures) {
+    let labels = [("name", figures.name.as_str())];
+    page.family("sdh_gpu_memory_bytes", "gauge", "Memory of the whole card.");
+    page.sample("sdh_gpu_memory_bytes", &labels, figures.memory_total);
+    page.family("sdh_gpu_memory_used_bytes", "gauge", "Memory in use, whoever uses it.");
+    page.sample("sdh_gpu_memory_used_bytes", &labels, figures.memory_used);
+    if let Some(percent) = figures.utilization_percent {
+        page.family("sdh_gpu_utilization_ratio", "gauge", "Share of the time it computes, 0 to 1.");
+        page.sample("sdh_gpu_utilization_ratio", &labels, f64::from(percent) / 100.0);
     }
 }
 

@@ -16,8 +16,7 @@ use std::sync::Arc;
 /// Everything the host answers over HTTP.
 pub fn router(config: ApiConfig, runtime: Runtime) -> Router {
     let bodies = config.bodies;
-    let app: App =
-        Arc::new(Shared { config, runtime, gpu: health::Gpu::find(), traffic: Traffic::default() });
+    let app: App = Arc::new(Shared { config, runtime, traffic: Traffic::default() });
     Router::new()
         .merge(rest(bodies.json).route_layer(from_fn_with_state(app.clone(), access::check_token)))
         .merge(media_routes(bodies.sdp))
@@ -26,6 +25,11 @@ pub fn router(config: ApiConfig, runtime: Runtime) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), answer::complete))
         .with_state(app)
+}
+
+/// Answers everything with the advice to ask under `https://`: for clients that speak plain HTTP to a port of TLS.
+pub fn https_only() -> Router {
+    Router::new().fallback(async || ApiError::HttpsOnly).layer(from_fn(answer::complete_alone))
 }
 
 /// Asks for a token where there are any; the method says for which scope.

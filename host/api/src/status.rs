@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::errors::ApiError;
+use crate::gpu::{self, GpuFigures, in_mib};
 use crate::ledger::{drops, latencies};
 use crate::path::Parameters;
 use crate::timestamp::{milliseconds, rfc3339};
@@ -16,7 +17,8 @@ use std::time::{Duration, SystemTime};
 
 /// Get a stream's status
 ///
-/// The flat keys at the top and Daydream's under `data`. Times under `data` are milliseconds since 1970.
+/// The flat keys at the top and Daydream's under `data`. `gpu_memory_used_mb` (MiB) and `gpu_utilization_percent` are of the
+/// whole card, whoever uses it; null without one. Times under `data` are milliseconds since 1970.
 /// `data.host_status` says where frames were dropped (`drops`), how long each stage of their way takes (`latency`: over the
 /// last 5 seconds, `encode` and `end_to_end` while somebody watches), what the last error was and when, and whether viewers
 /// have a picture yet.
@@ -30,10 +32,11 @@ pub async fn read(
     Parameters(id): Parameters<String>,
 ) -> Result<Json<Value>, ApiError> {
     let status = app.runtime.status(&id).ok_or_else(|| ChangeError::not_found(&id))?;
-    Ok(Json(to_wire(&status, &base, SystemTime::now())))
+    let gpu = gpu::read(&app).await;
+    Ok(Json(to_wire(&status, gpu.as_ref(), &base, SystemTime::now())))
 }
 
-fn to_wire(status: &StreamStatus, base: &Base, now: SystemTime) -> Value {
+fn to_wire(status: &StreamStatus, gpu: Option<&GpuFigures>, base: &Base, now: SystemTime) -> Value {
     let view = &status.view;
     let uptime = status.started_at.map(|start| now.duration_since(start).unwrap_or_default());
     let error = status.last_error.as_ref().filter(|_| view.phase == Phase::Error);
@@ -49,8 +52,8 @@ fn to_wire(status: &StreamStatus, base: &Base, now: SystemTime) -> Value {
         "fps": status.frames.output_fps,
         "frames_processed": status.frames.processed,
         "latency_ms": status.frames.frame_age.map(in_ms),
-        "gpu_memory_used_mb": null,
-        "gpu_utilization_percent": null,
+        "gpu_memory_used_mb": gpu.map(|gpu| in_mib(gpu.memory_used)),
+        "gpu_utilization_percent": gpu.and_then(|gpu| gpu.utilization_percent),
         "error_message": status.last_error.as_ref().map(|error| &error.message),
         "warnings": view.warnings,
         "revision": view.revision,

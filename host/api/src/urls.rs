@@ -46,7 +46,7 @@ impl Base {
             .unwrap_or(&config.local_authority);
         let prefix = first(headers, "x-forwarded-prefix").filter(|prefix| is_prefix(prefix));
         let prefix = prefix.unwrap_or_default().trim_end_matches('/');
-        Self(format!("{}://{host}{prefix}", scheme.unwrap_or("http")))
+        Self(format!("{}://{host}{prefix}", scheme.unwrap_or(config.scheme)))
     }
 }
 
@@ -87,6 +87,7 @@ fn is_prefix(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
 
     fn base(headers: &[(&'static str, &str)]) -> String {
         let config = ApiConfig { local_authority: "127.0.0.1:8080".into(), ..Default::default() };
@@ -116,6 +117,9 @@ mod tests {
         let odd =
             [("host", "h"), ("x-forwarded-proto", "javascript"), ("x-forwarded-prefix", "//e")];
         assert_eq!(base(&odd), "http://h");
+        let config = ApiConfig { scheme: "https", ..Default::default() };
+        let host = [(header::HOST, HeaderValue::from_static("h"))];
+        assert_eq!(Base::of(&config, &HeaderMap::from_iter(host)).0, "https://h");
     }
 
     #[test]

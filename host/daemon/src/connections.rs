@@ -1,13 +1,16 @@
-//! The connections of one HTTP listener: how many there may be, how long a client may take over a request's head, and how
-//! they end.
+//! The connections of one HTTP listener: how many there may be, how long a client may take over its greeting and a
+//! request's head, and how they end.
 
+use crate::tls::{Greeted, Tls};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,28 +20,33 @@ use tokio::task::JoinSet;
 pub struct Limits {
     /// More than this wait until others end.
     pub connections: usize,
-    /// From the first byte that could come to the end of the head, so that idle connections end too.
+    /// From the first byte that could come to the end of the head, so that idle connections end too. A TLS handshake may
+    /// take as long once more.
     pub head: Duration,
+}
+
+/// What every connection is served with.
+#[derive(Clone)]
+pub struct Service {
+    pub router: Router,
+    pub limits: Limits,
+    /// None: without TLS.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// A pause after the system had no descriptor for one more connection.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` turns true; then requests under way end, and no more are taken.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    mut stop: watch::Receiver<bool>,
-) {
+pub async fn serve(listener: TcpListener, service: Service, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
-        let has_room = connections.len() < limits.connections;
+        let has_room = connections.len() < service.limits.connections;
         tokio::select! {
             () = stopped(&mut stop) => break,
             Some(_) = connections.join_next() => {}
             connection = accept(&listener), if has_room => {
-                connections.spawn(answer(connection, router.clone(), limits, stop.clone()));
+                connections.spawn(greet(connection, service.clone(), stop.clone()));
             }
         }
     }
@@ -65,15 +73,34 @@ fn is_of_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
+/// One connection, from its first byte.
+async fn greet(connection: TcpStream, service: Service, mut stop: watch::Receiver<bool>) {
+    // Answers are small, and clients wait for them. Where it cannot be set, they still come.
+    let _ = connection.set_nodelay(true);
+    let Service { router, limits, tls } = service;
+    let Some(tls) = tls else { return answer(connection, router, limits, stop).await };
+    let greeting = tokio::time::timeout(limits.head, tls.greet(connection));
+    let greeted = tokio::select! {
+        greeted = greeting => greeted,
+        () = stopped(&mut stop) => return,
+    };
+    match greeted {
+        Ok(Ok(Greeted::Tls(connection))) => answer(connection, router, limits, stop).await,
+        Ok(Ok(Greeted::Plain(connection))) => {
+            answer(connection, host_api::https_only(), limits, stop).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
 /// All requests of one connection.
 async fn answer(
-    connection: TcpStream,
+    connection: impl AsyncRead + AsyncWrite + Unpin,
     router: Router,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    // Answers are small, and clients wait for them. Where it cannot be set, they still come.
-    let _ = connection.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head);
     let service = TowerToHyperService::new(router);
@@ -110,7 +137,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(|| async { "here" }));
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(serve(listener, router, limits, stopped));
+        tokio::spawn(serve(listener, Service { router, limits, tls: None }, stopped));
         (address, stop)
     }
 

@@ -6,6 +6,7 @@ mod folders;
 mod media;
 mod plugins;
 mod ports;
+mod tls;
 
 use crate::Config;
 use serde_json::{Value, json};
@@ -32,6 +33,7 @@ enum Level {
 /// Looks at everything. Blocks: new plugins are tried out in processes of their own.
 pub fn examine(config: Config) -> Vec<Finding> {
     let mut findings = ports::check(&config);
+    findings.extend(config.http.tls.as_ref().map(tls::check));
     findings.extend(media::check(&config.media));
     findings.extend(compute::check(&config.paths.engines));
     findings.extend(folders::check(&config.paths));

@@ -1,10 +1,12 @@
 //! The HTTP listeners: one that is announced, and aliases on the ports where older clients look for WHIP and WHEP. All
 //! serve the same router.
 
-use crate::connections::{self, Limits};
+use crate::connections::{self, Limits, Service};
+use crate::tls::{Tls, TlsError, TlsFiles};
 use axum::Router;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,6 +19,8 @@ pub struct HttpConfig {
     pub port: u16,
     pub media_ports: Vec<u16>,
     pub limits: Limits,
+    /// None: plain HTTP.
+    pub tls: Option<TlsFiles>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,8 @@ pub enum ListenError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Bound, not yet serving.
@@ -40,6 +46,7 @@ pub struct Listeners {
     main: (TcpListener, SocketAddr),
     aliases: Vec<(TcpListener, SocketAddr)>,
     limits: Limits,
+    tls: Option<Arc<Tls>>,
 }
 
 /// Serving, each listener in a task of its own.
@@ -49,21 +56,27 @@ pub struct Servers {
 }
 
 pub async fn bind(config: &HttpConfig) -> Result<Listeners, ListenError> {
+    let tls = config.tls.as_ref().map(TlsFiles::open).transpose()?.map(Arc::new);
     let main = bind_one("http.port", config.address, config.port).await?;
     let mut aliases = Vec::new();
     for port in &config.media_ports {
         aliases.push(bind_one("http.media_ports", config.address, *port).await?);
     }
-    Ok(Listeners { main, aliases, limits: config.limits })
+    Ok(Listeners { main, aliases, limits: config.limits, tls })
 }
 
 impl Listeners {
     pub fn main_url(&self) -> String {
-        url(self.main.1)
+        self.url(self.main.1)
     }
 
     pub fn alias_urls(&self) -> Vec<String> {
-        self.aliases.iter().map(|(_, address)| url(*address)).collect()
+        self.aliases.iter().map(|(_, address)| self.url(*address)).collect()
+    }
+
+    /// `http`, or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     pub fn main_port(&self) -> u16 {
@@ -77,12 +90,16 @@ impl Listeners {
 
     pub fn serve(self, router: Router) -> Servers {
         let (stop, stopped) = watch::channel(false);
+        let service = Service { router, limits: self.limits, tls: self.tls };
         let mut tasks = JoinSet::new();
         for (listener, _) in std::iter::once(self.main).chain(self.aliases) {
-            let (router, stopped) = (router.clone(), stopped.clone());
-            tasks.spawn(connections::serve(listener, router, self.limits, stopped));
+            tasks.spawn(connections::serve(listener, service.clone(), stopped.clone()));
         }
         Servers { tasks, stop }
+    }
+
+    fn url(&self, address: SocketAddr) -> String {
+        format!("{}://{}", self.scheme(), reachable(address))
     }
 }
 
@@ -117,10 +134,6 @@ async fn bind_one(
 
 fn without(key: &str) -> &'static str {
     if key == "http.media_ports" { ", [] does without" } else { "" }
-}
-
-fn url(address: SocketAddr) -> String {
-    format!("http://{}", reachable(address))
 }
 
 /// An address that stands for all interfaces is none that a browser could open.

@@ -5,15 +5,18 @@
 mod config;
 mod connections;
 pub mod doctor;
+mod gpu;
 mod http;
 pub mod logging;
 mod params_help;
 mod public_base;
 pub mod ready;
 pub mod signals;
+mod tls;
 mod tokens;
 mod watched;
 
+use gpu::Gpu;
 use host_api::{ApiConfig, router};
 use host_media::{Media, MediaStartError};
 use host_plugins::PluginCatalog;
@@ -75,7 +78,7 @@ pub struct Running {
 /// Where a host can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// `http://host:port`
+    /// `http://host:port`, or with `https`.
     pub http: String,
     /// More of them, for clients that look for WHIP and WHEP elsewhere; each serves everything.
     pub aliases: Vec<String>,
@@ -105,7 +108,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (tokens, new_token) = Tokens::open(&config.tokens, &config.paths.state)?;
     let api = ApiConfig {
         gate: Some(Arc::new(tokens)),
-        public_url: config.public.url(listeners.main_port()),
+        gpu: find_gpu().await,
+        scheme: listeners.scheme(),
+        public_url: config.public.url(listeners.scheme(), listeners.main_port()),
         local_authority: listeners.local_authority(),
         ..config.api
     };
@@ -140,6 +145,12 @@ impl Running {
             }
         }
     }
+}
+
+/// The driver may take long to wake up, and is asked on a thread of its own.
+async fn find_gpu() -> Option<Arc<dyn host_api::Gpu>> {
+    let finding = tokio::task::spawn_blocking(Gpu::find);
+    Some(Arc::new(finding.await.ok()??))
 }
 
 /// New libraries are tried out in processes of their own, which is nothing to wait for on a thread of tokio.

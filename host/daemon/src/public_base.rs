@@ -37,13 +37,13 @@ impl PublicBase {
         }
     }
 
-    /// None where each request tells. `port` is the one that clients of REST use.
-    pub fn url(&self, port: u16) -> Option<String> {
+    /// None where each request tells. `scheme` and `port` are those that clients of REST use.
+    pub fn url(&self, scheme: &str, port: u16) -> Option<String> {
         match self {
             Self::OfRequests => None,
             Self::Url(url) => Some(url.clone()),
-            Self::Host(host) if has_port(host) => Some(format!("http://{host}")),
-            Self::Host(host) => Some(format!("http://{host}:{port}")),
+            Self::Host(host) if has_port(host) => Some(format!("{scheme}://{host}")),
+            Self::Host(host) => Some(format!("{scheme}://{host}:{port}")),
             Self::Pod(pod) => Some(format!("https://{pod}-{port}.proxy.runpod.net")),
         }
     }
@@ -89,7 +89,7 @@ mod tests {
 
     fn url(url: &str, pod: &str, host: &str) -> Result<Option<String>, &'static str> {
         let base = PublicBase::find(url, pod, host).map_err(|(key, _)| key);
-        base.map(|base| base.url(8080))
+        base.map(|base| base.url("http", 8080))
     }
 
     fn is(text: &str) -> Result<Option<String>, &'static str> {

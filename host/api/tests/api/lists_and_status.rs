@@ -1,9 +1,10 @@
 //! Lists, status, health and plugins.
 
 use crate::support::Host;
-use host_api::{ApiConfig, ListShape};
+use host_api::{ApiConfig, Gpu, GpuFigures, ListShape};
 use host_runtime::Settings;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 #[tokio::test]
 async fn an_empty_list_is_an_empty_envelope() {
@@ -139,6 +140,39 @@ async fn health_counts_the_streams() {
     ];
     assert_has(&health, &keys);
     assert_eq!((&health["status"], &health["active_streams"]), (&json!("ok"), &json!(1)));
+}
+
+/// A card of which half is in use.
+struct Card;
+
+impl Gpu for Card {
+    fn figures(&self) -> Option<GpuFigures> {
+        let gib = 1 << 30;
+        Some(GpuFigures {
+            name: "Acme \"One\"".into(),
+            memory_total: 8 * gib,
+            memory_free: 4 * gib,
+            memory_used: 4 * gib,
+            utilization_percent: Some(75),
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_gpu_is_told_of_wherever_there_is_one() {
+    let config = ApiConfig { gpu: Some(Arc::new(Card)), ..ApiConfig::default() };
+    let host = Host::with(config, Settings::default());
+    let health = host.get("/health").await.json();
+    let told = ["gpu_available", "gpu_name", "gpu_memory_total_mb", "gpu_memory_free_mb"];
+    let told = told.map(|key| &health[key]);
+    assert_eq!(told, [&json!(true), &json!("Acme \"One\""), &json!(8192.0), &json!(4096.0)]);
+    let id = host.stream().await["id"].clone();
+    let status = host.get(&format!("/v1/streams/{}/status", id.as_str().unwrap())).await.json();
+    assert_eq!(status["gpu_memory_used_mb"], 4096.0);
+    assert_eq!(status["gpu_utilization_percent"], 75);
+    let metrics = host.get("/metrics").await.text;
+    let wanted = "sdh_gpu_utilization_ratio{name=\"Acme \\\"One\\\"\"} 0.75\n";
+    assert!(metrics.contains(wanted), "{metrics}");
 }
 
 #[tokio::test]

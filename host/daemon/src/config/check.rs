@@ -5,6 +5,7 @@ use super::{Config, LogConfig, LogFormat, Paths};
 use crate::connections::Limits;
 use crate::http::HttpConfig;
 use crate::public_base::{PublicBase, is_url};
+use crate::tls::TlsFiles;
 use crate::tokens::TokensConfig;
 use host_api::{ApiConfig, BodyLimits, ListShape};
 use host_media::MediaConfig;
@@ -99,7 +100,17 @@ fn http(raw: &RawHttp, problems: &mut Problems) -> HttpConfig {
             connections: problems.count("http.max_connections", raw.max_connections),
             head: problems.seconds("http.head_timeout_seconds", raw.head_timeout_seconds),
         },
+        tls: tls(raw, problems),
     }
+}
+
+fn tls(raw: &RawHttp, problems: &mut Problems) -> Option<TlsFiles> {
+    let (certificate, key) = (given(&raw.tls_certificate), given(&raw.tls_key));
+    if certificate.is_some() != key.is_some() {
+        let without = if key.is_none() { "http.tls_key" } else { "http.tls_certificate" };
+        problems.add(without, "must be set as well: TLS takes a certificate and its key");
+    }
+    Some(TlsFiles { certificate: certificate?.into(), key: key?.into() })
 }
 
 fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
@@ -109,8 +120,10 @@ fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
     }
     ApiConfig {
         public_url: None,
+        scheme: "http",
         local_authority: String::new(),
         gate: None,
+        gpu: None,
         cors_origin: given(origin).filter(|origin| origin != "*"),
         list_shape: problems.word(
             "http.list_shape",

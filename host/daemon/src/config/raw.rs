@@ -36,6 +36,13 @@ pub struct RawHttp {
     /// More ports that serve the same, for clients that look for WHIP and WHEP there; 0 takes any free one, `[]` none.
     /// Needs a restart.
     pub media_ports: Vec<i64>,
+    /// File of the server's certificate in PEM, followed by those that vouch for it. With it all HTTP ports speak TLS, and
+    /// nothing else. A new certificate in its place counts for the next connection, without a restart. Empty: plain HTTP.
+    /// Needs a restart.
+    pub tls_certificate: String,
+    /// File of the certificate's private key in PEM, without a passphrase.
+    /// Needs a restart.
+    pub tls_key: String,
     /// What leads all URLs in answers, such as `https://video.example.com`. Empty: the proxy of RunPod,
     /// `https://{pod}-{port}.proxy.runpod.net`, where `RUNPOD_POD_ID` names the pod; else the name in `EXTERNAL_HOST`, with
     /// the port unless it names one; else, for each request, what `X-Forwarded-Proto`, `X-Forwarded-Host` and
@@ -200,6 +207,8 @@ impl Default for RawHttp {
             listen: "127.0.0.1".into(),
             port: 8080,
             media_ports: vec![8889, 8890],
+            tls_certificate: String::new(),
+            tls_key: String::new(),
             public_url: String::new(),
             token: String::new(),
             allow_without_token: false,

@@ -24,7 +24,7 @@ fn the_defaults_can_be_used() {
     assert_eq!(config.paths.state, Path::new("/home/ada/.local/state/streamdiffusion-host"));
     assert!(config.persist);
     assert_eq!((config.tokens.admin, config.tokens.may_be_open), (None, true));
-    assert_eq!((config.public.url(8080), config.api.cors_origin), (None, None));
+    assert_eq!((config.public.url("http", 8080), config.api.cors_origin), (None, None));
     assert_eq!(config.api.bodies, host_api::BodyLimits::default());
 }
 
@@ -62,7 +62,7 @@ fn every_unknown_key_and_wrong_kind_is_reported_at_once() {
         expect![[r#"
             the settings cannot be used:
               `http.port`: must be a whole number, not text
-              `http.prot`: is no setting; `[http]` has allow_without_token, body_timeout_seconds, cors_origin, head_timeout_seconds, list_shape, listen, max_connections, max_json_kib, max_sdp_kib, media_ports, open_whip_by_id, port, public_url, token
+              `http.prot`: is no setting; `[http]` has allow_without_token, body_timeout_seconds, cors_origin, head_timeout_seconds, list_shape, listen, max_connections, max_json_kib, max_sdp_kib, media_ports, open_whip_by_id, port, public_url, tls_certificate, tls_key, token
               `port`: keys belong into a section such as `[http]`
               `rtc.port`: there is no section `[rtc]`
               `http.port`: must be a whole number, not `many`
@@ -75,7 +75,7 @@ fn every_unknown_key_and_wrong_kind_is_reported_at_once() {
 #[test]
 fn every_value_that_cannot_be_used_is_reported_at_once() {
     check_problems(
-        "[http]\nport = 70000\nlist_shape = 'tuple'\npublic_url = 'video.example'\ncors_origin = 'https://a.example/x'\ntoken = 'a b'\n\
+        "[http]\nport = 70000\nlist_shape = 'tuple'\npublic_url = 'video.example'\ncors_origin = 'https://a.example/x'\ntoken = 'a b'\ntls_key = 'k'\n\
          [media]\nlisten = ['all']\nmax_readers = 0\n[streams]\nfallback = 'noise'\n[log]\nfilter = 'a=b=c'\n[plugins]\npins = ['sd15']",
         &[],
         expect![[r#"
@@ -85,6 +85,7 @@ fn every_value_that_cannot_be_used_is_reported_at_once() {
               `http.public_url`: must be a URL without query, such as https://video.example.com or http://10.0.0.5:8080/sd
               `http.token`: must be of letters, digits and signs, without blanks
               `http.port`: must be from 0 to 65535, not 70000
+              `http.tls_certificate`: must be set as well: TLS takes a certificate and its key
               `media.listen`: must be an IP address such as 127.0.0.1, not `all`
               `media.max_readers`: must be from 1 to 1000000, not 0
               `plugins.pins`: `sd15` must be `pipeline=plugin`
@@ -113,7 +114,7 @@ fn the_token_is_not_printed() {
 fn the_surroundings_tell_the_public_url_where_the_settings_do_not() {
     let pod = ("RUNPOD_POD_ID", "m7dbsf4fu06e7f");
     let url = |file, environment: &[_]| {
-        load(file, environment).expect("settings").config.public.url(8080)
+        load(file, environment).expect("settings").config.public.url("http", 8080)
     };
     let found = url("", &[pod, ("EXTERNAL_HOST", "a.example")]);
     assert_eq!(found.as_deref(), Some("https://m7dbsf4fu06e7f-8080.proxy.runpod.net"));

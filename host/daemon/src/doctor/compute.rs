@@ -1,36 +1,32 @@
-//! What pipelines compute with: the GPU's driver, ONNX Runtime's library and its providers. Read from files: loading them
-//! is the workers' matter.
+//! What pipelines compute with: the GPU, ONNX Runtime's library and its providers. Loading those is the workers' matter.
 
 use super::Finding;
+use crate::gpu::Gpu;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const GPU: &str = "gpu";
 const RUNTIME: &str = "onnx runtime";
-const DRIVER: &str = "/proc/driver/nvidia";
 
 pub fn check(engines: &Path) -> Vec<Finding> {
-    let gpus = gpus(Path::new(DRIVER));
-    let has_gpu = !gpus.is_empty();
-    let gpu = if has_gpu {
-        Finding::ok(GPU, format!("NVIDIA's driver has {}", gpus.join(", ")))
-    } else {
-        let fix = "install NVIDIA's driver where there is a card; in a container, hand the card in (`--gpus all`)";
-        Finding::warn(GPU, "NVIDIA's driver has no card; pipelines run on the CPU", fix)
-    };
+    let gpu = Gpu::find();
+    let has_gpu = gpu.is_some();
     let named = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
-    vec![gpu, runtime(&engines.join("runtime"), named, has_gpu)]
+    vec![driver(gpu), runtime(&engines.join("runtime"), named, has_gpu)]
 }
 
-/// Model names of the cards.
-fn gpus(driver: &Path) -> Vec<String> {
-    let cards = fs::read_dir(driver.join("gpus")).into_iter().flatten().flatten();
-    let names = cards.filter_map(|card| {
-        let text = fs::read_to_string(card.path().join("information")).ok()?;
-        let name = text.lines().find_map(|line| line.strip_prefix("Model:"))?;
-        Some(name.trim().to_owned())
-    });
-    names.collect()
+fn driver(gpu: Option<Gpu>) -> Finding {
+    let Some(gpu) = gpu else {
+        let fix = "install NVIDIA's driver where there is a card; in a container, hand the card in (`--gpus all`)";
+        return Finding::warn(GPU, "NVIDIA's driver has no card; pipelines run on the CPU", fix);
+    };
+    match (gpu.name(), gpu.driver()) {
+        (Ok(name), Ok(version)) => Finding::ok(GPU, format!("{name}, driver {version}")),
+        (Err(error), _) | (_, Err(error)) => {
+            let text = format!("NVIDIA's driver does not answer: {error}");
+            Finding::warn(GPU, text, "`nvidia-smi` says more; a restart of the machine helps often")
+        }
+    }
 }
 
 /// The library that the variable names, else the one in the folder, and the providers beside it.
@@ -92,15 +88,5 @@ mod tests {
         assert!(found.level == Level::Ok && found.text.ends_with("cuda, cpu"), "{found:?}");
         let lost = runtime(folder.path(), Some("/nowhere/libonnxruntime.so".into()), false);
         assert_eq!(lost.level, Level::Fail);
-    }
-
-    #[test]
-    fn cards_are_named_as_their_driver_names_them() {
-        let folder = tempfile::tempdir().expect("a folder");
-        assert!(gpus(folder.path()).is_empty());
-        let card = folder.path().join("gpus/0000:01:00.0");
-        fs::create_dir_all(&card).expect("a folder");
-        fs::write(card.join("information"), "Model: \t Some Card\nIRQ: 1\n").expect("a file");
-        assert_eq!(gpus(folder.path()), ["Some Card"]);
     }
 }
