@@ -104,6 +104,8 @@ impl Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
+        // What lies on the bus names its elements, and they hold the bus: none of them would ever go.
+        self.messages.set_flushing(true);
         // Going down cannot fail in a way that anyone could act on.
         let _ = self.input.set_active(false);
         let _ = self.elements.set_state(gst::State::Null);

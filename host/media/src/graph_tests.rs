@@ -136,3 +136,15 @@ fn slow_frames_share_the_same_bits() {
         }
     }
 }
+
+#[test]
+fn a_dropped_graph_leaves_nothing_behind() {
+    gst::init().unwrap();
+    let caps = gst::Caps::builder("video/x-raw").build();
+    let (graph, outputs) = start("identity ! identity", &caps);
+    graph.push(gst::Buffer::from_slice([1])).unwrap();
+    let (elements, messages) = (graph.elements.downgrade(), graph.messages.downgrade());
+    drop(graph);
+    assert!(elements.upgrade().is_none() && messages.upgrade().is_none());
+    assert_eq!(Arc::strong_count(&outputs), 1);
+}
