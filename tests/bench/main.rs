@@ -3,6 +3,7 @@
 
 mod age;
 mod crash;
+mod load;
 mod media;
 mod process;
 mod soak;
@@ -15,9 +16,10 @@ fn main() -> ExitCode {
         "media" => media::run(),
         "age" => age::run(),
         "crash" => crash::run(),
+        "load" => load::run(),
         "soak" => soak::run(),
         _ => {
-            eprintln!("usage: bench media | age | crash | soak");
+            eprintln!("usage: bench media | age | crash | load | soak");
             return ExitCode::from(2);
         }
     };

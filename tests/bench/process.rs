@@ -2,10 +2,11 @@
 
 use std::fs;
 
-/// Resident memory in KiB, open descriptors, threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Holdings {
+    /// Resident.
     pub memory_kib: u64,
+    /// Files, sockets and shared memory that are open.
     pub descriptors: usize,
     pub threads: usize,
 }
@@ -21,4 +22,17 @@ pub fn holdings(pid: u64) -> Holdings {
         descriptors: count("fd"),
         threads: count("task"),
     }
+}
+
+/// Pieces of shared memory that a process has mapped.
+pub fn shared_memory(pid: u64) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs");
+    maps.lines().filter(|line| line.contains("/memfd:")).count()
+}
+
+/// Processes that a process has started and that have not ended.
+pub fn children(pid: u64) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs").flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.map(|list| list.split_whitespace().count()).sum()
 }

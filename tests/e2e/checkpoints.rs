@@ -1,11 +1,11 @@
 //! Checkpoints that cannot be used: the stream says which file and tensor is wrong, and its media stay up.
 
-use crate::peers::{publish, watch};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use test_peer::{Clip, Codec};
 use tests::host::{Host, Stream};
 use tests::libraries::{library, root};
+use tests::peers::{publish, watch};
 
 const PIPELINE: &str = "streamdiffusion-sd15";
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
@@ -51,7 +51,7 @@ fn expect_error(stream: &Stream<'_>, parts: &[&str]) {
 fn expect_picture(host: &Host, stream: &Stream<'_>) {
     let clip = Clip::ball(Codec::Vp8, SIDE, SIDE);
     let _publisher = publish(stream, &clip, 10);
-    let mut reader = watch(host, stream);
+    let mut reader = watch(host, stream, Codec::Vp8);
     reader.frames(5);
     assert!(!reader.is_closed, "the viewer stays connected");
     assert_eq!(stream.status()["status"], "error");

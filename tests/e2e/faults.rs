@@ -1,10 +1,10 @@
 //! Plugins that misbehave: their stream says why and recovers, its viewers stay, and other streams do not notice.
 
-use crate::peers::{publish, watch};
 use serde_json::{Value, json};
 use test_peer::{Client, Clip, Codec};
 use tests::host::Host;
 use tests::libraries::library;
+use tests::peers::{publish, watch};
 
 /// Frames that go well before the fault.
 const FAULT_AT: u64 = 20;
@@ -20,11 +20,11 @@ fn check(fault: &str, reason: &str) {
     let clip = Clip::ball(Codec::Vp8, 64, 64);
     let healthy = host.create("passthrough", json!({"width": 64, "height": 64}));
     let _healthy_publisher = publish(&healthy, &clip, FPS);
-    let mut healthy_reader = watch(&host, &healthy);
+    let mut healthy_reader = watch(&host, &healthy, Codec::Vp8);
     let params = json!({"width": 64, "height": 64, "fault": fault, "at_frame": FAULT_AT});
     let faulty = host.create("faulty", params);
     let _publisher = publish(&faulty, &clip, FPS);
-    let mut reader = watch(&host, &faulty);
+    let mut reader = watch(&host, &faulty, Codec::Vp8);
     healthy_reader.frames(3);
     let before = healthy.status();
 

@@ -1,10 +1,10 @@
 //! A plugin slower than the publisher: output frames stay young, and no frame goes missing uncounted.
 
-use crate::peers::{publish, watch};
 use serde_json::{Value, json};
 use test_peer::{Clip, Codec};
 use tests::host::{Host, Stream};
 use tests::libraries::library;
+use tests::peers::{publish, watch};
 
 /// What the plugin takes for a frame, and for a frame of the stall.
 const PROCESSING_MS: u64 = 100;
@@ -19,7 +19,7 @@ fn output_frames_stay_young_behind_a_slow_plugin_and_after_a_stall() {
     let stream = host.create("faulty", json!({"delay_ms": PROCESSING_MS}));
     let clip = Clip::ball(Codec::Vp8, 64, 64);
     let _publisher = publish(&stream, &clip, 30);
-    let mut reader = watch(&host, &stream);
+    let mut reader = watch(&host, &stream, Codec::Vp8);
     wait_until_young(&stream);
 
     stream.patch(json!({"delay_ms": STALL_MS}));

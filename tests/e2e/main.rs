@@ -7,7 +7,6 @@ mod clients;
 mod faults;
 mod frame_age;
 mod main_job;
-mod peers;
 mod plugins;
 mod restart;
 mod schemas;

@@ -1,11 +1,11 @@
 //! What a crash of the server leaves: everything it had answered.
 
-use crate::peers::{publish, watch};
 use serde_json::{Value, json};
 use test_peer::{Clip, Codec};
 use tests::crash;
 use tests::host::{Host, Stream};
 use tests::libraries::{install, library};
+use tests::peers::{publish, watch};
 
 /// Without what moves by itself, and without what only the answer to a change tells.
 fn settled(object: &Value) -> Value {
@@ -43,7 +43,7 @@ fn a_killed_server_comes_back_with_the_same_stream_at_the_same_urls() {
     let object = json!({"id": before["id"], "whip_url": whip, "output_stream_url": whep});
     let stream = Stream::of(&host, object);
     let _publisher = publish(&stream, &Clip::ball(Codec::Vp8, 64, 64), 10);
-    let mut reader = watch(&host, &stream);
+    let mut reader = watch(&host, &stream, Codec::Vp8);
     reader.frames(5);
     stream.wait_until("its pipeline makes the frames", |status| {
         status["status"] == "running" && status["frames_processed"].as_u64() > Some(0)
@@ -75,7 +75,7 @@ fn a_stream_whose_plugin_is_missing_waits_for_it_in_error() {
 
     // Its media is up: viewers see the input.
     let _publisher = publish(&stream, &Clip::ball(Codec::Vp8, 64, 64), 10);
-    let mut reader = watch(&host, &stream);
+    let mut reader = watch(&host, &stream, Codec::Vp8);
     reader.frames(3);
     install(&library("faulty"), &host.plugin_folder());
     stream.wait_until("it runs", |status| {

@@ -7,3 +7,4 @@ pub mod crash;
 pub mod host;
 pub mod http;
 pub mod libraries;
+pub mod peers;

@@ -1,9 +1,9 @@
 //! Publishers and readers without a browser.
 
+use crate::host::{Host, Stream};
+use crate::http::request;
 use std::sync::Arc;
 use test_peer::{Answered, Client, Clip, Codec, Publisher};
-use tests::host::{Host, Stream};
-use tests::http::request;
 
 /// Takes an offer to a WHIP or WHEP URL.
 fn exchange(url: String) -> impl FnOnce(&str) -> Result<Answered, String> {
@@ -25,9 +25,9 @@ pub fn publish(stream: &Stream<'_>, clip: &Arc<Clip>, fps: u32) -> Publisher {
 }
 
 /// A reader of the output, as soon as there is any.
-pub fn watch(host: &Host, stream: &Stream<'_>) -> Client {
+pub fn watch(host: &Host, stream: &Stream<'_>, codec: Codec) -> Client {
     let mut reader = host.wait_for("the output can be watched", || {
-        Client::play(&[Codec::Vp8], Client::udp(), exchange(stream.text("output_stream_url"))).ok()
+        Client::play(&[codec], Client::udp(), exchange(stream.text("output_stream_url"))).ok()
     });
     reader.connect();
     reader
