@@ -1,7 +1,6 @@
 //! The API under load beside a running stream, and streams that come and go.
 
 use crate::Verdict;
-use crate::process::{Holdings, children, holdings, shared_memory};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +11,7 @@ use tests::host::{Host, Stream};
 use tests::http::Client;
 use tests::libraries::library;
 use tests::peers::{publish, watch};
+use tests::process::{Holdings, children, holdings, shared_memory};
 
 const GETS_PER_SECOND: u32 = 2000;
 const PATCHES_PER_SECOND: u32 = 200;

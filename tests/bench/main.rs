@@ -5,7 +5,6 @@ mod age;
 mod crash;
 mod load;
 mod media;
-mod process;
 mod soak;
 
 use std::process::ExitCode;

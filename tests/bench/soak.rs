@@ -1,13 +1,13 @@
 //! Ten minutes of one stream: host and worker may not grow.
 
 use crate::Verdict;
-use crate::process::{Holdings, holdings};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
 use tests::browser;
 use tests::host::{Host, Stream};
 use tests::libraries::library;
+use tests::process::{Holdings, holdings};
 
 const MINUTES: u64 = 10;
 const GROWTH_PERCENT: f64 = 5.0;

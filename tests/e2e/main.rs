@@ -6,6 +6,7 @@ mod checkpoints;
 mod clients;
 mod faults;
 mod frame_age;
+mod hostile;
 mod main_job;
 mod plugins;
 mod restart;

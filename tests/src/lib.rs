@@ -8,3 +8,4 @@ pub mod host;
 pub mod http;
 pub mod libraries;
 pub mod peers;
+pub mod process;

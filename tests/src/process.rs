@@ -12,13 +12,10 @@ pub struct Holdings {
 }
 
 pub fn holdings(pid: u64) -> Holdings {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let count =
         |folder: &str| fs::read_dir(format!("/proc/{pid}/{folder}")).map_or(0, Iterator::count);
-    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let memory = memory.and_then(|rest| rest.split_whitespace().next());
     Holdings {
-        memory_kib: memory.and_then(|text| text.parse().ok()).unwrap_or(0),
+        memory_kib: of_status(pid, "VmRSS:"),
         descriptors: count("fd"),
         threads: count("task"),
     }
@@ -35,4 +32,16 @@ pub fn children(pid: u64) -> usize {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs").flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     lists.map(|list| list.split_whitespace().count()).sum()
+}
+
+/// The most that a process ever had resident, in KiB.
+pub fn peak_memory(pid: u64) -> u64 {
+    of_status(pid, "VmHWM:")
+}
+
+fn of_status(pid: u64, key: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("no {key} in {status}"))
 }
