@@ -5,13 +5,24 @@ use tests::browser;
 use tests::host::Host;
 use tests::libraries::library;
 
-#[test]
-fn the_daydream_browser_client_works_unmodified() {
+/// Daydream's client for browsers, with a camera alone or with a microphone too.
+fn check_daydream(audio: &str) {
     let host = Host::start(&[library("passthrough"), library("sd15")]);
-    let outcome = browser::run("conformance/run.mjs", &[("BASE_URL", host.url("/"))]);
+    let settings = [("BASE_URL", host.url("/")), ("AUDIO", audio.to_owned())];
+    let outcome = browser::run("conformance/run.mjs", &settings);
     println!("{}", outcome.output);
     assert!(outcome.is_success, "{}", outcome.output);
     assert!(outcome.output.contains("PASS player: frames decoded"), "{}", outcome.output);
+}
+
+#[test]
+fn the_daydream_browser_client_works_unmodified() {
+    check_daydream("");
+}
+
+#[test]
+fn the_daydream_browser_client_may_publish_audio_too() {
+    check_daydream("1");
 }
 
 #[test]

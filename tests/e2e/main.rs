@@ -4,6 +4,8 @@ mod api;
 mod browsers;
 mod checkpoints;
 mod clients;
+mod contract;
+mod events;
 mod faults;
 mod frame_age;
 mod hostile;

@@ -48,6 +48,7 @@ const UNFINISHED: &[&str] = &[
 pub fn run() -> Result<()> {
     let mut breaches = edges()?;
     breaches.extend(files()?);
+    breaches.extend(contract()?);
     if !breaches.is_empty() {
         bail!("{} breaches of the house rules:\n  {}", breaches.len(), breaches.join("\n  "));
     }
@@ -77,6 +78,21 @@ fn edges() -> Result<Vec<String>> {
             if allowed.contains_key(used) && !may_use.contains(&used) {
                 breaches.push(format!("{name} must not use {used}; it may use {may_use:?}"));
             }
+        }
+    }
+    Ok(breaches)
+}
+
+/// Whether each test that `docs/contract.md` names is where it says, as `name` in `file`.
+fn contract() -> Result<Vec<String>> {
+    let document = std::fs::read_to_string("docs/contract.md").context("docs/contract.md")?;
+    let mut breaches = vec![];
+    for (before, after) in document.split("` in `").zip(document.split("` in `").skip(1)) {
+        let name = before.rsplit('`').next().unwrap_or_default();
+        let file = after.split('`').next().unwrap_or_default();
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        if !text.contains(&format!("fn {name}()")) {
+            breaches.push(format!("docs/contract.md: there is no test {name} in {file}"));
         }
     }
     Ok(breaches)

@@ -101,9 +101,12 @@ async fn other_types_sizes_and_methods_are_refused() {
 #[tokio::test]
 async fn an_authorization_header_does_no_harm() {
     let host = Host::new();
-    let whip = path(&host.stream().await["whip_url"]);
+    let stream = host.stream().await;
     let headers = [("content-type", "application/sdp"), ("authorization", "Bearer anything")];
-    assert_eq!(host.send("POST", &whip, &headers, "fine").await.status, 201);
+    for url in ["whip_url", "output_stream_url"] {
+        let answer = host.send("POST", &path(&stream[url]), &headers, "fine").await;
+        assert_eq!(answer.status, 201, "{url}: {}", answer.text);
+    }
 }
 
 #[tokio::test]

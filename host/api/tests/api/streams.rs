@@ -119,6 +119,19 @@ async fn a_change_touches_only_what_is_sent() {
 }
 
 #[tokio::test]
+async fn a_change_needs_neither_pipeline_nor_model_nor_params() {
+    let host = Host::new();
+    let stream = host.stream().await;
+    let path = format!("/v1/streams/{}", stream["id"].as_str().unwrap());
+    for body in [json!({"params": {"prompt": "a fox"}}), json!({"params": {}}), json!({})] {
+        let answer = host.json("PATCH", &path, body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.json()["params"]["prompt"], "a fox");
+    }
+    host.send("PATCH", &path, &[], "").await.assert_error(400, "REQUEST/INVALID_BODY");
+}
+
+#[tokio::test]
 async fn scales_name_controlnets_by_their_place() {
     let host = Host::new();
     let controlnets = json!([
