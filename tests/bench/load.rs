@@ -175,7 +175,7 @@ fn come_and_go(host: &Host, clip: &Arc<Clip>) -> Vec<Verdict> {
 
 fn cycle(host: &Host, clip: &Arc<Clip>, n: usize) {
     let stream = host.create("passthrough", json!({"width": 256, "height": 256}));
-    if n % WITH_MEDIA == 0 {
+    if n.is_multiple_of(WITH_MEDIA) {
         let publisher = publish(&stream, clip, 30);
         watch(host, &stream, Codec::H264).frames(3);
         drop(publisher);

@@ -6,6 +6,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub struct Limits {
     /// More than this wait until others end.
     pub connections: usize,
     /// From the first byte that could come to the end of the head, so that idle connections end too. A TLS handshake may
-    /// take as long once more.
+    /// take as long once more, and so may a client that takes nothing of its answer.
     pub head: Duration,
 }
 
@@ -75,9 +76,11 @@ fn is_of_client(error: &io::Error) -> bool {
 
 /// One connection, from its first byte.
 async fn greet(connection: TcpStream, service: Service, mut stop: watch::Receiver<bool>) {
+    let Service { router, limits, tls } = service;
     // Answers are small, and clients wait for them. Where it cannot be set, they still come.
     let _ = connection.set_nodelay(true);
-    let Service { router, limits, tls } = service;
+    // Who does not read holds a connection no longer than who does not write.
+    let _ = SockRef::from(&connection).set_tcp_user_timeout(Some(limits.head));
     let Some(tls) = tls else { return answer(connection, router, limits, stop).await };
     let greeting = tokio::time::timeout(limits.head, tls.greet(connection));
     let greeted = tokio::select! {
@@ -186,6 +189,24 @@ mod tests {
         connection.write_all(REQUEST).await.unwrap();
         let mut said = vec![0; 4096];
         connection.read(&mut said).await.is_ok_and(|read| read > 0)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_its_answer_is_let_go() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // More than all buffers on the way hold.
+        let router = Router::new()
+            .route("/large", get(|| async { vec![0; 64 << 20] }))
+            .route("/", get(|| async { "here" }));
+        let limits = Limits { connections: 1, head: Duration::from_millis(300) };
+        let (_stop, stopped) = watch::channel(false);
+        tokio::spawn(serve(listener, Service { router, limits, tls: None }, stopped));
+        let mut deaf = TcpStream::connect(address).await.unwrap();
+        deaf.write_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        deaf.readable().await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert!(is_answered(&mut second).await);
     }
 
     #[tokio::test]

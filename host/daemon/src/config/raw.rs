@@ -70,8 +70,8 @@ pub struct RawHttp {
     /// Connections of each port at once; others wait until one ends.
     /// Needs a restart.
     pub max_connections: i64,
-    /// After so many seconds on which no request begins, or in which the head of one is not complete, a connection is
-    /// closed.
+    /// After so many seconds in which no request begins, the head of one is not complete, or nothing of an answer is taken,
+    /// a connection is closed.
     /// Needs a restart.
     pub head_timeout_seconds: i64,
     /// How long the body of a request may take, in seconds; slower ones are refused with 400.
