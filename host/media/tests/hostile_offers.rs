@@ -89,6 +89,16 @@ fn sections_on_a_transport_of_their_own_are_rejected() {
 }
 
 #[test]
+fn an_answer_has_no_tab_though_the_offer_has() {
+    let offer = PUBLISH.replace("opus/48000", "opus\t/48000").replace("a=mid:1", "a=mid:1\tb");
+    let answer = publish(&offer).unwrap().sdp;
+    assert!(!answer.contains('\t') && answer.contains("m=audio"), "{answer}");
+    let offer = PLAY.replace("opus/48000", "opus\t/48000");
+    let answer = play(&offer).unwrap().sdp;
+    assert!(!answer.contains('\t') && answer.contains("opus /48000"), "{answer}");
+}
+
+#[test]
 fn refusals_say_what_is_wrong() {
     assert!(reason(publish("")).contains("v=0"));
     assert!(reason(publish("hello")).contains("v=0"));
