@@ -42,9 +42,7 @@ pub(crate) fn complete(
             answer.push("a=end-of-candidates".to_owned());
         }
     }
-    let text: String = answer.iter().flat_map(|line| [line.as_str(), "\r\n"]).collect();
-    // An offer may have tabs, and some of its words are repeated.
-    text.replace('\t', " ")
+    answer.iter().flat_map(|line| [line.as_str(), "\r\n"]).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -181,7 +181,9 @@ impl Context {
 
     /// Makes a connection that suits an offer, and the answer to it.
     pub fn negotiate(&self, offer: &str, role: Role) -> Result<Negotiated, OfferError> {
-        let offer = Offer::parse(offer)?;
+        // SDP allows tabs. Answers and refusals repeat words of the offer, and should have none.
+        let offer = offer.replace('\t', " ");
+        let offer = Offer::parse(&offer)?;
         let choice = choose(&offer, role, &self.usable(role))?;
         // The library is given only what we wrote ourselves; should it panic all the same, it was the offer's fault.
         let connected = catch_unwind(AssertUnwindSafe(|| self.connect(&choice, role)));
