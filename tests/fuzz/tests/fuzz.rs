@@ -1,6 +1,8 @@
 //! Every file of the corpus, and damaged copies of it, through its target. `FUZZ_SECONDS` makes each target go on for so
 //! long with ever new damage.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
+
 use std::panic;
 use std::thread;
 use std::time::{Duration, Instant};
