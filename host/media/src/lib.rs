@@ -15,6 +15,8 @@ mod decoder;
 mod egress;
 mod encoder;
 mod framing;
+#[doc(hidden)]
+pub mod fuzzing;
 mod graph;
 mod hub;
 mod negotiate;

@@ -46,7 +46,7 @@ pub(crate) fn invalid(reason: impl Into<String>) -> OfferError {
 impl<'a> Offer<'a> {
     pub fn parse(text: &'a str) -> Result<Self, OfferError> {
         if let Some(unprintable) =
-            text.chars().find(|c| c.is_control() && !matches!(c, '\r' | '\n' | '\t'))
+            text.chars().find(|c| c.is_control() && !matches!(c, '\r' | '\n'))
         {
             return Err(invalid(format!("it contains the control character {unprintable:?}")));
         }

@@ -115,7 +115,7 @@ impl Path {
     fn join(&self, offer: &str, role: Role) -> Result<Answer, OfferError> {
         let session = SessionId(uuid::Uuid::new_v4().simple().to_string());
         let ticket = self.hub.ticket()?;
-        let (mut peer, sdp) = self.context.negotiate(offer, role, &self.state, &session)?;
+        let (mut peer, sdp) = self.context.join(offer, role, &self.state, &session)?;
         peer.ticket = Some(ticket);
         self.state.admit(&session, role, self.context.config.max_readers)?;
         let started = match role {

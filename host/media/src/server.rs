@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::FormatParams;
-use str0m::media::{Frequency, Mid};
+use str0m::media::{Frequency, Mid, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Rtc, RtcConfig};
 use tokio::runtime::Handle;
@@ -61,19 +61,27 @@ pub(crate) struct Context {
     units: mpsc::Sender<EncodedUnit>,
 }
 
+/// A connection to a peer that is yet to come.
+pub(crate) struct Negotiated {
+    codec: Codec,
+    rtc: Rtc,
+    mid: Mid,
+    pt: Pt,
+    /// The answer.
+    pub sdp: String,
+}
+
 impl Media {
     /// Binds the media port and starts the task that serves it. Must be called inside a tokio runtime.
     pub fn start(config: MediaConfig) -> Result<Arc<Self>, MediaStartError> {
         let runtime = Handle::try_current().map_err(|_| MediaStartError::NoRuntime)?;
         gst::init().map_err(MediaStartError::GStreamer)?;
-        let codecs = Arc::new(Codecs::probe()?);
-        let crypto = Arc::new(str0m::crypto::from_feature_flags());
-        let certificate =
-            crypto.dtls_provider.generate_certificate().ok_or(MediaStartError::Certificate)?;
         let sockets = bind(&config)?;
 
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
         let (units, unit_inbox) = mpsc::channel(UNITS);
+        let context = Arc::new(Context::new(config, sockets.announced, units)?);
+        let config = &context.config;
         let (tcp_events, tcp_inbox) = mpsc::channel(TCP_EVENTS);
         let mut listeners = JoinSet::new();
         for listener in sockets.tcp {
@@ -85,11 +93,10 @@ impl Media {
 
         let hub =
             HubHandle { commands, runtime, places: Arc::new(Semaphore::new(config.max_sessions)) };
-        let announced = sockets.announced;
+        let (port, codecs) = (context.announced.port, &context.codecs);
         let decoders: Vec<_> = codecs.decoders().map(|(_, element)| element).collect();
         let encoders: Vec<_> = codecs.encoders().map(|(_, element)| element).collect();
-        tracing::info!(port = announced.port, ?decoders, ?encoders, "media server started");
-        let context = Arc::new(Context { config, codecs, crypto, certificate, announced, units });
+        tracing::info!(port, ?decoders, ?encoders, "media server started");
         Ok(Arc::new(Self { hub, context, next_path: AtomicU64::new(1) }))
     }
 
@@ -130,30 +137,37 @@ impl MediaServer for Media {
 }
 
 impl Context {
-    /// Makes a peer connection that suits an offer, and the answer to it.
-    pub fn negotiate(
+    /// What negotiating takes, beside the channel that encoded frames of its paths go to.
+    pub fn new(
+        config: MediaConfig,
+        announced: Announced,
+        units: mpsc::Sender<EncodedUnit>,
+    ) -> Result<Self, MediaStartError> {
+        let codecs = Arc::new(Codecs::probe()?);
+        let crypto = Arc::new(str0m::crypto::from_feature_flags());
+        let certificate =
+            crypto.dtls_provider.generate_certificate().ok_or(MediaStartError::Certificate)?;
+        Ok(Self { config, codecs, crypto, certificate, announced, units })
+    }
+
+    /// Makes a peer that suits an offer, and the answer to it.
+    pub fn join(
         &self,
         offer: &str,
         role: Role,
         path: &Arc<PathState>,
         session: &SessionId,
     ) -> Result<(Peer, String), OfferError> {
-        let offer = Offer::parse(offer)?;
-        let choice = choose(&offer, role, &self.usable(role))?;
-        // The library is given only what we wrote ourselves; should it panic all the same, it was the offer's fault.
-        let connected = catch_unwind(AssertUnwindSafe(|| self.connect(&choice, role)));
-        let (rtc, inner) = connected.unwrap_or_else(|_| Err(invalid("it cannot be understood")))?;
-        let candidates = [self.announced.public(), self.announced.local()].concat();
-        let sdp = answer::complete(&offer, &choice, role, &inner, &candidates);
+        let Negotiated { codec, rtc, mid, pt, sdp } = self.negotiate(offer, role)?;
         let now = Instant::now();
         let peer = Peer {
             session: session.clone(),
             path: path.clone(),
             role,
-            codec: choice.payload.codec,
+            codec,
             rtc,
-            mid: Mid::from(choice.mid),
-            pt: choice.payload.number.into(),
+            mid,
+            pt,
             ticket: None,
             wake_at: now,
             connect_by: now + self.config.connect_timeout,
@@ -163,6 +177,26 @@ impl Context {
             needs_key_frame: true,
         };
         Ok((peer, sdp))
+    }
+
+    /// Makes a connection that suits an offer, and the answer to it.
+    pub fn negotiate(&self, offer: &str, role: Role) -> Result<Negotiated, OfferError> {
+        // SDP allows tabs. Answers and refusals repeat words of the offer, and should have none.
+        let offer = offer.replace('\t', " ");
+        let offer = Offer::parse(&offer)?;
+        let choice = choose(&offer, role, &self.usable(role))?;
+        // The library is given only what we wrote ourselves; should it panic all the same, it was the offer's fault.
+        let connected = catch_unwind(AssertUnwindSafe(|| self.connect(&choice, role)));
+        let (rtc, inner) = connected.unwrap_or_else(|_| Err(invalid("it cannot be understood")))?;
+        let candidates = [self.announced.public(), self.announced.local()].concat();
+        let sdp = answer::complete(&offer, &choice, role, &inner, &candidates);
+        Ok(Negotiated {
+            codec: choice.payload.codec,
+            rtc,
+            mid: Mid::from(choice.mid),
+            pt: choice.payload.number.into(),
+            sdp,
+        })
     }
 
     /// Codecs for a role, best first.

@@ -191,7 +191,7 @@ pub(crate) struct Announced {
 }
 
 impl Announced {
-    fn new(config: &MediaConfig, port: u16) -> Self {
+    pub fn new(config: &MediaConfig, port: u16) -> Self {
         Self { bind: config.rtc_bind.clone(), public: config.public_addresses.clone(), port }
     }
 

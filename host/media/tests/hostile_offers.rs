@@ -89,6 +89,19 @@ fn sections_on_a_transport_of_their_own_are_rejected() {
 }
 
 #[test]
+fn neither_an_answer_nor_a_refusal_repeats_a_tab() {
+    let offer = PUBLISH.replace("opus/48000", "opus\t/48000").replace("a=mid:1", "a=mid:1\tb");
+    let answer = publish(&offer).unwrap().sdp;
+    assert!(!answer.contains('\t') && answer.contains("m=audio"), "{answer}");
+    let offer = PLAY.replace("opus/48000", "opus\t/48000");
+    let answer = play(&offer).unwrap().sdp;
+    assert!(!answer.contains('\t') && answer.contains("opus /48000"), "{answer}");
+    let unknown = PUBLISH.replace("H264/", "H265\t/").replace("VP8/", "VP9/");
+    let refusal = publish(&unknown).unwrap_err().to_string();
+    assert!(!refusal.contains('\t') && refusal.contains("H265 "), "{refusal:?}");
+}
+
+#[test]
 fn refusals_say_what_is_wrong() {
     assert!(reason(publish("")).contains("v=0"));
     assert!(reason(publish("hello")).contains("v=0"));

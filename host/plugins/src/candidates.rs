@@ -15,6 +15,9 @@ use std::thread;
 /// Files that are looked at together: probing waits for processes, so several may.
 const AT_ONCE: usize = 4;
 
+/// Characters of a reason. It is listed and logged, and may repeat what the file says at any length.
+const LONGEST_REASON: usize = 1000;
+
 /// A library file, alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
@@ -65,15 +68,21 @@ fn examine_one(config: &Config, spawner: &Spawner, path: &Path) -> Candidate {
 /// Everything that can be known without running code.
 fn read(path: PathBuf, hash: &str) -> Result<Library, Outcome> {
     let bytes = manifest_section::read(&path).map_err(|reason| bad(None, reason))?;
-    let manifest = Manifest::parse(&bytes).map_err(|error| bad(None, error.to_string()))?;
+    let manifest = parse(&bytes)?;
+    let manifest_hash = files::hash_bytes(&bytes);
+    Ok(Library { path, hash: hash.into(), manifest, manifest_hash })
+}
+
+/// A manifest that this host can use.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Manifest, Outcome> {
+    let manifest = Manifest::parse(bytes).map_err(|error| bad(None, error.to_string()))?;
     if let Err(error) = manifest.check_abi() {
         return Err(bad(Some(manifest), error.to_string()));
     }
     if let Err(reason) = check_features(&manifest).and_then(|()| slots::check(&manifest)) {
         return Err(bad(Some(manifest), reason));
     }
-    let manifest_hash = files::hash_bytes(&bytes);
-    Ok(Library { path, hash: hash.into(), manifest, manifest_hash })
+    Ok(manifest)
 }
 
 /// What a plugin says of itself needs the features it says it has.
@@ -100,6 +109,39 @@ fn open(config: &Config, spawner: &Spawner, library: Library) -> Outcome {
     }
 }
 
-fn bad(manifest: Option<Manifest>, reason: String) -> Outcome {
+fn bad(manifest: Option<Manifest>, mut reason: String) -> Outcome {
+    if let Some((end, _)) = reason.char_indices().nth(LONGEST_REASON) {
+        reason.truncate(end);
+        reason.push('…');
+    }
     Outcome::Bad { manifest: manifest.map(Box::new), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_reason_is_short_however_long_what_it_is_about() {
+        let long = "x".repeat(100_000);
+        let refused = |field: &str, value: Value| {
+            let mut manifest = json!({
+                "id": "a", "vendor": "v", "version": "1.0.0", "abi": "*", "features": ["pipeline/0"],
+                "license": "MIT", "description": "d",
+                "claims": [{ "pipeline": "a", "description": "d", "params": { "type": "object" } }],
+            });
+            manifest[field] = value;
+            match parse(manifest.to_string().as_bytes()) {
+                Err(Outcome::Bad { reason, .. }) => reason,
+                other => panic!("{field} is accepted: {other:?}"),
+            }
+        };
+        for (field, value) in
+            [("id", json!(long)), ("features", json!([long])), ("claims", json!(long))]
+        {
+            let reason = refused(field, value);
+            assert!(reason.contains("xxx") && reason.len() < 1100, "{} bytes", reason.len());
+        }
+    }
 }

@@ -9,6 +9,8 @@ mod candidates;
 mod catalog;
 mod config;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod library;
 mod manifest_section;
 mod message;

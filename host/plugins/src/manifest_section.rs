@@ -1,8 +1,8 @@
 //! Reading the manifest out of a library file without running any of it.
 
 use object::elf::{ET_DYN, FileHeader64};
-use object::read::ReadCache;
 use object::read::elf::{ElfFile, FileHeader};
+use object::read::{ReadCache, ReadCacheOps};
 use object::{Endianness, Object, ObjectSection};
 use plugin_api::MANIFEST_SECTION;
 use std::fs::File;
@@ -18,9 +18,13 @@ const MACHINE: object::elf::Machine = object::elf::EM_AARCH64;
 
 /// The bytes of a library's manifest, or why there are none.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    find(File::open(path).map_err(|error| format!("it cannot be read: {error}"))?)
+}
+
+/// The same of a library that is open.
+pub(crate) fn find(library: impl ReadCacheOps) -> Result<Vec<u8>, String> {
     // Reads only what is looked at: libraries may be large.
-    let cache = ReadCache::new(file);
+    let cache = ReadCache::new(library);
     let elf = ElfFile::<FileHeader64<Endianness>, _>::parse(&cache)
         .map_err(|error| format!("it is no shared library, or is damaged: {error}"))?;
     let (header, endian) = (elf.elf_header(), elf.endian());

@@ -43,7 +43,7 @@ impl Registry {
             .enumerate()
             .map(|(index, candidate)| report(candidate, refused.remove(&index)))
             .collect();
-        let claims = claims(chosen.values().map(|(_, library)| &***library));
+        let claims = claims(chosen.values().map(|(_, library)| &library.manifest));
         let plugins =
             chosen.into_values().map(|(_, library)| (library.id().into(), library.clone()));
         Self { reports, plugins: plugins.collect(), claims }
@@ -228,13 +228,13 @@ fn default_model<'a>(claim: &'a &&Claim) -> Option<&'a str> {
 }
 
 /// The claims of plugins, with what all of them contribute.
-fn claims<'a>(libraries: impl Iterator<Item = &'a Library> + Clone) -> Vec<Claim> {
-    let slots = Slots::of(libraries.clone().map(|library| &library.manifest));
-    let of_library = |library: &'a Library| {
-        let claims = library.manifest.claims.iter().enumerate();
-        claims.map(|(index, claim)| to_claim(library.id(), index, claim, &slots))
+pub(crate) fn claims<'a>(manifests: impl Iterator<Item = &'a Manifest> + Clone) -> Vec<Claim> {
+    let slots = Slots::of(manifests.clone());
+    let of_plugin = |manifest: &'a Manifest| {
+        let claims = manifest.claims.iter().enumerate();
+        claims.map(|(index, claim)| to_claim(&manifest.id, index, claim, &slots))
     };
-    libraries.flat_map(of_library).collect()
+    manifests.flat_map(of_plugin).collect()
 }
 
 fn to_claim(plugin: &str, index: usize, claim: &plugin_api::Claim, slots: &Slots<'_>) -> Claim {

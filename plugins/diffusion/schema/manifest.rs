@@ -12,17 +12,21 @@ pub fn write() {
     for source in [Path::new("manifest.json"), shared] {
         println!("cargo::rerun-if-changed={}", source.display());
     }
-    let base = read(shared);
-    let mut manifest = read(Path::new("manifest.json"));
-    let claims = manifest["claims"].as_array_mut().expect("`claims` is a list");
-    for claim in claims {
-        let patch = claim["params"].take();
-        claim["params"] = base.clone();
-        merge(&mut claim["params"], patch);
-    }
+    let manifest = complete(read(Path::new("manifest.json")), &read(shared));
     let out = std::env::var_os("OUT_DIR").expect("cargo names a folder for what is built");
     let text = serde_json::to_string_pretty(&manifest).expect("JSON is written as text");
     std::fs::write(Path::new(&out).join("manifest.json"), text).expect("that folder takes a file");
+}
+
+/// A manifest whose claims' `params` say all of it.
+pub fn complete(mut manifest: Value, shared: &Value) -> Value {
+    let claims = manifest["claims"].as_array_mut().expect("`claims` is a list");
+    for claim in claims {
+        let patch = claim["params"].take();
+        claim["params"] = shared.clone();
+        merge(&mut claim["params"], patch);
+    }
+    manifest
 }
 
 fn read(path: &Path) -> Value {

@@ -29,6 +29,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plugin-sd15", &["plugin-api", "plugin-testkit", "plugins-diffusion"]),
     ("plugin-sdxl", &["plugin-api", "plugin-testkit", "plugins-diffusion"]),
     ("plugin-faulty", &["plugin-api", "plugin-testkit"]),
+    // Each target calls the crate whose parser it tries.
+    (
+        "test-fuzz",
+        &[
+            "host-api",
+            "host-media",
+            "host-plugins",
+            "host-ports",
+            "host-runtime",
+            "host-stream",
+            "plugin-api",
+        ],
+    ),
     ("test-peer", &[]),
     ("tests", &["plugin-api", "test-peer"]),
     ("xtask", &[]),

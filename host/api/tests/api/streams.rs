@@ -163,6 +163,27 @@ async fn scales_name_controlnets_by_their_place() {
 }
 
 #[tokio::test]
+async fn a_scale_of_null_leaves_the_scale_and_one_that_was_missing_can_be_set() {
+    let host = Host::new();
+    let controlnets =
+        json!([{"model_id": "edges", "conditioning_scale": 0.7}, {"model_id": "depth"}]);
+    let params = json!({"model_id": "acme/small", "controlnets": controlnets});
+    let body = json!({"pipeline": "streamdiffusion", "params": params});
+    let stream = host.json("POST", "/v1/streams", body).await.json();
+    let path = format!("/v1/streams/{}/params", stream["id"].as_str().unwrap());
+    let body = json!({"controlnet_scales": {"0": null, "1": 0.25}});
+    for _ in 0..2 {
+        let answer = host.json("PATCH", &path, body.clone()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let controlnets = &answer.json()["params"]["controlnets"];
+        assert_eq!(controlnets[0]["conditioning_scale"], 0.7);
+        assert_eq!(controlnets[1]["conditioning_scale"], 0.25);
+    }
+    let body = json!({"controlnet_scales": {"2": null}});
+    host.json("PATCH", &path, body).await.assert_error(400, "STREAMS/INVALID_PARAMS");
+}
+
+#[tokio::test]
 async fn scales_set_at_the_same_time_all_hold() {
     let host = Host::new();
     let count = 8;

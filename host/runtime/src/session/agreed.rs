@@ -110,7 +110,7 @@ fn expect_revision(record: &StoredStream, wanted: Option<&[u64]>) -> Result<(), 
     }
 }
 
-/// Changes single items of lists. Here, where no other change can come between, for a list is replaced as a whole.
+/// Changes single fields of lists' items. Here, where no other change can come between, for a list is replaced as a whole.
 fn with_items(
     mut patch: Map<String, Value>,
     items: Vec<(String, Value)>,
@@ -123,8 +123,12 @@ fn with_items(
             patch.insert(name.to_owned(), list);
         }
         let inside = pointer.get(name.len() + 1..).unwrap_or_default();
-        match patch.get_mut(name).and_then(|list| list.pointer_mut(inside)) {
-            Some(item) => *item = value,
+        let (item, field) = inside.rsplit_once('/').unwrap_or_default();
+        let item = patch.get_mut(name).and_then(|list| list.pointer_mut(item));
+        match item.and_then(Value::as_object_mut) {
+            // As everywhere in params, null leaves what is there.
+            Some(_) if value.is_null() => {}
+            Some(item) => drop(item.insert(field.to_owned(), value)),
             None => {
                 let message = "there is no such item; they are counted from 0".to_owned();
                 return Err(ChangeError::Params(vec![FieldError { pointer, message }]));

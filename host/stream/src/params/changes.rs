@@ -1,6 +1,7 @@
 //! What a change of params costs.
 
 use super::ParamsSchema;
+use super::shape::Shape;
 use serde_json::{Map, Value};
 
 /// Fields whose value differs, by what it takes to apply them.
@@ -52,7 +53,8 @@ pub fn between(
 }
 
 pub fn is_hot(schema: &ParamsSchema, name: &str) -> bool {
-    let apply = schema.property(name).and_then(|property| property.get("x-apply"));
+    let shape = Shape::new(&schema.root);
+    let apply = schema.property(name).and_then(|property| shape.word(property, "x-apply"));
     apply.and_then(Value::as_str) == Some("hot")
 }
 

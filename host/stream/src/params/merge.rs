@@ -14,13 +14,13 @@ pub fn merge<'s>(
     patch: Map<String, Value>,
 ) {
     for (name, new) in patch {
-        let property = shape.property(schema, &name);
+        let property = schema.get("properties").and_then(|all| all.get(&name));
         if new.is_null() && !property.is_some_and(|property| is_cleared(shape, property)) {
             continue;
         }
         match (property, object.get_mut(&name), new) {
             (Some(property), Some(Value::Object(old)), Value::Object(new))
-                if has_word(property, "x-merge", "keys") =>
+                if says(shape, property, "x-merge", "keys") =>
             {
                 let schema = shape.describing(property, &Value::Object(Map::new()));
                 merge(shape, schema, old, new);
@@ -31,9 +31,9 @@ pub fn merge<'s>(
 }
 
 fn is_cleared<'s>(shape: Shape<'s>, property: &'s Value) -> bool {
-    has_word(property, "x-null", "clear") && shape.allows_null(property)
+    says(shape, property, "x-null", "clear") && shape.allows_null(property)
 }
 
-fn has_word(schema: &Value, word: &str, value: &str) -> bool {
-    schema.get(word).is_some_and(|found| found == value)
+fn says<'s>(shape: Shape<'s>, schema: &'s Value, word: &str, value: &str) -> bool {
+    shape.word(schema, word).is_some_and(|found| found == value)
 }

@@ -35,9 +35,9 @@ impl<'s> Shape<'s> {
             })
     }
 
-    /// The schema of `object`'s property `name`.
-    pub fn property(self, schema: &'s Value, name: &str) -> Option<&'s Value> {
-        Some(self.target(schema.get("properties")?.get(name)?))
+    /// What a schema says in one word, such as `default`: itself, or else what it refers to.
+    pub fn word(self, schema: &'s Value, word: &str) -> Option<&'s Value> {
+        self.references(schema).find_map(|schema| schema.get(word))
     }
 
     /// The part of `schema` that describes `value`: itself, or the only branch of its `anyOf` or `oneOf` that fits.
@@ -54,13 +54,12 @@ impl<'s> Shape<'s> {
     fn complete_object(self, schema: &'s Value, object: &mut Map<String, Value>, levels: usize) {
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
         for (name, property) in properties {
-            let property = self.target(property);
             let is_missing = match object.get(name) {
                 None => true,
                 Some(value) => value.is_null() && !self.allows_null(property),
             };
             if is_missing {
-                match property.get("default") {
+                match self.word(property, "default") {
                     Some(default) => drop(object.insert(name.clone(), default.clone())),
                     None => drop(object.shift_remove(name)),
                 }
@@ -84,16 +83,18 @@ impl<'s> Shape<'s> {
         }
     }
 
-    fn target(self, mut schema: &'s Value) -> &'s Value {
-        for _ in 0..MOST_REFERENCES {
-            let reference = schema.get("$ref").and_then(Value::as_str);
-            let pointer = reference.and_then(|reference| reference.strip_prefix('#'));
-            match pointer.and_then(|pointer| self.root.pointer(pointer)) {
-                Some(target) => schema = target,
-                None => break,
-            }
-        }
-        schema
+    /// What a schema refers to in the end.
+    fn target(self, schema: &'s Value) -> &'s Value {
+        self.references(schema).last().unwrap_or(schema)
+    }
+
+    /// A schema, what it refers to, what that refers to.
+    fn references(self, schema: &'s Value) -> impl Iterator<Item = &'s Value> {
+        let referred = move |schema: &&'s Value| {
+            let pointer = schema.get("$ref")?.as_str()?.strip_prefix('#')?;
+            self.root.pointer(pointer)
+        };
+        std::iter::successors(Some(schema), referred).take(1 + MOST_REFERENCES)
     }
 }
 

@@ -326,6 +326,42 @@ fn a_long_value_is_cut_in_the_message() {
 }
 
 #[test]
+fn words_stand_beside_a_reference_or_in_what_it_refers_to() {
+    let plugin = json!({
+        "$defs": {
+            "side": { "type": "integer", "default": 512, "x-apply": "hot" },
+            "adapter": {
+                "type": ["object", "null"],
+                "properties": { "scale": { "default": 1 }, "enabled": { "default": true } },
+                "x-null": "clear",
+            },
+        },
+        "properties": {
+            "width": { "$ref": "#/$defs/side", "default": 64, "x-apply": "reload" },
+            "height": { "$ref": "#/$defs/side" },
+            "adapter": { "$ref": "#/$defs/adapter", "default": {}, "x-merge": "keys" },
+        },
+    });
+    let schema = ParamsSchema::compile(&plugin, Fallback::Input).unwrap();
+    let start = schema.for_plugin(&schema.create(&Map::new()).unwrap().params);
+    let adapter = json!({ "scale": 1, "enabled": true });
+    assert_eq!(
+        Value::Object(start.clone()),
+        json!({ "width": 64, "height": 512, "adapter": adapter })
+    );
+    let patch = object(json!({ "width": 8, "height": 8, "adapter": { "scale": 2 } }));
+    let changed = schema.patch(&start, &patch).unwrap().params;
+    assert_eq!(changed["adapter"], json!({ "scale": 2, "enabled": true }));
+    let changes = schema.changes(&start, &changed);
+    assert_eq!(
+        (changes.hot, changes.reload),
+        (vec!["height".into()], vec!["width".into(), "adapter".into()])
+    );
+    let cleared = schema.patch(&changed, &object(json!({ "adapter": null }))).unwrap().params;
+    assert_eq!(cleared["adapter"], Value::Null);
+}
+
+#[test]
 fn a_schema_that_refers_to_itself_does_not_hang() {
     let plugin = json!({
         "properties": { "tree": { "$ref": "#/$defs/tree", "default": {} } },

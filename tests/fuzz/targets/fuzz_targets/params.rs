@@ -1,0 +1,4 @@
+//! See `tests/fuzz/src/params.rs`.
+#![no_main]
+
+fuzz_targets::fuzz!("params");

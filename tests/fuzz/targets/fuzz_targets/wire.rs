@@ -1,0 +1,4 @@
+//! See `tests/fuzz/src/wire.rs`.
+#![no_main]
+
+fuzz_targets::fuzz!("wire");
