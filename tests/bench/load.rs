@@ -23,9 +23,8 @@ const PATCHERS: u32 = 4;
 const PHASE: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 3;
 const CYCLES: usize = 1000;
-/// Until everything that is kept for good was needed once: the C library keeps some memory for each thread that ever ran
-/// beside others.
-const FIRST_CYCLES: usize = 1000;
+/// Until everything that is kept for good was needed once.
+const FIRST_CYCLES: usize = 100;
 /// Longer than an idle thread is kept.
 const SETTLING: Duration = Duration::from_secs(15);
 /// One in so many cycles has a publisher and a viewer.

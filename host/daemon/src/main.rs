@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
+    host_plugins::bound_allocator();
     let Arguments { config, serving, command } = Arguments::parse();
     if let Some(Command::Worker) = command {
         return Ok(host_plugins::run_worker());

@@ -32,4 +32,5 @@ mod workers;
 pub use catalog::PluginCatalog;
 pub use config::{Config, Limits, WorkerCommand};
 pub use plugin_api::Environment;
+pub use sys::bound_allocator;
 pub use worker::run_worker;
