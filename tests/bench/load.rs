@@ -89,8 +89,7 @@ struct Load {
 }
 
 fn with(host: &Host, stream: &Stream<'_>) -> Load {
-    let (url, path) = (host.url(""), stream.path());
-    let to = url.strip_prefix("http://").expect("a plain URL");
+    let (to, path) = (host.authority(), stream.path());
     let get = |n: u32| {
         let paths = [&path, &format!("{path}/status"), "/v1/streams", "/health"];
         format!("GET {} HTTP/1.1\r\nHost: {to}\r\n\r\n", paths[n as usize % paths.len()])
@@ -176,17 +175,27 @@ fn come_and_go(host: &Host, clip: &Arc<Clip>) -> Vec<Verdict> {
     let after = settled(pid);
     println!("before {before:?}, after {after:?}");
     stays.delete();
-    let more = |before: usize, after: usize| after.abs_diff(before) as f64;
+    let change = |before: usize, after: usize| after.abs_diff(before) as f64;
     let (old, new) = (before.holdings, after.holdings);
     let growth = 100.0 * (new.memory_kib as f64 / old.memory_kib as f64 - 1.0);
     vec![
         Verdict::new("memory growth", growth, 5.0, "%"),
-        Verdict::new("change of threads", more(old.threads, new.threads), 0.0, "threads"),
-        Verdict::new("change of descriptors", more(old.descriptors, new.descriptors), 0.0, "files"),
-        Verdict::new("change of shared memory", more(before.memory, after.memory), 0.0, "pieces"),
+        Verdict::new("change of threads", change(old.threads, new.threads), 0.0, "threads"),
+        Verdict::new(
+            "change of descriptors",
+            change(old.descriptors, new.descriptors),
+            0.0,
+            "files",
+        ),
+        Verdict::new(
+            "change of shared memory",
+            change(before.shared_memory, after.shared_memory),
+            0.0,
+            "pieces",
+        ),
         Verdict::new(
             "change of processes",
-            more(before.children, after.children),
+            change(before.children, after.children),
             0.0,
             "processes",
         ),
@@ -207,14 +216,14 @@ fn cycle(host: &Host, clip: &Arc<Clip>, n: usize) {
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     holdings: Holdings,
-    memory: usize,
+    shared_memory: usize,
     children: usize,
 }
 
 /// Once what a deleted stream had has ended, and what is kept a while for the next one.
 fn settled(pid: u64) -> Rest {
     thread::sleep(SETTLING);
-    Rest { holdings: holdings(pid), memory: shared_memory(pid), children: children(pid) }
+    Rest { holdings: holdings(pid), shared_memory: shared_memory(pid), children: children(pid) }
 }
 
 fn middle(mut values: Vec<f64>) -> f64 {

@@ -120,6 +120,11 @@ impl Host {
         format!("{}{path}", self.base)
     }
 
+    /// `host:port`, for those who speak HTTP by hand.
+    pub fn authority(&self) -> &str {
+        self.base.strip_prefix("http://").expect("a plain URL")
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         request("GET", &self.url(path), None, b"")
     }

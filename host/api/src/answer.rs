@@ -35,7 +35,7 @@ pub async fn complete(State(app): State<App>, request: Request, next: Next) -> R
     response
 }
 
-/// The same where no streams are behind the answer.
+/// What is left of it where there is no application to ask: the id and the typed body.
 pub async fn complete_alone(request: Request, next: Next) -> Response {
     finish(next.run(request).await, &Uuid::new_v4().simple().to_string())
 }

@@ -1,7 +1,7 @@
 //! `GET /health`: whether the host serves, and on what.
 
 use crate::App;
-use crate::gpu::{self, in_mib};
+use crate::gpu::in_mib;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub struct Health {
 /// Is the server well?
 #[utoipa::path(get, path = "/health", tag = "server", responses((status = 200, body = Health)))]
 pub async fn read(State(app): State<App>) -> Json<Health> {
-    let gpu = gpu::read(&app).await;
+    let gpu = app.config.gpu.borrow().clone();
     Json(Health {
         status: "ok",
         version: env!("CARGO_PKG_VERSION"),

@@ -34,9 +34,10 @@ mod wire;
 use host_runtime::Runtime;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 pub use access::{Gate, Scope, Scopes, UnknownScope, is_same};
-pub use gpu::{Gpu, GpuFigures};
+pub use gpu::GpuFigures;
 pub use routes::{https_only, router};
 
 /// What an operator decides about the HTTP side. Already checked.
@@ -50,8 +51,8 @@ pub struct ApiConfig {
     pub local_authority: String,
     /// Who may call `/v1/*`. None: anyone.
     pub gate: Option<Arc<dyn Gate>>,
-    /// The GPU, where there is one.
-    pub gpu: Option<Arc<dyn Gpu>>,
+    /// The newest figures of the GPU; none as long as there are none.
+    pub gpu: watch::Receiver<Option<GpuFigures>>,
     /// `Access-Control-Allow-Origin`; none means any.
     pub cors_origin: Option<String>,
     /// How a list is answered when `Accept` does not name `application/json`.
@@ -68,7 +69,7 @@ impl Default for ApiConfig {
             scheme: "http",
             local_authority: String::new(),
             gate: None,
-            gpu: None,
+            gpu: watch::channel(None).1,
             cors_origin: None,
             list_shape: ListShape::default(),
             is_whip_by_id_open: false,

@@ -1,7 +1,7 @@
 //! `GET /metrics`: the figures in Prometheus' text format. docs/metrics.md lists them; names and labels are a promise.
 
 use crate::App;
-use crate::gpu::{self, GpuFigures};
+use crate::gpu::GpuFigures;
 use crate::ledger::{drops, latencies};
 use crate::traffic::Kind;
 use axum::extract::State;
@@ -32,8 +32,8 @@ pub async fn read(State(app): State<App>) -> Response {
     streams(&mut page, &statuses);
     plugins(&mut page, &app.runtime.plugin_figures());
     requests(&mut page, &app.traffic.snapshot());
-    if let Some(figures) = gpu::read(&app).await {
-        gpu(&mut page, &figures);
+    if let Some(figures) = &*app.config.gpu.borrow() {
+        gpu(&mut page, figures);
     }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.text).into_response()
 }

@@ -2,7 +2,7 @@
 
 use crate::App;
 use crate::errors::ApiError;
-use crate::gpu::{self, GpuFigures, in_mib};
+use crate::gpu::{GpuFigures, in_mib};
 use crate::ledger::{drops, latencies};
 use crate::path::Parameters;
 use crate::timestamp::{milliseconds, rfc3339};
@@ -32,7 +32,7 @@ pub async fn read(
     Parameters(id): Parameters<String>,
 ) -> Result<Json<Value>, ApiError> {
     let status = app.runtime.status(&id).ok_or_else(|| ChangeError::not_found(&id))?;
-    let gpu = gpu::read(&app).await;
+    let gpu = app.config.gpu.borrow().clone();
     Ok(Json(to_wire(&status, gpu.as_ref(), &base, SystemTime::now())))
 }
 

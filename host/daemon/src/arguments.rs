@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use host_api::Scope;
-use host_daemon::ParamsHelp;
+use host_daemon::{Bench, ParamsHelp};
 use std::path::PathBuf;
 
 /// Real-time video generation behind a Daydream-compatible API.
@@ -49,6 +49,8 @@ pub enum Command {
     },
     /// List the params of a pipeline, as the installed plugins describe them
     Params(ParamsHelp),
+    /// Measure a pipeline on this machine with a built-in clip: frames a second, time for a frame, memory
+    Bench(Bench),
     /// Runs plugins; started by the server itself, which talks to it over a socket
     #[command(hide = true)]
     Worker,

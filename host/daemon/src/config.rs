@@ -31,6 +31,8 @@ pub struct Config {
     pub persist: bool,
     pub log: LogConfig,
     pub stop_deadline: Duration,
+    /// CUDA_VISIBLE_DEVICES.
+    pub visible_gpus: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -79,7 +79,8 @@ async fn greet(connection: TcpStream, service: Service, mut stop: watch::Receive
     let Service { router, limits, tls } = service;
     // Answers are small, and clients wait for them. Where it cannot be set, they still come.
     let _ = connection.set_nodelay(true);
-    // Who does not read holds a connection no longer than who does not write.
+    // Who takes nothing of an answer holds a connection no longer than who sends nothing: the kernel closes it. Where that
+    // cannot be set, the limit on connections still holds.
     let _ = SockRef::from(&connection).set_tcp_user_timeout(Some(limits.head));
     let Some(tls) = tls else { return answer(connection, router, limits, stop).await };
     let greeting = tokio::time::timeout(limits.head, tls.greet(connection));
@@ -133,6 +134,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const LIMITS: Limits = Limits { connections: 1024, head: Duration::from_secs(30) };
+    /// For what comes within milliseconds, or never.
+    const PATIENCE: Duration = Duration::from_secs(20);
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
     async fn serving(limits: Limits) -> (SocketAddr, watch::Sender<bool>) {
@@ -160,7 +163,8 @@ mod tests {
             connection.write_all(head).await.unwrap();
             // Ends only when the server closes.
             let mut said = Vec::new();
-            connection.read_to_end(&mut said).await.unwrap();
+            let end = connection.read_to_end(&mut said);
+            tokio::time::timeout(PATIENCE, end).await.expect("it is closed").unwrap();
             assert!(!said.starts_with(b"HTTP/1.1 200"));
         }
     }
@@ -206,7 +210,8 @@ mod tests {
         deaf.write_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
         deaf.readable().await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
-        assert!(is_answered(&mut second).await);
+        let served = tokio::time::timeout(PATIENCE, is_answered(&mut second)).await;
+        assert_eq!(served, Ok(true));
     }
 
     #[tokio::test]

@@ -35,7 +35,7 @@ pub fn examine(config: Config) -> Vec<Finding> {
     let mut findings = ports::check(&config);
     findings.extend(config.http.tls.as_ref().map(tls::check));
     findings.extend(media::check(&config.media));
-    findings.extend(compute::check(&config.paths.engines));
+    findings.extend(compute::check(&config.paths.engines, config.visible_gpus.as_deref()));
     findings.extend(folders::check(&config.paths));
     findings.extend(plugins::check(config.plugins));
     findings

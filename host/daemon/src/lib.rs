@@ -2,6 +2,7 @@
 //!
 //! [`start`] is all of `main` that a test needs. What each part does is its own crate's matter.
 
+mod bench;
 mod config;
 mod connections;
 pub mod doctor;
@@ -16,7 +17,6 @@ mod tls;
 mod tokens;
 mod watched;
 
-use gpu::Gpu;
 use host_api::{ApiConfig, router};
 use host_media::{Media, MediaStartError};
 use host_plugins::PluginCatalog;
@@ -34,6 +34,7 @@ use tokio::task::JoinError;
 /// In the folder `paths.state`.
 const STREAMS_FILE: &str = "streams.redb";
 
+pub use bench::{Bench, BenchError};
 pub use config::{Config, ConfigError, Loaded, LogConfig, LogFormat};
 pub use params_help::{ParamsHelp, ParamsHelpError};
 pub use tokens::{TokenError, TokenFile};
@@ -108,7 +109,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (tokens, new_token) = Tokens::open(&config.tokens, &config.paths.state)?;
     let api = ApiConfig {
         gate: Some(Arc::new(tokens)),
-        gpu: find_gpu().await,
+        gpu: gpu::watch(config.visible_gpus),
         scheme: listeners.scheme(),
         public_url: config.public.url(listeners.scheme(), listeners.main_port()),
         local_authority: listeners.local_authority(),
@@ -145,12 +146,6 @@ impl Running {
             }
         }
     }
-}
-
-/// The driver may take long to wake up, and is asked on a thread of its own.
-async fn find_gpu() -> Option<Arc<dyn host_api::Gpu>> {
-    let finding = tokio::task::spawn_blocking(Gpu::find);
-    Some(Arc::new(finding.await.ok()??))
 }
 
 /// New libraries are tried out in processes of their own, which is nothing to wait for on a thread of tokio.

@@ -10,14 +10,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
-    host_plugins::bound_allocator();
     let Arguments { config, serving, command } = Arguments::parse();
     if let Some(Command::Worker) = command {
         return Ok(host_plugins::run_worker());
     }
+    host_plugins::bound_allocator();
     let loaded = load(config.as_deref(), &serving)?;
     match command {
         Some(Command::Doctor { json }) => return Ok(examine(loaded.config, json)),
+        Some(Command::Bench(bench)) => print!("{}", bench.run(loaded.config)?),
         Some(Command::Params(wish)) => print!("{}", wish.text(loaded.config)?),
         Some(Command::Token { command }) => token(command, loaded.config.token_file())?,
         _ if serving.print_config => print!("{}", loaded.written),

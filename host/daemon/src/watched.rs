@@ -1,7 +1,7 @@
 //! What is read from files and read again when they change. Looking whether they did costs a `stat` each, so it is done at
 //! every use, and a change counts from the next use on.
 
-use std::fmt::Display;
+use std::error::Error;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-impl<T, E: Display> Watched<T, E> {
+impl<T, E: Error + 'static> Watched<T, E> {
     /// Reads for the first time; `read` is called again when one of the files is another.
     pub fn new(
         paths: Vec<PathBuf>,
@@ -52,7 +52,8 @@ impl<T, E: Display> Watched<T, E> {
                 // Once for each change, however often it is asked for.
                 Err(error) => {
                     let files = &self.paths;
-                    tracing::error!(?files, %error, "not read again; what was read before holds");
+                    let error: &dyn Error = &error;
+                    tracing::error!(?files, error, "not read again; what was read before holds");
                 }
             }
         }
@@ -77,6 +78,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     #[test]
     fn a_changed_file_is_read_again_and_a_broken_one_is_not_believed() {
@@ -89,9 +91,8 @@ mod tests {
         replace("1");
         let read = {
             let path = path.clone();
-            move || -> Result<i32, String> {
-                let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
-                text.parse().map_err(|_| format!("{text} is no number"))
+            move || -> Result<i32, io::Error> {
+                std::fs::read_to_string(&path)?.parse().map_err(io::Error::other)
             }
         };
         let number = Watched::new(vec![path.clone()], read).expect("a number");

@@ -82,6 +82,16 @@ impl MediaPath for View {
 }
 
 impl Media {
+    /// Until then nobody seems to publish.
+    async fn reach_first_frame(&self) {
+        let first = async {
+            while self.shown.lock().expect("no panic").is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, first).await.expect("frames are shown");
+    }
+
     fn publish(self: &Arc<Self>) -> JoinHandle<()> {
         let (progress, shown) = mpsc::channel();
         *self.progress.lock().expect("no panic") = Some(progress);
@@ -142,6 +152,7 @@ async fn a_thousand_hot_changes_are_each_in_the_very_next_frame() {
     let id = runtime.create(wish).await.expect("the plugin is there").id;
     reach_running(&runtime, &id).await;
     let publisher = media.publish();
+    media.reach_first_frame().await;
 
     let (mut applied, mut answered) = (Vec::new(), Vec::new());
     for mark in 1..=CHANGES {

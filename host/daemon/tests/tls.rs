@@ -8,10 +8,14 @@ use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+/// For what comes within seconds, or never.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The two files, and the settings that name them.
 struct Files {
@@ -141,7 +145,8 @@ async fn a_handshake_that_stands_still_is_ended() {
     }
     for connection in &mut stuck {
         let mut said = Vec::new();
-        connection.read_to_end(&mut said).await.expect("the server closes");
+        let end = connection.read_to_end(&mut said);
+        tokio::time::timeout(PATIENCE, end).await.expect("in time").expect("the server closes");
     }
     assert!(get(&running, &trusted, "/health").await.is_ok());
     running.stop().await;

@@ -7,6 +7,8 @@ use crate::sockets::Announced;
 use host_ports::OfferError;
 use tokio::sync::mpsc;
 
+pub use crate::server::PANICKED;
+
 /// Answers offers of peers that never come.
 pub struct Negotiator(Context);
 

@@ -29,6 +29,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+/// Of an offer that the library panicked at.
+pub const PANICKED: &str = "it cannot be understood";
+
 /// Commands that may wait; a full channel refuses new sessions.
 const COMMANDS: usize = 64;
 
@@ -187,7 +190,7 @@ impl Context {
         let choice = choose(&offer, role, &self.usable(role))?;
         // The library is given only what we wrote ourselves; should it panic all the same, it was the offer's fault.
         let connected = catch_unwind(AssertUnwindSafe(|| self.connect(&choice, role)));
-        let (rtc, inner) = connected.unwrap_or_else(|_| Err(invalid("it cannot be understood")))?;
+        let (rtc, inner) = connected.unwrap_or_else(|_| Err(invalid(PANICKED)))?;
         let candidates = [self.announced.public(), self.announced.local()].concat();
         let sdp = answer::complete(&offer, &choice, role, &inner, &candidates);
         Ok(Negotiated {

@@ -15,6 +15,9 @@ pub(crate) mod output;
 
 use output::{LastWords, Output};
 
+/// The variable by which CUDA is told in which order to count cards.
+const CARD_ORDER: &str = "CUDA_DEVICE_ORDER";
+
 /// How long it may take until a dead process can be reaped.
 const REAP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -93,6 +96,10 @@ impl Process {
             .filter(|(name, _)| name.to_str().is_some_and(|name| name.starts_with("SDH_")))
         {
             command.env_remove(name);
+        }
+        // Cards are numbered as their driver numbers them, which is how the host tells of them.
+        if std::env::var_os(CARD_ORDER).is_none() {
+            command.env(CARD_ORDER, "PCI_BUS_ID");
         }
         command.envs(worker.env.iter().map(|(name, value)| (name, value)));
         Self::watch(spawner.spawn(command)?, plugin)

@@ -57,11 +57,7 @@ impl Agreement {
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        let unsupported = self.unsupported.iter();
-        let unsupported =
-            unsupported.map(|each| format!("`{}` has no effect now: {}", each.field, each.reason));
-        let plugin_s = unsupported.chain(self.plan_warnings.iter().cloned());
-        self.request_warnings.iter().cloned().chain(plugin_s).collect()
+        warnings(&self.request_warnings, &self.unsupported, &self.plan_warnings)
     }
 }
 
@@ -84,13 +80,45 @@ pub struct Amended {
     pub has_room: bool,
 }
 
+/// What schema and plugin make of a wish, with no stream and no memory for it.
+pub struct Draft {
+    pub claim: Claim,
+    pub plan: Plan,
+    schema: Arc<ParamsSchema>,
+    checked: Checked,
+}
+
+impl Draft {
+    /// Complete params, as a pipeline is loaded with them.
+    pub fn for_plugin(&self) -> Map<String, Value> {
+        self.schema.for_plugin(&self.checked.params)
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        let Self { plan, checked, .. } = self;
+        warnings(&checked.warnings, &plan.unsupported, &plan.warnings)
+    }
+}
+
+/// Agrees on the params of something new.
+pub async fn draft(
+    catalog: Arc<dyn PipelineCatalog>,
+    default_fallback: Fallback,
+    wish: &NewStream,
+) -> Result<Draft, ChangeError> {
+    let claim = catalog.resolve(&wish.pipeline, model_id(&wish.params))?;
+    let schema = compile(&claim, default_fallback)?;
+    let checked = schema.create(&wish.params).map_err(refused)?;
+    let params = schema.for_plugin(&checked.params);
+    let plan = plan(catalog, &claim.id, None, params).await?;
+    Ok(Draft { claim, plan, schema, checked })
+}
+
 impl Desk {
     /// The agreement for a new stream.
     pub async fn agree(&self, wish: &NewStream) -> Result<Agreement, ChangeError> {
-        let claim = self.catalog.resolve(&wish.pipeline, model_id(&wish.params))?;
-        let schema = self.compile(&claim)?;
-        let checked = schema.create(&wish.params).map_err(refused)?;
-        let plan = self.plan(&claim.id, None, schema.for_plugin(&checked.params)).await?;
+        let drafted = draft(self.catalog.clone(), self.default_fallback, wish);
+        let Draft { claim, plan, schema, checked } = drafted.await?;
         let memory = self.reserve(&claim.id, &schema, &checked, &plan, None)?.hold;
         Ok(conclude(Arc::new(claim), schema, checked, plan, memory))
     }
@@ -114,7 +142,7 @@ impl Desk {
         let is_same_claim = claim == *current.claim;
         let (claim, schema) = match is_same_claim {
             true => (current.claim.clone(), current.schema.clone()),
-            false => (Arc::new(claim.clone()), self.compile(&claim)?),
+            false => (Arc::new(claim.clone()), compile(&claim, self.default_fallback)?),
         };
         let checked = schema.patch(&current.params, patch).map_err(refused)?;
         let mut changes = schema.changes(&current.params, &checked.params);
@@ -129,7 +157,8 @@ impl Desk {
         }
         hold_back_reload(&changes, is_hot_only)?;
         let previous = (claim.id == current.claim.id).then(|| current.for_plugin());
-        let plan = self.plan(&claim.id, previous, schema.for_plugin(&checked.params)).await?;
+        let params = schema.for_plugin(&checked.params);
+        let plan = plan(self.catalog.clone(), &claim.id, previous, params).await?;
         changes.escalate(&plan.reload);
         if plan.formats != current.formats && changes.reload.is_empty() {
             changes.escalate(&changes.hot.clone());
@@ -214,29 +243,36 @@ impl Desk {
             error => internal(error),
         })
     }
+}
 
-    fn compile(&self, claim: &Claim) -> Result<Arc<ParamsSchema>, ChangeError> {
-        let schema = ParamsSchema::compile(&claim.params_schema, self.default_fallback);
-        schema.map(Arc::new).map_err(|error| {
-            ChangeError::Internal(format!("plugin {} is at fault: {error}", claim.id.plugin))
-        })
-    }
+fn warnings(of_request: &[String], unsupported: &[Unsupported], of_plan: &[String]) -> Vec<String> {
+    let unsupported = unsupported.iter();
+    let unsupported =
+        unsupported.map(|each| format!("`{}` has no effect now: {}", each.field, each.reason));
+    of_request.iter().cloned().chain(unsupported).chain(of_plan.iter().cloned()).collect()
+}
 
-    async fn plan(
-        &self,
-        claim: &ClaimRef,
-        previous: Option<Map<String, Value>>,
-        params: Map<String, Value>,
-    ) -> Result<Plan, ChangeError> {
-        let (catalog, claim) = (self.catalog.clone(), claim.clone());
-        let planned =
-            tokio::task::spawn_blocking(move || catalog.plan(&claim, previous.as_ref(), &params));
-        let plan = planned.await.map_err(internal)?;
-        let plan = plan.map_err(|error: PlanError| internal(error))?;
-        match plan.errors.is_empty() {
-            true => Ok(plan),
-            false => Err(ChangeError::Params(plan.errors)),
-        }
+fn compile(claim: &Claim, default_fallback: Fallback) -> Result<Arc<ParamsSchema>, ChangeError> {
+    let schema = ParamsSchema::compile(&claim.params_schema, default_fallback);
+    schema.map(Arc::new).map_err(|error| {
+        ChangeError::Internal(format!("plugin {} is at fault: {error}", claim.id.plugin))
+    })
+}
+
+async fn plan(
+    catalog: Arc<dyn PipelineCatalog>,
+    claim: &ClaimRef,
+    previous: Option<Map<String, Value>>,
+    params: Map<String, Value>,
+) -> Result<Plan, ChangeError> {
+    let claim = claim.clone();
+    let planned =
+        tokio::task::spawn_blocking(move || catalog.plan(&claim, previous.as_ref(), &params));
+    let plan = planned.await.map_err(internal)?;
+    let plan = plan.map_err(|error: PlanError| internal(error))?;
+    match plan.errors.is_empty() {
+        true => Ok(plan),
+        false => Err(ChangeError::Params(plan.errors)),
     }
 }
 

@@ -24,6 +24,7 @@ mod tally;
 mod view;
 mod waiting;
 
+pub use agreement::{Draft, draft};
 pub use budget::Shortage;
 pub use changed::{Applied, Apply, Changed, FieldChange, Forecast, Planned};
 pub use events::{EventKind, EventReader, News, StreamEvent, TooManyEventReaders};

@@ -1,4 +1,4 @@
-//! Fuzz targets for everything that parses outside bytes: each takes any bytes, gives them to a parser of the host, and
+//! Fuzz targets for plugin files, params, offers and requests: each takes any bytes, gives them to a parser of the host, and
 //! panics where a promise is broken. Plain `cargo test` replays `corpus` through them; `targets` hands them to libFuzzer.
 
 mod manifest;
@@ -29,7 +29,8 @@ use std::path::Path;
 #[derive(Clone, Copy)]
 pub struct Target {
     pub name: &'static str,
-    pub run: fn(&[u8]),
+    /// Whether the parser took the input.
+    pub run: fn(&[u8]) -> bool,
     /// Mutations of each corpus file that a plain test tries: fewer where one takes longer.
     pub mutations: u64,
     /// Words that the parser knows, which chance alone would not find.

@@ -52,7 +52,7 @@ pub const WORDS: &[&str] = &[
 /// In characters. Reasons are shown and logged.
 const LONGEST_REASON: usize = 1001;
 
-pub fn manifest(data: &[u8]) {
+pub fn manifest(data: &[u8]) -> bool {
     let bytes = match data.starts_with(b"\x7fELF") {
         true => fuzzing::section(data),
         false => Ok(data.to_vec()),
@@ -60,13 +60,14 @@ pub fn manifest(data: &[u8]) {
     let offered = bytes.and_then(|bytes| fuzzing::manifest(&bytes));
     match offered {
         Ok(manifest) => {
-            for claim in fuzzing::claims(&[manifest]) {
-                use_schema(&claim.params_schema);
-            }
+            let claims = fuzzing::claims(&[manifest]);
+            claims.iter().for_each(|claim| use_schema(&claim.params_schema));
+            !claims.is_empty()
         }
         Err(reason) => {
             let length = reason.chars().count();
             assert!(length <= LONGEST_REASON, "a reason of {length} characters");
+            false
         }
     }
 }

@@ -52,7 +52,7 @@ struct Subject {
     is_own: bool,
 }
 
-pub fn params(data: &[u8]) {
+pub fn params(data: &[u8]) -> bool {
     let text = String::from_utf8_lossy(data);
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
@@ -63,7 +63,7 @@ pub fn params(data: &[u8]) {
                 fuzzed = subject;
                 &fuzzed
             }
-            None => return,
+            None => return false,
         },
         _ => own(first.trim().parse().unwrap_or_default()),
     };
@@ -72,10 +72,11 @@ pub fn params(data: &[u8]) {
         _ => Map::new(),
     });
     let wish = objects.next().unwrap_or_default();
-    let Some(mut current) = subject.created(&wish) else { return };
+    let Some(mut current) = subject.created(&wish) else { return false };
     for change in objects.take(MOST_CHANGES) {
         current = subject.changed(&current, &change).unwrap_or(current);
     }
+    true
 }
 
 fn own(number: usize) -> &'static Subject {

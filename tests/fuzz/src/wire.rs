@@ -55,7 +55,7 @@ const LONGEST_ERROR: usize = 40_000;
 const LONGEST_ANSWER: usize = 64 << 10;
 const GROWTH: usize = 8;
 
-pub fn wire(data: &[u8]) {
+pub fn wire(data: &[u8]) -> bool {
     static SERVED: OnceLock<(Runtime, Host)> = OnceLock::new();
     let text = String::from_utf8_lossy(data);
     let (runtime, host) = SERVED.get_or_init(|| {
@@ -65,13 +65,15 @@ pub fn wire(data: &[u8]) {
     });
     runtime.block_on(async {
         let stream = Standing::new(host).await;
+        let mut is_done = false;
         for text in text.split("\n---\n").take(MOST_REQUESTS) {
             if let Some(wish) = Wish::read(text, &stream) {
-                wish.send(host, &stream).await;
+                is_done |= wish.send(host, &stream).await;
             }
         }
         delete_all(host).await;
-    });
+        is_done
+    })
 }
 
 /// The stream that requests can name.
@@ -137,9 +139,10 @@ impl Wish {
         body["pipeline"] == "broken"
     }
 
-    async fn send(&self, host: &Host, stream: &Standing) {
+    /// Whether something was done.
+    async fn send(&self, host: &Host, stream: &Standing) -> bool {
         let before = stream.state(host).await;
-        let Some(answer) = self.answer(host).await else { return };
+        let Some(answer) = self.answer(host).await else { return false };
         self.check(&answer);
         let after = stream.state(host).await;
         let told: Value = serde_json::from_str(&answer.text).unwrap_or_default();
@@ -149,6 +152,7 @@ impl Wish {
         } else if self.method == Method::PATCH {
             self.repeat(host, stream, &after).await;
         }
+        answer.status.is_success() && self.method != Method::GET
     }
 
     /// What was done is done.

@@ -46,9 +46,12 @@ fn every_target_has_a_corpus_and_every_corpus_a_target() {
 fn search(name: &str) {
     let target = Target::find(name).unwrap();
     let files = target.corpus().unwrap();
+    let mut taken = 0;
     for (file, input) in &files {
-        run(&target, &format!("{name}/{file}"), input);
+        taken += usize::from(run(&target, &format!("{name}/{file}"), input));
     }
+    // Else nothing behind the parser is tried.
+    assert!(taken > 1, "{taken} of {} files of {name} are taken", files.len());
     let inputs: Vec<_> = files.iter().map(|(_, input)| input.clone()).collect();
     let seconds = std::env::var("FUZZ_SECONDS").ok().map(|text| text.parse().unwrap());
     let deadline = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -63,13 +66,13 @@ fn search(name: &str) {
 }
 
 /// On a thread that is named after the input: of a stack that overflows, the name is all that is told.
-fn run(target: &Target, what: &str, input: &[u8]) {
+fn run(target: &Target, what: &str, input: &[u8]) -> bool {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name(what.to_owned()).stack_size(STACK);
         let ended = thread.spawn_scoped(scope, || (target.run)(input)).unwrap().join();
-        if let Err(panicked) = ended {
+        ended.unwrap_or_else(|panicked| {
             eprintln!("{what} fails with the input b\"{}\"", input.escape_ascii());
-            panic::resume_unwind(panicked);
-        }
-    });
+            panic::resume_unwind(panicked)
+        })
+    })
 }

@@ -1,10 +1,10 @@
 //! Lists, status, health and plugins.
 
 use crate::support::Host;
-use host_api::{ApiConfig, Gpu, GpuFigures, ListShape};
+use host_api::{ApiConfig, GpuFigures, ListShape};
 use host_runtime::Settings;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use tokio::sync::watch;
 
 #[tokio::test]
 async fn an_empty_list_is_an_empty_envelope() {
@@ -142,26 +142,17 @@ async fn health_counts_the_streams() {
     assert_eq!((&health["status"], &health["active_streams"]), (&json!("ok"), &json!(1)));
 }
 
-/// A card of which half is in use.
-struct Card;
-
-impl Gpu for Card {
-    fn figures(&self) -> Option<GpuFigures> {
-        let gib = 1 << 30;
-        Some(GpuFigures {
-            name: "Acme \"One\"".into(),
-            memory_total: 8 * gib,
-            memory_free: 4 * gib,
-            memory_used: 4 * gib,
-            utilization_percent: Some(75),
-        })
-    }
-}
-
 #[tokio::test]
 async fn the_gpu_is_told_of_wherever_there_is_one() {
-    let config = ApiConfig { gpu: Some(Arc::new(Card)), ..ApiConfig::default() };
-    let host = Host::with(config, Settings::default());
+    let gib = 1 << 30;
+    let (_driver, gpu) = watch::channel(Some(GpuFigures {
+        name: "Acme \"One\"".into(),
+        memory_total: 8 * gib,
+        memory_free: 4 * gib,
+        memory_used: 4 * gib,
+        utilization_percent: Some(75),
+    }));
+    let host = Host::with(ApiConfig { gpu, ..ApiConfig::default() }, Settings::default());
     let health = host.get("/health").await.json();
     let told = ["gpu_available", "gpu_name", "gpu_memory_total_mb", "gpu_memory_free_mb"];
     let told = told.map(|key| &health[key]);

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 /// What stands in a plugin folder for the folder of this program.
@@ -53,6 +54,7 @@ pub fn check(
             filter: raw.log.filter,
         },
         stop_deadline,
+        visible_gpus: environment.get("CUDA_VISIBLE_DEVICES").cloned(),
     };
     if let Err(error) = EnvFilter::try_new(&config.log.filter) {
         let problem = format!("must be such as `info` or `warn,host_media=debug`: {error}");
@@ -123,7 +125,7 @@ fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
         scheme: "http",
         local_authority: String::new(),
         gate: None,
-        gpu: None,
+        gpu: watch::channel(None).1,
         cors_origin: given(origin).filter(|origin| origin != "*"),
         list_shape: problems.word(
             "http.list_shape",

@@ -1,32 +1,38 @@
 //! What pipelines compute with: the GPU, ONNX Runtime's library and its providers. Loading those is the workers' matter.
 
 use super::Finding;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, GpuError};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const GPU: &str = "gpu";
 const RUNTIME: &str = "onnx runtime";
 
-pub fn check(engines: &Path) -> Vec<Finding> {
-    let gpu = Gpu::find();
-    let has_gpu = gpu.is_some();
+pub fn check(engines: &Path, visible_gpus: Option<&str>) -> Vec<Finding> {
+    let gpu = Gpu::find(visible_gpus);
+    let has_gpu = gpu.is_ok();
     let named = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
-    vec![driver(gpu), runtime(&engines.join("runtime"), named, has_gpu)]
+    vec![card(gpu), runtime(&engines.join("runtime"), named, has_gpu)]
 }
 
-fn driver(gpu: Option<Gpu>) -> Finding {
-    let Some(gpu) = gpu else {
-        let fix = "install NVIDIA's driver where there is a card; in a container, hand the card in (`--gpus all`)";
-        return Finding::warn(GPU, "NVIDIA's driver has no card; pipelines run on the CPU", fix);
+fn card(gpu: Result<Gpu, GpuError>) -> Finding {
+    let described = gpu.and_then(|gpu| Ok(format!("{}, driver {}", gpu.name()?, gpu.driver()?)));
+    let error = match described {
+        Ok(text) => return Finding::ok(GPU, text),
+        Err(error) => error,
     };
-    match (gpu.name(), gpu.driver()) {
-        (Ok(name), Ok(version)) => Finding::ok(GPU, format!("{name}, driver {version}")),
-        (Err(error), _) | (_, Err(error)) => {
-            let text = format!("NVIDIA's driver does not answer: {error}");
-            Finding::warn(GPU, text, "`nvidia-smi` says more; a restart of the machine helps often")
+    let fix = match &error {
+        GpuError::Library(_) => {
+            "install NVIDIA's driver where there is a card; in a container, hand the card in (`--gpus all`), and let NVIDIA_DRIVER_CAPABILITIES include utility"
         }
-    }
+        GpuError::Hidden(_) => "let the variable name a card, or unset it",
+        GpuError::Driver(_) => "`nvidia-smi` says more; restarting the machine often helps",
+    };
+    Finding::warn(
+        GPU,
+        format!("nothing is known of a GPU, so pipelines run on the CPU most likely: {error}"),
+        fix,
+    )
 }
 
 /// The library that the variable names, else the one in the folder, and the providers beside it.
@@ -73,6 +79,16 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use crate::doctor::Level;
+
+    #[test]
+    fn a_machine_without_a_card_is_told_how_to_get_one() {
+        let found = card(Err(GpuError::Hidden("7".into())));
+        assert!(
+            found.level == Level::Warn && found.text.contains("CUDA_VISIBLE_DEVICES=7"),
+            "{found:?}"
+        );
+        assert!(found.fix.contains("unset"), "{found:?}");
+    }
 
     #[test]
     fn a_gpu_without_its_provider_is_told() {
