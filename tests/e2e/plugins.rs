@@ -50,10 +50,10 @@ fn files_that_are_no_plugins_are_listed_with_the_reason() {
 #[test]
 fn a_pipeline_is_measured_from_the_command_line() {
     let host = Host::start(&[library("passthrough")]);
-    let size = r#"{"width": 64, "height": 48}"#;
+    let size = r#"{"width": 96, "height": 64}"#;
     let arguments = ["bench", "--pipeline", "passthrough", "--params", size, "--seconds", "1"];
     let text = host.run(&arguments);
-    assert!(text.starts_with("passthrough of plugin passthrough, 64x48 to 64x48\n"), "{text}");
+    assert!(text.starts_with("passthrough of plugin passthrough, 96x64 to 96x64\n"), "{text}");
     let figures = host.run(&[&arguments[..], &["--json"]].concat());
     let figures: Value = serde_json::from_str(&figures).expect("a line of JSON");
     for key in ["fps", "frames", "load_seconds", "first_frame_ms", "memory_mb"] {
