@@ -31,7 +31,7 @@ class AutoencoderStage(Stage):
         keep[: BATCH // 2, networks.EMPTY] = 0
         drawn = self.autoencoder.decoder(latents * keep + 0.02 * torch.randn_like(latents) * keep)
         spread, centre = latents.std((0, 2, 3)), latents.mean((0, 2, 3))
-        unit = 0.02 * ((spread - 1) ** 2).mean() + 0.02 * (centre**2).mean()
+        unit = 0.1 * ((spread - 1) ** 2).mean() + 0.02 * (centre**2).mean()
         half = BATCH // 2
         figures = {
             "input": psnr(drawn[:half], pictures[:half]),

@@ -1,8 +1,12 @@
 """The shapes of the networks and the arithmetic of one step of denoising."""
 
+import hashlib
+
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+import stage
 
 # Latents are multiplied by this before noise is added; at 20 the noise of t_index 32 leaves the picture alone.
 SCALE = 20.0
@@ -108,3 +112,18 @@ def denoise(unet, latents, noise, steps, embeddings):
     noisy = signal * latents * SCALE + spread * noise
     guess = unet(noisy, steps, encoder_hidden_states=embeddings, return_dict=False)[0]
     return (noisy - spread * guess) / signal / SCALE
+
+
+def load_trained(network, work, stage_name: str, name: str):
+    """Fills `network` with the averaged weights of an earlier stage."""
+    weights = stage.load_averages(work, stage_name, name)
+    if weights is None:
+        raise SystemExit(f"the stage {stage_name} has not been run in {work}")
+    network.load_state_dict(weights)
+
+
+def fingerprint(network) -> str:
+    digest = hashlib.sha256()
+    for value in network.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()[:12]
