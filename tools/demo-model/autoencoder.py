@@ -13,7 +13,7 @@ EDGES_FROM = 0.55
 
 class AutoencoderStage(Stage):
     name = "autoencoder"
-    steps = 9000
+    steps = 7000
 
     def __init__(self, examples):
         self.examples = examples

@@ -75,7 +75,7 @@ def draw_all(renderer, held_out) -> dict[str, dict[str, np.ndarray]]:
 
 
 def judge_styles(report: Report, drawings, held_out, work: Path):
-    classifier = Classifier(data.load_training(work))
+    classifier = Classifier(work, data.load_training(work))
     trust = classifier.share_right_on_targets(held_out)
     report.demand("classifier on targets", trust, trust >= 0.98, "at least 0.98")
     shares = {}

@@ -65,17 +65,20 @@ class Teacher:
         return (first, second) if rng.random() < BLEND_SHARE else (first, first)
 
     def embed_blends(self, wanted, share, is_sentence, rng) -> torch.Tensor:
-        pairs = []
-        for names, one_sentence in zip(wanted, is_sentence):
-            if one_sentence and "none" not in names and names[0] != names[1]:
-                pairs.append((prompts.write(list(names), rng),) * 2)
-            elif names[0] == names[1]:
-                pairs.append((prompts.write([names[0]], rng),) * 2)
-            else:
-                pairs.append(tuple(prompts.write([name], rng) for name in names))
-        first, second = (self.embed([pair[side] for pair in pairs]) for side in (0, 1))
+        pairs = [self.ask(names, bool(sentence), rng) for names, sentence in zip(wanted, is_sentence)]
+        sentences = sorted({sentence for pair in pairs for sentence in pair})
+        embeddings = self.embed(sentences)
+        first, second = (embeddings[[sentences.index(pair[side]) for pair in pairs]] for side in (0, 1))
         share = share.view(-1, 1, 1)
         return (1 - share) * first + share * second
+
+    def ask(self, names: tuple[str, str], is_sentence: bool, rng) -> tuple[str, str]:
+        """The sentences that ask for the two styles; the same one twice where one says it all."""
+        if names[0] == names[1]:
+            return (prompts.write([names[0]], rng),) * 2
+        if is_sentence and "none" not in names:
+            return (prompts.write(list(names), rng),) * 2
+        return prompts.write([names[0]], rng), prompts.write([names[1]], rng)
 
     @torch.no_grad()
     def embed(self, sentences: list[str]) -> torch.Tensor:

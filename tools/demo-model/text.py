@@ -20,7 +20,7 @@ STRANGE_SHARE = 0.3
 
 class TextStage(Stage):
     name = "text"
-    steps = 2500
+    steps = 1500
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
