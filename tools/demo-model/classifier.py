@@ -45,7 +45,7 @@ class Classifier:
 
 class ClassifierStage(stage.Stage):
     name = "classifier"
-    steps = 1500
+    steps = 3000
 
     def __init__(self, examples):
         self.examples = examples
@@ -81,5 +81,5 @@ def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
     small = cv2.resize(small, (SEEN, SEEN), interpolation=cv2.INTER_LINEAR)
     soft = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.2, 0.9)).astype(np.float32)
-    tinted = soft * rng.uniform(0.9, 1.1, 3) + rng.uniform(-6, 6, 3)
+    tinted = soft * rng.uniform(0.93, 1.07, 3) + rng.uniform(-4, 4, 3)
     return np.clip(tinted + rng.normal(0, rng.uniform(0, 5), tinted.shape), 0, 255).astype(np.uint8)
