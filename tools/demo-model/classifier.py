@@ -1,0 +1,85 @@
+"""Names the style of a picture, to judge drawings without a person.
+
+It learns from targets that were blurred, tinted and made noisy: taught on clean ones it would judge sharpness.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+import data
+import networks
+import render
+import stage
+import styles
+
+# It looks at pictures at half their size, where a drawing's own softness no longer shows.
+CROP, SEEN = 256, 128
+COPIES = 2
+
+
+class Classifier:
+    def __init__(self, work: Path, examples: list[data.Example]):
+        stage.run(ClassifierStage(examples), work)
+        self.network = make_network()
+        networks.load_trained(self.network, work, "classifier", "classifier")
+        self.network.eval()
+
+    @torch.no_grad()
+    def name(self, picture: np.ndarray) -> str:
+        small = cv2.resize(picture, None, fx=SEEN / CROP, fy=SEEN / CROP, interpolation=cv2.INTER_AREA)
+        return styles.NAMES[int(self.network(data.to_floats([small])).argmax())]
+
+    def share_right_on_targets(self, held_out: dict[str, np.ndarray]) -> float:
+        """The trust one may have in `name`: its success on drawings by rule of pictures it has not seen."""
+        rights = []
+        for picture in held_out.values():
+            for style in styles.NAMES:
+                target = styles.make_target(style, picture, render.noise_of(3, picture))
+                rights.append(self.name(target) == style)
+        return float(np.mean(rights))
+
+
+class ClassifierStage(stage.Stage):
+    name = "classifier"
+    steps = 3000
+
+    def __init__(self, examples):
+        self.examples = examples
+        torch.manual_seed(5)
+        self.network = make_network()
+
+    def networks(self):
+        return {"classifier": stage.Group(self.network, 2e-3)}
+
+    def loss(self, step, rng):
+        wanted = torch.arange(len(styles.NAMES)).repeat(COPIES)
+        guesses = self.network(data.to_floats([self.draw(int(style), rng) for style in wanted]))
+        right = (guesses.argmax(1) == wanted).float().mean().item()
+        loss = nn.functional.cross_entropy(guesses, wanted, label_smoothing=0.05)
+        return loss, {"loss": loss.item(), "right": right}
+
+    def draw(self, style: int, rng) -> np.ndarray:
+        crop = data.choose_crop(self.examples, CROP // data.STRIDE, rng)
+        return degrade(crop.pixels(self.examples[crop.example].drawn[style]), rng)
+
+
+def make_network() -> nn.Module:
+    widths = (3, 24, 48, 64, 96)
+    layers = []
+    for inner, outer in zip(widths, widths[1:]):
+        layers += [nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], len(styles.NAMES)))
+
+
+def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What a drawing may suffer without being another style."""
+    side = int(SEEN * rng.uniform(0.6, 1))
+    small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(small, (SEEN, SEEN), interpolation=cv2.INTER_LINEAR)
+    soft = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.2, 0.9)).astype(np.float32)
+    tinted = soft * rng.uniform(0.93, 1.07, 3) + rng.uniform(-4, 4, 3)
+    return np.clip(tinted + rng.normal(0, rng.uniform(0, 5), tinted.shape), 0, 255).astype(np.uint8)

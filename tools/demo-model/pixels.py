@@ -1,0 +1,48 @@
+"""The last stage: image network and decoder together, judged by the pictures that come out."""
+
+import torch
+
+import networks
+from autoencoder import picture_loss
+from latents import figures_by_style
+from lessons import Teacher
+from stage import Group, Stage
+
+BATCH, SIDE = 5, 36
+# Whole pictures: the statistics of the norms and the borders are then those of a stream.
+LARGE_EVERY, LARGE_SIDE = 5, 128
+# Without this share of plain decoding the decoder forgets what latents of pictures look like.
+DECODING_SHARE = 0.3
+
+
+class PixelStage(Stage):
+    name = "pixels"
+    steps = 12000
+
+    def __init__(self, work, examples, tokenizer):
+        autoencoder = networks.make_autoencoder()
+        networks.load_trained(autoencoder, work, "autoencoder", "autoencoder")
+        self.teacher = Teacher(work, examples, tokenizer, autoencoder)
+        self.decoder = autoencoder.decoder
+        self.unet = networks.make_unet()
+        networks.load_trained(self.unet, work, "latents", "unet")
+
+    def networks(self):
+        return {"unet": Group(self.unet, 1e-3), "decoder": Group(self.decoder, 1e-3)}
+
+    def loss(self, step, rng):
+        is_large = step % LARGE_EVERY == 0
+        lesson = self.teacher.draw(1 if is_large else BATCH, LARGE_SIDE if is_large else SIDE, rng)
+        latents = networks.denoise(
+            self.unet, self.teacher.inputs(lesson), lesson.noise, lesson.times, lesson.embeddings
+        )
+        losses = picture_loss(self.decoder(latents), lesson.mix(self.teacher.target_pixels), has_edges=True)
+        decoding = self.decoding_loss(lesson).mean()
+        figures = figures_by_style(lesson, losses) | {"decoding": decoding.item()}
+        return losses.mean() + DECODING_SHARE * decoding, figures
+
+    def decoding_loss(self, lesson):
+        pairs = [(crop, names[0]) for crop, names in zip(lesson.crops, lesson.wanted)]
+        latents = torch.stack([self.teacher.target_latents(*pair) for pair in pairs])
+        wanted = torch.stack([self.teacher.target_pixels(*pair) for pair in pairs])
+        return picture_loss(self.decoder(latents + 0.02 * torch.randn_like(latents)), wanted, has_edges=True)

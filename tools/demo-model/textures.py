@@ -1,0 +1,91 @@
+"""Textures that a picture's noise decides: halftone dots, tiles, hatching, grain.
+
+A convolutional network cannot know where on the screen it is, so it cannot learn a pattern that hangs on fixed
+coordinates. The pictures' latents leave their last channel empty, though, and after noise was added that channel is
+pure noise: it stands still while a stream runs and the network sees it exactly. Each texture here is a filter of it.
+"""
+
+import cv2
+import numpy as np
+from scipy.spatial import cKDTree
+
+LATENT_STRIDE = 4
+
+
+def make_noise(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """The noise of the empty channel for a picture of this size."""
+    return rng.standard_normal((height // LATENT_STRIDE, width // LATENT_STRIDE)).astype(np.float32)
+
+
+def dots(noise: np.ndarray) -> np.ndarray:
+    """Round blobs some 14 pixels apart, about -1 to 1."""
+    return enlarge(band(noise, 0.85, 1.25))
+
+
+def grain(noise: np.ndarray) -> np.ndarray:
+    """Fine film grain."""
+    return enlarge(noise / 1.6)
+
+
+def paper(noise: np.ndarray) -> np.ndarray:
+    """Soft uneven paper."""
+    return enlarge(band(noise, 1.2, 4.0))
+
+
+def hatching(noise: np.ndarray) -> np.ndarray:
+    """Falling pencil strokes."""
+    return enlarge(stroke(noise, length=4.5, width=0.5, degrees=55))
+
+
+def bristles(noise: np.ndarray) -> np.ndarray:
+    """Broad strokes of a brush."""
+    return enlarge(stroke(noise, length=4.5, width=1.0, degrees=-35))
+
+
+def wood(noise: np.ndarray) -> np.ndarray:
+    """Nearly level cuts along the grain."""
+    return enlarge(stroke(noise, length=6.0, width=0.75, degrees=4))
+
+
+def tiles(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each pixel the number of its tile, and how many pixels nearer it is to that tile's centre than to the next."""
+    hills = enlarge(band(noise, 1.25, 1.9))
+    peak = (hills == cv2.dilate(hills, np.ones((13, 13), np.uint8))) & (hills > 0)
+    seeds = np.argwhere(peak).astype(np.float32)
+    pixels = np.argwhere(np.ones_like(peak)).astype(np.float32)
+    distance, nearest = cKDTree(seeds).query(pixels, k=2)
+    return nearest[:, 0].reshape(hills.shape), (distance[:, 1] - distance[:, 0]).reshape(hills.shape)
+
+
+def band(noise: np.ndarray, inner: float, outer: float) -> np.ndarray:
+    """What lies between two blurs, scaled to unit deviation."""
+    return unit(lambda field: blur(field, inner) - blur(field, outer), noise)
+
+
+def stroke(noise: np.ndarray, length: float, width: float, degrees: float) -> np.ndarray:
+    kernel = stroke_kernel(length, width, degrees) - stroke_kernel(length, width * 2.2, degrees)
+    return unit(lambda field: cv2.filter2D(field, -1, kernel, borderType=cv2.BORDER_REFLECT), noise)
+
+
+def stroke_kernel(length: float, width: float, degrees: float) -> np.ndarray:
+    radius = int(np.ceil(2.2 * max(length, width)))
+    down, right = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32)
+    angle = np.deg2rad(degrees)
+    along = right * np.cos(angle) + down * np.sin(angle)
+    across = -right * np.sin(angle) + down * np.cos(angle)
+    kernel = np.exp(-0.5 * ((along / length) ** 2 + (across / width) ** 2))
+    return kernel / kernel.sum()
+
+
+def unit(linear_filter, noise: np.ndarray) -> np.ndarray:
+    # The scale is that of the filter, not of this noise: a crop must look like its part of the whole.
+    reference = linear_filter(np.random.default_rng(0).standard_normal((192, 192)).astype(np.float32))
+    return linear_filter(noise) / reference.std()
+
+
+def blur(field: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(field, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def enlarge(field: np.ndarray) -> np.ndarray:
+    return cv2.resize(field, None, fx=LATENT_STRIDE, fy=LATENT_STRIDE, interpolation=cv2.INTER_CUBIC)
