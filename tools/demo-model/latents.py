@@ -16,9 +16,7 @@ class LatentStage(Stage):
     steps = 16000
 
     def __init__(self, work, examples, tokenizer):
-        autoencoder = networks.make_autoencoder()
-        networks.load_trained(autoencoder, work, "autoencoder", "autoencoder")
-        self.teacher = Teacher(work, examples, tokenizer, autoencoder)
+        self.teacher = Teacher(work, examples, tokenizer)
         torch.manual_seed(4)
         self.unet = networks.make_unet()
 

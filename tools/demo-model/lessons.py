@@ -41,13 +41,15 @@ class Lesson:
 
 
 class Teacher:
-    """Draws lessons; holds the frozen text encoder and the latents of all examples."""
+    """Draws lessons; holds what earlier stages learned, and the latents of all examples."""
 
-    def __init__(self, work: Path, examples: list[data.Example], tokenizer, autoencoder):
+    def __init__(self, work: Path, examples: list[data.Example], tokenizer):
         self.examples = examples
         self.tokenizer = tokenizer
         self.text_encoder = load_frozen_text_encoder(work)
-        self.latents = encode_all(work, examples, autoencoder)
+        self.autoencoder = networks.make_autoencoder()
+        networks.load_trained(self.autoencoder, work, "autoencoder", "autoencoder")
+        self.latents = encode_all(work, examples, self.autoencoder)
         weights = np.array([SHARES.get(name, 1.0) for name in styles.NAMES])
         self.weights = weights / weights.sum()
 

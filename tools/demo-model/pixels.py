@@ -20,10 +20,8 @@ class PixelStage(Stage):
     steps = 12000
 
     def __init__(self, work, examples, tokenizer):
-        autoencoder = networks.make_autoencoder()
-        networks.load_trained(autoencoder, work, "autoencoder", "autoencoder")
-        self.teacher = Teacher(work, examples, tokenizer, autoencoder)
-        self.decoder = autoencoder.decoder
+        self.teacher = Teacher(work, examples, tokenizer)
+        self.decoder = self.teacher.autoencoder.decoder
         self.unet = networks.make_unet()
         networks.load_trained(self.unet, work, "latents", "unet")
 

@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub enum GpuError {
     #[error("the library {LIBRARY} cannot be used: {0}")]
     Library(NvmlError),
-    #[error("CUDA_VISIBLE_DEVICES={0} shows no card")]
+    #[error("CUDA_VISIBLE_DEVICES={0} names no card that the driver lists")]
     Hidden(String),
     #[error("the driver does not answer: {0}")]
     Driver(#[from] NvmlError),

@@ -4,6 +4,7 @@
 
 use crate::codecs::Codec;
 use host_ports::OfferError;
+use std::collections::HashSet;
 
 /// Far more than any client sends.
 const MAX_LINES: usize = 2000;
@@ -63,7 +64,19 @@ impl<'a> Offer<'a> {
             let start: String = line.chars().take(20).collect();
             return Err(invalid(format!("the line `{start}...` has more than {MAX_LINE} bytes")));
         }
-        Self::split(&lines)
+        let offer = Self::split(&lines)?;
+        offer.check_mids()?;
+        Ok(offer)
+    }
+
+    /// A name that stands for two sections would stand for two in the answer as well (RFC 8843, section 7.1).
+    fn check_mids(&self) -> Result<(), OfferError> {
+        let mut known = HashSet::new();
+        let mut mids = self.sections.iter().filter_map(|section| section.attribute("mid"));
+        match mids.find(|mid| !known.insert(*mid)) {
+            Some(mid) => Err(invalid(format!("two sections have the same a=mid:{mid}"))),
+            None => Ok(()),
+        }
     }
 
     fn split(lines: &[&'a str]) -> Result<Self, OfferError> {

@@ -115,6 +115,7 @@ fn refusals_say_what_is_wrong() {
         reason(publish(&PUBLISH.replace("a=mid:0", "a=mid:a-name-of-too-many-bytes")))
             .contains("a=mid")
     );
+    assert!(reason(publish(&PUBLISH.replace("a=mid:1", "a=mid:0"))).contains("the same a=mid:0"));
     assert!(
         reason(publish(&format!("{PUBLISH}{}", "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".repeat(300))))
             .contains("m-lines")

@@ -25,12 +25,14 @@ fn card(gpu: Result<Gpu, GpuError>) -> Finding {
         GpuError::Library(_) => {
             "install NVIDIA's driver where there is a card; in a container, hand the card in (`--gpus all`), and let NVIDIA_DRIVER_CAPABILITIES include utility"
         }
-        GpuError::Hidden(_) => "let the variable name a card, or unset it",
+        GpuError::Hidden(_) => {
+            "let the variable name a card by its number or id, or unset it; slices of cards (MIG) are used all the same"
+        }
         GpuError::Driver(_) => "`nvidia-smi` says more; restarting the machine often helps",
     };
     Finding::warn(
         GPU,
-        format!("nothing is known of a GPU, so pipelines run on the CPU most likely: {error}"),
+        format!("nothing can be told of a GPU, and pipelines most likely run on the CPU: {error}"),
         fix,
     )
 }
