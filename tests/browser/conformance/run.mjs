@@ -40,7 +40,7 @@ browser.once("error", async (e) => { console.error(`cannot start ${CHROMIUM}: ${
 const overall = setTimeout(() => finish(null), 8 * timeout);
 const results = await finished; clearTimeout(overall);
 browser.kill("SIGKILL"); await new Promise((r) => browser.exitCode === null && browser.signalCode === null ? browser.once("exit", r) : r());
-rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
 await dropStream();
 web.closeAllConnections(); web.close();
 if (!results) console.log("FAIL page -- no report in time");
