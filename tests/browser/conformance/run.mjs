@@ -6,6 +6,8 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 
 const { BASE_URL, TOKEN, CHROMIUM = "chromium" } = process.env;
 if (!BASE_URL) { console.error("set BASE_URL"); process.exit(2); }
@@ -34,13 +36,22 @@ const web = createServer(async (req, res) => {
 await new Promise((r) => web.once("listening", r));
 
 const profile = mkdtempSync(join(tmpdir(), "conformance-"));
-const browser = spawn(CHROMIUM, ["--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio", `--user-data-dir=${profile}`, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required", `http://localhost:${web.address().port}/`], { stdio: "ignore" });
+const browser = spawn(CHROMIUM, ["--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio", `--user-data-dir=${profile}`, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required", `http://localhost:${web.address().port}/`], { stdio: "ignore", detached: true });
 const dropStream = () => api(`v1/streams?id=${encodeURIComponent(stream.id)}`, { method: "DELETE" }).catch(() => {});
 browser.once("error", async (e) => { console.error(`cannot start ${CHROMIUM}: ${e.message}`); rmSync(profile, { recursive: true, force: true }); await dropStream(); process.exit(2); });
+// The whole group is killed, as Chromium's other processes write into the profile for a while after the first has gone;
+// a process that left the group may still do so, and a removal that meets a new file fails.
+async function endBrowser() {
+  process.kill(-browser.pid, "SIGKILL");
+  if (browser.exitCode === null && browser.signalCode === null) await once(browser, "exit");
+  for (let tries = 100; ; tries -= 1) {
+    try { return rmSync(profile, { recursive: true, force: true }); }
+    catch (e) { if (tries === 0) throw e; await delay(100); }
+  }
+}
 const overall = setTimeout(() => finish(null), 8 * timeout);
 const results = await finished; clearTimeout(overall);
-browser.kill("SIGKILL"); await new Promise((r) => browser.exitCode === null && browser.signalCode === null ? browser.once("exit", r) : r());
-rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+await endBrowser();
 await dropStream();
 web.closeAllConnections(); web.close();
 if (!results) console.log("FAIL page -- no report in time");
