@@ -40,6 +40,12 @@ impl Params {
         Ok(Self { tensors })
     }
 
+    /// Of given values, for tests of what networks are made of.
+    #[cfg(test)]
+    pub(crate) fn of(tensors: impl IntoIterator<Item = (String, Candle)>) -> Self {
+        Self { tensors: tensors.into_iter().collect() }
+    }
+
     pub fn run<N: Network>(&self, network: &N, inputs: &[&Tensor]) -> Result<Tensor, RunError> {
         let to_candle =
             |tensor: &&Tensor| Candle::from_slice(tensor.data(), tensor.shape(), &Device::Cpu);
@@ -198,6 +204,23 @@ impl Ops for Params {
         Candle::cat(parts, axis).map_err(backend)
     }
 
+    fn slice(&self, x: &Candle, axis: usize, start: i64, end: Option<i64>) -> Value<Self> {
+        let cut = || {
+            let size = x.dim(axis)?;
+            let place = |at: i64| {
+                let at = if at < 0 {
+                    size.saturating_sub(at.unsigned_abs() as usize)
+                } else {
+                    at as usize
+                };
+                at.min(size)
+            };
+            let (start, end) = (place(start), end.map_or(size, place));
+            x.narrow(axis, start, end.saturating_sub(start))
+        };
+        cut().map_err(backend)
+    }
+
     fn halves(&self, x: &Candle) -> Result<(Candle, Candle), OpError> {
         let split = || {
             let half = x.dim(D::Minus1)? / 2;
@@ -217,6 +240,14 @@ impl Ops for Params {
         like.dims4()
             .and_then(|(_, _, height, width)| x.upsample_nearest2d(height, width))
             .map_err(backend)
+    }
+
+    fn depth_to_space(&self, x: &Candle, block: usize) -> Value<Self> {
+        candle_nn::ops::pixel_shuffle(x, block).map_err(backend)
+    }
+
+    fn merges_runs(&self) -> bool {
+        true
     }
 
     fn scale(&self, x: &Candle, factor: f32) -> Value<Self> {

@@ -218,14 +218,10 @@ impl<N: Network + Sync> Model<N> {
 }
 
 fn check_inputs<N: Network>(network: &N, inputs: &[&Tensor]) -> Result<(), RunError> {
-    use crate::nets::Dim;
     for (index, port) in network.inputs().into_iter().enumerate() {
         let found = inputs.get(index).map_or(&[][..], |tensor| tensor.shape());
-        let fits = |(&size, dim): (&usize, &Dim)| match *dim {
-            Dim::Fixed(wanted) => size == wanted,
-            Dim::Free(_) => size > 0,
-        };
-        if found.len() != port.dims.len() || !found.iter().zip(&port.dims).all(fits) {
+        let mut pairs = found.iter().zip(&port.dims);
+        if found.len() != port.dims.len() || !pairs.all(|(&size, dim)| dim.takes(size)) {
             let wanted = format!("{:?}", port.dims);
             return Err(RunError::Input { name: port.name, wanted, found: found.to_vec() });
         }

@@ -105,12 +105,19 @@ pub trait Ops {
     fn reshape(&self, x: &Self::T, dims: &[i64]) -> Value<Self>;
     fn reshape_like(&self, x: &Self::T, like: &Self::T) -> Value<Self>;
     fn concat(&self, parts: &[&Self::T], axis: usize) -> Value<Self>;
+    /// From `start` to before `end`, or to the last; negative places count from the end.
+    fn slice(&self, x: &Self::T, axis: usize, start: i64, end: Option<i64>) -> Value<Self>;
     /// Two equal halves along the last axis.
     fn halves(&self, x: &Self::T) -> Result<(Self::T, Self::T), OpError>;
     /// Nearest neighbour, to twice the height and width.
     fn upsample(&self, x: &Self::T) -> Value<Self>;
     /// Nearest neighbour, to the height and width of `like`.
     fn upsample_to(&self, x: &Self::T, like: &Self::T) -> Value<Self>;
+    /// `[rows, channels * block * block, height, width]` to `[rows, channels, height * block, width * block]`.
+    fn depth_to_space(&self, x: &Self::T, block: usize) -> Value<Self>;
+
+    /// Whether runs of layers without an activation are computed as one convolution.
+    fn merges_runs(&self) -> bool;
 
     /// `x * factor`.
     fn scale(&self, x: &Self::T, factor: f32) -> Value<Self> {

@@ -4,6 +4,7 @@
 
 mod clip_text;
 mod layers;
+mod run;
 mod unet;
 mod vae_kl;
 mod vae_tiny;
@@ -20,6 +21,19 @@ use crate::ops::{OpError, Ops};
 pub enum Dim {
     Fixed(usize),
     Free(&'static str),
+    AtLeast(&'static str, usize),
+    MultipleOf(&'static str, usize),
+}
+
+impl Dim {
+    pub fn takes(self, size: usize) -> bool {
+        match self {
+            Self::Fixed(wanted) => size == wanted,
+            Self::Free(_) => size > 0,
+            Self::AtLeast(_, least) => size >= least,
+            Self::MultipleOf(_, divisor) => size > 0 && size.is_multiple_of(divisor),
+        }
+    }
 }
 
 /// An input or output and its dimensions.
@@ -36,10 +50,12 @@ impl Port {
 
     /// `[rows, channels, height, width]`.
     fn picture(name: &'static str, channels: usize) -> Self {
-        Self::new(
-            name,
-            [Dim::Free("rows"), Dim::Fixed(channels), Dim::Free("height"), Dim::Free("width")],
-        )
+        Self::picture_of(name, channels, Dim::Free)
+    }
+
+    /// A picture with a condition on its sides.
+    fn picture_of(name: &'static str, channels: usize, side: impl Fn(&'static str) -> Dim) -> Self {
+        Self::new(name, [Dim::Free("rows"), Dim::Fixed(channels), side("height"), side("width")])
     }
 }
 

@@ -4,9 +4,10 @@
 //! its config.
 
 use super::layers::{Conv, Module};
-use super::{Network, Port};
+use super::run::{Link, run};
+use super::{Dim, Network, Port};
 use crate::config::{Config, ConfigError};
-use crate::ops::{Function, Ops, Value};
+use crate::ops::{Function, OpError, Ops, Value};
 
 /// The autoencoder's shape, from its `config.json`.
 #[derive(Clone, Debug)]
@@ -98,23 +99,64 @@ fn block<O: Ops>(module: &Module<O>, x: &O::T, width: usize) -> Value<O> {
     module.ops.apply(&module.ops.add(&hidden, x)?, Function::Relu)
 }
 
-/// Hands out the numbered layers of a `Sequential`.
-struct Layers<'a, O> {
+/// Goes through the numbered layers of a `Sequential`. What has no activation waits, to be computed as one run.
+struct Layers<'a, O: Ops> {
     module: Module<'a, O>,
     next: usize,
+    x: O::T,
+    channels: usize,
+    waiting: Vec<Link<'a, O>>,
 }
 
 impl<'a, O: Ops> Layers<'a, O> {
+    fn new(module: Module<'a, O>, x: O::T, channels: usize) -> Self {
+        Self { module, next: 0, x, channels, waiting: Vec::new() }
+    }
+
     fn next(&mut self) -> Module<'a, O> {
         self.next += 1;
         self.module.at(self.next - 1)
     }
 
-    fn blocks(&mut self, mut x: O::T, count: usize, width: usize) -> Value<O> {
+    fn affine(&mut self, factor: f32, offset: f32) {
+        self.waiting.push(Link::Affine { factor, offset });
+    }
+
+    fn conv(&mut self, conv: Conv) {
+        let module = self.next();
+        self.waiting.push(Link::Conv(module, conv));
+    }
+
+    fn double(&mut self) {
+        self.next += 1; // The upsampling has a number of its own.
+        self.waiting.push(Link::Double);
+    }
+
+    fn relu(&mut self) -> Result<(), OpError> {
+        let x = self.flush()?;
+        self.next += 1; // So has the ReLU.
+        self.x = self.module.ops.apply(&x, Function::Relu)?;
+        Ok(())
+    }
+
+    fn blocks(&mut self, count: usize, width: usize) -> Result<(), OpError> {
         for _ in 0..count {
-            x = block(&self.next(), &x, width)?;
+            let x = self.flush()?;
+            self.x = block(&self.next(), &x, width)?;
         }
-        Ok(x)
+        Ok(())
+    }
+
+    /// The result of all layers so far.
+    fn flush(&mut self) -> Value<O> {
+        let links = std::mem::take(&mut self.waiting);
+        let outputs = links.iter().rev().find_map(|link| match link {
+            Link::Conv(_, conv) => Some(conv.outputs),
+            _ => None,
+        });
+        self.x = run(self.module.ops, &self.x, self.channels, &links)?;
+        self.channels = outputs.unwrap_or(self.channels);
+        Ok(self.x.clone())
     }
 }
 
@@ -124,7 +166,8 @@ pub struct TinyEncoder(pub TinyConfig);
 
 impl Network for TinyEncoder {
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::picture("image", 3)]
+        let side = |name| Dim::MultipleOf(name, self.0.downsampling());
+        vec![Port::picture_of("image", 3, side)]
     }
 
     fn output(&self) -> Port {
@@ -133,18 +176,19 @@ impl Network for TinyEncoder {
 
     fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
         let Half { width, blocks } = &self.0.encoder;
-        let mut layers = Layers { module: Module::root(ops).at("encoder.layers"), next: 0 };
-        let mut x = ops.scale(&ops.shift(&inputs[0], 1.0)?, 0.5)?;
+        let module = Module::root(ops).at("encoder.layers");
+        let mut layers = Layers::new(module, inputs[0].clone(), 3);
+        layers.affine(0.5, 0.5);
         for (level, &count) in blocks.iter().enumerate() {
-            let conv = if level == 0 {
+            layers.conv(if level == 0 {
                 Conv::same(3, *width, 3)
             } else {
                 Conv::down(*width, [1; 4]).without_bias()
-            };
-            x = layers.next().conv(&x, conv)?;
-            x = layers.blocks(x, count, *width)?;
+            });
+            layers.blocks(count, *width)?;
         }
-        layers.next().conv(&x, Conv::same(*width, self.0.latent_channels, 3))
+        layers.conv(Conv::same(*width, self.0.latent_channels, 3));
+        layers.flush()
     }
 }
 
@@ -154,7 +198,9 @@ pub struct TinyDecoder(pub TinyConfig);
 
 impl Network for TinyDecoder {
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::picture("latent", self.0.latent_channels)]
+        // Two borders, each of which may be computed on its own.
+        let side = |name| Dim::AtLeast(name, 2);
+        vec![Port::picture_of("latent", self.0.latent_channels, side)]
     }
 
     fn output(&self) -> Port {
@@ -163,22 +209,22 @@ impl Network for TinyDecoder {
 
     fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
         let Half { width, blocks } = &self.0.decoder;
-        let mut layers = Layers { module: Module::root(ops).at("decoder.layers"), next: 0 };
+        let latent_channels = self.0.latent_channels;
+        let module = Module::root(ops).at("decoder.layers");
         let squashed = ops.apply(&ops.scale(&inputs[0], 1.0 / 3.0)?, Function::Tanh)?;
-        let mut x = layers
-            .next()
-            .conv(&ops.scale(&squashed, 3.0)?, Conv::same(self.0.latent_channels, *width, 3))?;
-        x = ops.apply(&x, Function::Relu)?;
-        layers.next += 1; // The ReLU has a number of its own.
+        let mut layers = Layers::new(module, squashed, latent_channels);
+        layers.affine(3.0, 0.0);
+        layers.conv(Conv::same(latent_channels, *width, 3));
+        layers.relu()?;
         for (level, &count) in blocks.iter().enumerate() {
-            x = layers.blocks(x, count, *width)?;
+            layers.blocks(count, *width)?;
             if level + 1 < blocks.len() {
-                x = ops.upsample(&x)?;
-                layers.next += 1; // So has the upsampling.
-                x = layers.next().conv(&x, Conv::same(*width, *width, 3).without_bias())?;
+                layers.double();
+                layers.conv(Conv::same(*width, *width, 3).without_bias());
             }
         }
-        let image = layers.next().conv(&x, Conv::same(*width, 3, 3))?;
-        ops.shift(&ops.scale(&image, 2.0)?, -1.0)
+        layers.conv(Conv::same(*width, 3, 3));
+        layers.affine(2.0, -1.0);
+        layers.flush()
     }
 }

@@ -22,11 +22,14 @@ pub struct Dialect {
     pub has_fused_attention: bool,
     /// Whether `f16` weights are computed with as `f16`.
     pub has_half: bool,
+    /// Whether what depends on weights alone is computed once, so that layers can be merged in the graph.
+    pub merges_runs: bool,
 }
 
 impl Dialect {
     /// The standard's operators, computed in `f32`.
-    pub const PLAIN: Self = Self { has_fused_attention: false, has_half: false };
+    pub const PLAIN: Self =
+        Self { has_fused_attention: false, has_half: false, merges_runs: false };
 }
 
 /// Records operations as graph nodes; a tensor is the name of a value.
@@ -65,8 +68,13 @@ pub fn write<N: Network>(
 ) -> Result<ModelProto, OpError> {
     let (recorder, result) = record(network, weights, dialect)?;
     let output = network.output();
-    let to_float = vec![AttributeProto::int("to", FLOAT.into())];
-    recorder.add_node("Cast", "", &[&result], to_float, vec![output.name.into()]);
+    let name = vec![output.name.into()];
+    if recorder.is_half(&result) {
+        let to_float = vec![AttributeProto::int("to", FLOAT.into())];
+        recorder.add_node("Cast", "", &[&result], to_float, name);
+    } else {
+        recorder.add_node("Identity", "", &[&result], vec![], name);
+    }
     let state = recorder.state.into_inner();
     let mut initializer = state.constants;
     initializer.extend(
@@ -102,7 +110,9 @@ fn record<'w, N: Network>(
 fn value_info(port: &Port) -> ValueInfoProto {
     let dim = |dim: &Dim| match *dim {
         Dim::Fixed(size) => DimensionProto { dim_value: Some(size as i64), dim_param: None },
-        Dim::Free(name) => DimensionProto { dim_value: None, dim_param: Some(name.into()) },
+        Dim::Free(name) | Dim::AtLeast(name, _) | Dim::MultipleOf(name, _) => {
+            DimensionProto { dim_value: None, dim_param: Some(name.into()) }
+        }
     };
     let shape = TensorShapeProto { dim: port.dims.iter().map(dim).collect() };
     let tensor_type = Some(TensorTypeProto { elem_type: FLOAT, shape: Some(shape) });
@@ -377,6 +387,12 @@ impl Ops for Recorder<'_> {
         Ok(self.joined("Concat", parts, vec![AttributeProto::int("axis", axis as i64)]))
     }
 
+    fn slice(&self, x: &Rc<str>, axis: usize, start: i64, end: Option<i64>) -> Value<Self> {
+        let [start, end, axis] =
+            [start, end.unwrap_or(i64::MAX), axis as i64].map(|place| self.int_constant(&[place]));
+        Ok(self.node("Slice", &[x, &start, &end, &axis], vec![]))
+    }
+
     fn halves(&self, x: &Rc<str>) -> Result<(Rc<str>, Rc<str>), OpError> {
         let name = format!("Split_{}", self.state.borrow().nodes.len());
         let names = [format!("{name}_a"), format!("{name}_b")];
@@ -398,6 +414,17 @@ impl Ops for Recorder<'_> {
         let sides = self.shape_of(like, vec![AttributeProto::int("start", 2)]);
         let sizes = self.concat(&[&rows_and_channels, &sides], 0)?;
         Ok(self.resize(x, &"".into(), Some(&sizes)))
+    }
+
+    fn depth_to_space(&self, x: &Rc<str>, block: usize) -> Value<Self> {
+        // The order in which channels come before the places in a block.
+        let mode = AttributeProto::text("mode", "CRD");
+        let attributes = vec![AttributeProto::int("blocksize", block as i64), mode];
+        Ok(self.node("DepthToSpace", &[x], attributes))
+    }
+
+    fn merges_runs(&self) -> bool {
+        self.dialect.merges_runs
     }
 
     fn attention(&self, qkv: [&Rc<str>; 3], heads: Heads, mask: Option<&Rc<str>>) -> Value<Self> {

@@ -42,8 +42,8 @@ impl Provider {
         // TensorRT chooses the number format of every layer itself.
         match self {
             Self::TensorRt => Dialect::PLAIN,
-            Self::Cuda => Dialect { has_fused_attention: true, has_half: true },
-            Self::Cpu => Dialect { has_fused_attention: true, ..Dialect::PLAIN },
+            Self::Cuda => Dialect { has_fused_attention: true, has_half: true, merges_runs: false },
+            Self::Cpu => Dialect { has_fused_attention: true, has_half: false, merges_runs: true },
         }
     }
 
