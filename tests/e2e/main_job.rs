@@ -4,103 +4,117 @@
 use plugin_api::ffi::{Callbacks, HostContext, Library, LoadedStream};
 use plugin_api::{Environment, Frame, FrameMut, LogLevel};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use tests::browser;
 use tests::host::Host;
 use tests::libraries::{library, root};
+use tests::style::Classifier;
 
 const PIPELINE: &str = "streamdiffusion-sd15";
 /// Width and height of everything here, and of the small pictures that are compared.
-const SIDE: usize = 128;
+const SIDE: usize = 256;
 const SMALL: usize = 32;
-/// Cells of one colour, large enough that no codec blurs them away.
-const CELL: usize = 16;
-const FIRST_PROMPT: &str = "a red cat on a wooden table";
-const SECOND_PROMPT: &str = "oil painting of a stormy sea";
+/// Prompts, and what the classifier calls what they ask for.
+const PROMPTS: [(&str, &str); 3] =
+    [("a blueprint", "blueprint"), ("thermal camera", "thermal"), ("a pencil sketch", "pencil")];
 
 #[test]
 fn a_camera_goes_through_the_model_that_the_stream_names_and_a_prompt_changes_it_at_once() {
     let host = Host::start(&[library("sd15")]);
     let params = json!({
-        "model_id": "test/sd15-tiny", "vae_id": "test/taesd-tiny", "prompt": FIRST_PROMPT, "t_index_list": [20], "width": SIDE, "height": SIDE,
+        "model_id": "demo", "prompt": PROMPTS[0].0, "t_index_list": [32], "width": SIDE, "height": SIDE,
     });
     let stream = host.create(PIPELINE, params);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (picture, camera) = (camera_picture(), folder.path().join("camera.y4m"));
-    write_camera(&camera, &picture);
+    let camera = root().join("tests/e2e/data/astronaut.y4m");
+    let changes: Vec<Value> =
+        PROMPTS[1..].iter().map(|(prompt, _)| json!({"params": {"prompt": prompt}})).collect();
     let settings = [
         ("WHIP_URL", stream.text("whip_url")),
         ("WHEP_URL", stream.text("output_stream_url")),
         ("PATCH_URL", host.url(&stream.path())),
         ("STATUS_URL", host.url(&format!("{}/status", stream.path()))),
-        ("PATCH_BODY", json!({"params": {"prompt": SECOND_PROMPT}}).to_string()),
+        ("PATCH_BODIES", Value::from(changes).to_string()),
         ("CAMERA", camera.to_string_lossy().into_owned()),
     ];
     let seen = browser::run("main-job.mjs", &settings);
     assert!(seen.is_success, "{}", seen.output);
     let seen = seen.json();
-
-    let mut model = open_model(&stream.object["params"]);
-    let first = small(&render(&mut model, &picture));
-    change_prompt(&mut model, &stream.object["params"]);
-    let second = small(&render(&mut model, &picture));
-    let before = rgb(&seen["before"]);
-    let after: Vec<_> = seen["after"].as_array().expect("frames after").iter().map(rgb).collect();
-
-    println!(
-        "likeness to the model's picture {:.3}, to the camera's {:.3}; between the prompts' pictures {:.3}",
-        likeness(&before, &first),
-        likeness(&before, &small(&picture)),
-        likeness(&first, &second),
+    let picture = first_picture(&camera);
+    let wanted = pictures_of_the_model(&stream.object["params"], &picture);
+    let seen: Vec<Seen> =
+        seen["prompts"].as_array().expect("prompts").iter().map(Seen::of).collect();
+    assert_eq!(seen.len(), PROMPTS.len());
+    assert!(
+        distance(&seen[0].frames[0], &wanted[0]) < distance(&seen[0].frames[0], &small(&picture)),
+        "the viewer sees the model's picture, not the camera's"
     );
-    assert!(likeness(&before, &first) > 0.9, "the viewer sees what the model makes");
-    assert!(distance(&before, &first) < distance(&before, &small(&picture)), "and not the camera");
-    let shows_second = |frame: &Vec<f64>| distance(frame, &second) < distance(frame, &first);
-    assert!(!shows_second(&before), "the first prompt's picture is shown before the change");
-    let late = after.iter().position(shows_second).expect("the second prompt's picture is shown");
-    println!(
-        "frames of the old prompt after the change was answered: {late}; {}",
-        seen["status"]["fps"]
-    );
+    for (index, seen) in seen.iter().enumerate().skip(1) {
+        expect_change(seen, &wanted[index - 1], &wanted[index]);
+    }
+    let classifier = Classifier::load();
+    for (index, ((prompt, style), seen)) in PROMPTS.iter().zip(&seen).enumerate() {
+        let last = seen.frames.last().expect("a frame");
+        let likeness = likeness(last, &wanted[index]);
+        let (named, likelihood) = classifier.name(&seen.picture);
+        println!("{prompt}: likeness {likeness:.3}, seen as {named} ({likelihood:.2})");
+        assert!(likeness > 0.9, "{prompt}: the viewer sees what the model makes: {likeness:.3}");
+        assert_eq!(named, *style, "{prompt}");
+    }
+}
+
+/// What the viewer saw of one prompt: small pictures of every frame, and a larger one of the last.
+struct Seen {
+    frames: Vec<Vec<f64>>,
+    picture: Vec<f64>,
+}
+
+impl Seen {
+    fn of(seen: &Value) -> Self {
+        let frames = seen["frames"].as_array().expect("frames").iter();
+        Self {
+            frames: frames.map(|frame| rgb(&frame["rgb"])).collect(),
+            picture: rgb(&seen["picture"]),
+        }
+    }
+}
+
+/// The new prompt's picture must come at once, and stay.
+fn expect_change(seen: &Seen, before: &[f64], after: &[f64]) {
+    let shows_new = |frame: &Vec<f64>| distance(frame, after) < distance(frame, before);
+    let late = seen.frames.iter().position(shows_new).expect("the new prompt's picture is shown");
+    println!("frames of the old prompt after the change was answered: {late}");
     // One was being made when the change came, one more was on its way to the viewer.
     assert!(late <= 2, "{late} frames of the old prompt after the change");
-    assert!(after[late..].iter().all(shows_second), "and from then on only the new one");
+    assert!(seen.frames[late..].iter().all(shows_new), "and from then on only the new one");
 }
 
-/// Coloured cells, RGB.
-fn camera_picture() -> Vec<u8> {
-    let cells = (SIDE / CELL) as u32;
-    let cell = |x: usize, y: usize| {
-        let index = (y / CELL) as u32 * cells + (x / CELL) as u32;
-        let mixed = index.wrapping_mul(2_654_435_761);
-        [(mixed >> 24) as u8, (mixed >> 16) as u8, (mixed >> 8) as u8]
+/// What the model makes of a picture, for each prompt.
+fn pictures_of_the_model(params: &Value, picture: &[u8]) -> Vec<Vec<f64>> {
+    let mut model = open_model(params);
+    let draw = |(prompt, _): &(&str, &str)| {
+        change_prompt(&mut model, params, prompt);
+        small(&render(&mut model, picture))
     };
-    (0..SIDE).flat_map(|y| (0..SIDE).flat_map(move |x| cell(x, y))).collect()
+    PROMPTS.iter().map(draw).collect()
 }
 
-/// A film of one picture, in the form that Chromium takes as a camera: Y'CbCr 4:2:0, BT.601, studio range.
-fn write_camera(path: &Path, picture: &[u8]) {
-    let pixel = |x: usize, y: usize, c: usize| f64::from(picture[(y * SIDE + x) * 3 + c]);
-    let plane = |step: usize, offset: f64, weights: [f64; 3]| -> Vec<u8> {
-        let position = move |i: usize| i * step;
-        let value =
-            |x, y| offset + (0..3).map(|c| weights[c] * pixel(x, y, c)).sum::<f64>() / 256.0;
-        let rows = (0..SIDE / step).map(position);
-        rows.flat_map(|y| (0..SIDE / step).map(move |x| value(position(x), y).round() as u8))
-            .collect()
+/// The first frame of a film in the form that Chromium takes as a camera, as RGB: Y'CbCr 4:2:0, BT.601, studio range.
+fn first_picture(path: &Path) -> Vec<u8> {
+    let file = std::fs::read(path).expect("the camera's file is there");
+    let (area, half) = (SIDE * SIDE, SIDE / 2);
+    let marker = b"FRAME\n";
+    let start = file.windows(marker.len()).position(|bytes| bytes == marker).expect("a frame");
+    let planes = &file[start + marker.len()..];
+    let pixel = |index: usize| {
+        let (y, x) = (index / SIDE, index % SIDE);
+        let chroma = area + y / 2 * half + x / 2;
+        let [luma, blue, red] = [(index, 16.0), (chroma, 128.0), (chroma + half * half, 128.0)]
+            .map(|(at, offset)| f64::from(planes[at]) - offset);
+        let (luma, green) = (1.164 * luma, -0.392 * blue - 0.813 * red);
+        [luma + 1.596 * red, luma + green, luma + 2.017 * blue].map(|value| value.round() as u8)
     };
-    let luma = plane(1, 16.0, [65.738, 129.057, 25.064]);
-    let blue = plane(2, 128.0, [-37.945, -74.494, 112.439]);
-    let red = plane(2, 128.0, [112.439, -94.154, -18.285]);
-    let mut file = std::fs::File::create(path).expect("the folder takes a file");
-    let mut write = |bytes: &[u8]| file.write_all(bytes).expect("the disk has room");
-    write(format!("YUV4MPEG2 W{SIDE} H{SIDE} F30:1 Ip C420mpeg2\n").as_bytes());
-    for _ in 0..2 {
-        write(b"FRAME\n");
-        [&luma, &blue, &red].into_iter().for_each(|plane| write(plane));
-    }
+    (0..area).flat_map(pixel).collect()
 }
 
 struct Silent;
@@ -128,9 +142,9 @@ fn open_model(params: &Value) -> LoadedStream {
     pipeline.open_stream(host(), PIPELINE, &values).expect("a stream opens")
 }
 
-fn change_prompt(model: &mut LoadedStream, params: &Value) {
+fn change_prompt(model: &mut LoadedStream, params: &Value, prompt: &str) {
     let mut values = plugin_params(params);
-    values["prompt"] = json!(SECOND_PROMPT);
+    values["prompt"] = json!(prompt);
     model.update(PIPELINE, &values.to_string()).expect("a prompt is hot");
 }
 
@@ -162,8 +176,8 @@ fn small(picture: &[u8]) -> Vec<f64> {
     places.map(|(x, y, c)| mean(x, y, c)).collect()
 }
 
-fn rgb(frame: &Value) -> Vec<f64> {
-    let values = frame["rgb"].as_array().expect("a frame has pixels").iter();
+fn rgb(pixels: &Value) -> Vec<f64> {
+    let values = pixels.as_array().expect("a picture has pixels").iter();
     values.map(|value| value.as_f64().expect("a pixel is a number")).collect()
 }
 

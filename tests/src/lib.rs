@@ -9,3 +9,4 @@ pub mod http;
 pub mod libraries;
 pub mod peers;
 pub mod process;
+pub mod style;

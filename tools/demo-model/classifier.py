@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import data
@@ -27,6 +28,18 @@ class Classifier:
         self.network = make_network()
         networks.load_trained(self.network, work, "classifier", "classifier")
         self.network.eval()
+
+    def export(self, path: Path):
+        """Writes the weights, with the norms folded into the convolutions, for tests that have no PyTorch."""
+        tensors = {}
+        layers = list(self.network)
+        for number, (convolution, norm) in enumerate(zip(layers[0:12:3], layers[1:12:3])):
+            factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+            tensors[f"{number}.weight"] = convolution.weight * factor.view(-1, 1, 1, 1)
+            tensors[f"{number}.bias"] = norm.bias - norm.running_mean * factor
+        tensors["last.weight"], tensors["last.bias"] = layers[-1].weight, layers[-1].bias
+        tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        save_file(tensors, path, {"styles": " ".join(styles.NAMES)})
 
     @torch.no_grad()
     def name(self, picture: np.ndarray) -> str:

@@ -46,7 +46,8 @@ def main():
     renderer = render.Renderer(arguments.model)
     report = Report()
     drawings = draw_all(renderer, held_out)
-    judge_styles(report, drawings, held_out, arguments.work)
+    classifier = Classifier(arguments.work, data.load_training(arguments.work))
+    judge_styles(report, drawings, held_out, classifier)
     judge_pictures(report, drawings, held_out)
     judge_flicker(report, renderer, held_out["china"])
     judge_blends(report, renderer, held_out)
@@ -54,6 +55,8 @@ def main():
     card.write_sheet(arguments.model / "styles.jpg", renderer, held_out, drawings)
     card.write(arguments.model / "README.md", report, (arguments.work / "licences.md").read_text())
     print(json.dumps({"by_style": report.by_style, "whole": report.whole, "missed": report.missed}, indent=1))
+    if arguments.classifier:
+        classifier.export(arguments.classifier)
     raise SystemExit(1 if report.missed else 0)
 
 
@@ -61,6 +64,7 @@ def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the folder of the training")
     parser.add_argument("--model", type=Path, required=True, help="the exported diffusers folder")
+    parser.add_argument("--classifier", type=Path, help="where to write the classifier, for the tests of the server")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
@@ -74,8 +78,7 @@ def draw_all(renderer, held_out) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def judge_styles(report: Report, drawings, held_out, work: Path):
-    classifier = Classifier(work, data.load_training(work))
+def judge_styles(report: Report, drawings, held_out, classifier):
     trust = classifier.share_right_on_targets(held_out)
     report.demand("classifier on targets", trust, trust >= 0.98, "at least 0.98")
     shares = {}

@@ -37,6 +37,7 @@ def write(work: Path, out: Path):
         networks.load_trained(unet, work, "pixels", "unet")
     else:
         networks.load_trained(unet, work, "latents", "unet")
+    networks.fold_sizes(unet)
     empty_last_channel(autoencoder.encoder)
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,

@@ -21,13 +21,17 @@ class LatentStage(Stage):
         self.unet = networks.make_unet()
 
     def networks(self):
-        return {"unet": Group(self.unet, 2.5e-3)}
+        return {"unet": Group(self.unet, 1.2e-3)}
 
     def loss(self, step, rng):
         is_large = step % LARGE_EVERY == 0
         lesson = self.teacher.draw(LARGE_BATCH if is_large else BATCH, LARGE_SIDE if is_large else SIDE, rng)
         drawn = networks.denoise(
-            self.unet, self.teacher.inputs(lesson), lesson.noise, lesson.times, lesson.embeddings
+            networks.at_unit_size(self.unet),
+            self.teacher.inputs(lesson),
+            lesson.noise,
+            lesson.times,
+            lesson.embeddings,
         )
         difference = drawn - lesson.mix(self.teacher.target_latents)
         plain, square = difference.abs().mean((1, 2, 3)), (difference**2).mean((1, 2, 3))

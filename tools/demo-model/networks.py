@@ -114,6 +114,31 @@ def denoise(unet, latents, noise, steps, embeddings):
     return (noisy - spread * guess) / signal / SCALE
 
 
+def at_unit_size(unet):
+    """The image network as it is trained: with input and output of about unit size. At their real sizes the steps of
+    the optimiser are far too large for the first layer's weights and far too small for the last one's, and the prompt
+    is never learned. `fold_sizes` moves the factors into the weights."""
+
+    def guess(noisy, steps, **options):
+        return (SCALE * unet(noisy / input_sizes(), steps, **options)[0],)
+
+    return guess
+
+
+@torch.no_grad()
+def fold_sizes(unet):
+    unet.conv_in.weight /= input_sizes()
+    unet.conv_out.weight *= SCALE
+    unet.conv_out.bias *= SCALE
+
+
+def input_sizes() -> torch.Tensor:
+    """Of each channel: pictures are scaled, the empty channel holds noise alone."""
+    sizes = torch.full((1, 4, 1, 1), SCALE)
+    sizes[:, EMPTY] = 1
+    return sizes
+
+
 def load_trained(network, work, stage_name: str, name: str):
     """Fills `network` with the averaged weights of an earlier stage."""
     weights = stage.load_averages(work, stage_name, name)

@@ -32,7 +32,11 @@ class PixelStage(Stage):
         is_large = step % LARGE_EVERY == 0
         lesson = self.teacher.draw(1 if is_large else BATCH, LARGE_SIDE if is_large else SIDE, rng)
         latents = networks.denoise(
-            self.unet, self.teacher.inputs(lesson), lesson.noise, lesson.times, lesson.embeddings
+            networks.at_unit_size(self.unet),
+            self.teacher.inputs(lesson),
+            lesson.noise,
+            lesson.times,
+            lesson.embeddings,
         )
         losses = picture_loss(self.decoder(latents), lesson.mix(self.teacher.target_pixels), has_edges=True)
         decoding = self.decoding_loss(lesson).mean()

@@ -6,6 +6,7 @@
 mod autoencoders;
 mod back_ends;
 mod cases;
+mod demo;
 mod golden;
 mod hostile;
 mod streams;
