@@ -1,6 +1,7 @@
 """Names the style of a picture, to judge drawings without a person.
 
-It learns from targets that were blurred, tinted and made noisy: taught on clean ones it would judge sharpness.
+It learns from targets that were blurred, tinted and made noisy: taught on clean ones it would judge sharpness. Half of
+them are blends of two styles, so that what it says of a blend is a share and not only the stronger of the two.
 """
 
 from pathlib import Path
@@ -19,7 +20,6 @@ import styles
 
 # It looks at pictures at half their size, where a drawing's own softness no longer shows.
 CROP, SEEN = 256, 128
-COPIES = 2
 
 
 class Classifier:
@@ -43,8 +43,18 @@ class Classifier:
 
     @torch.no_grad()
     def name(self, picture: np.ndarray) -> str:
+        return styles.NAMES[int(self.network(self.see(picture)).argmax())]
+
+    @torch.no_grad()
+    def share(self, picture: np.ndarray, first: str, last: str) -> float:
+        """How much of `last` it sees in a blend of two styles, 0 to 1."""
+        scores = self.network(self.see(picture))[0, [styles.NAMES.index(first), styles.NAMES.index(last)]]
+        return float(scores.softmax(0)[1])
+
+    @staticmethod
+    def see(picture: np.ndarray) -> torch.Tensor:
         small = cv2.resize(picture, None, fx=SEEN / CROP, fy=SEEN / CROP, interpolation=cv2.INTER_AREA)
-        return styles.NAMES[int(self.network(data.to_floats([small])).argmax())]
+        return data.to_floats([small])
 
     def share_right_on_targets(self, held_out: dict[str, np.ndarray]) -> float:
         """The trust one may have in `name`: its success on drawings by rule of pictures it has not seen."""
@@ -69,15 +79,25 @@ class ClassifierStage(stage.Stage):
         return {"classifier": stage.Group(self.network, 2e-3)}
 
     def loss(self, step, rng):
-        wanted = torch.arange(len(styles.NAMES)).repeat(COPIES)
-        guesses = self.network(data.to_floats([self.draw(int(style), rng) for style in wanted]))
-        right = (guesses.argmax(1) == wanted).float().mean().item()
-        loss = nn.functional.cross_entropy(guesses, wanted, label_smoothing=0.05)
+        styles_once = np.arange(len(styles.NAMES))
+        plain, blended = styles_once, rng.permutation(styles_once)
+        first = np.concatenate([plain, styles_once])
+        last = np.concatenate([plain, blended])
+        shares = rng.random(len(first)).astype(np.float32)
+        pictures = [self.draw(*lesson, rng) for lesson in zip(first, last, shares)]
+        wanted = torch.zeros(len(first), len(styles.NAMES))
+        for row, (one, other, share) in zip(wanted, zip(first, last, shares)):
+            row[one] += 1 - float(share)
+            row[other] += float(share)
+        guesses = self.network(data.to_floats(pictures))
+        right = (guesses.argmax(1)[: len(plain)] == torch.from_numpy(plain)).float().mean().item()
+        loss = nn.functional.cross_entropy(guesses, wanted, label_smoothing=0.03)
         return loss, {"loss": loss.item(), "right": right}
 
-    def draw(self, style: int, rng) -> np.ndarray:
+    def draw(self, first: int, last: int, share: float, rng) -> np.ndarray:
         crop = data.choose_crop(self.examples, CROP // data.STRIDE, rng)
-        return degrade(crop.pixels(self.examples[crop.example].drawn[style]), rng)
+        pixels = [crop.pixels(self.examples[crop.example].drawn[style]).astype(np.float32) for style in (first, last)]
+        return degrade((pixels[0] * (1 - share) + pixels[1] * share).astype(np.uint8), rng)
 
 
 def make_network() -> nn.Module:

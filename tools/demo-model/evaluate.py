@@ -50,7 +50,7 @@ def main():
     judge_styles(report, drawings, held_out, classifier)
     judge_pictures(report, drawings, held_out)
     judge_flicker(report, renderer, held_out["china"])
-    judge_blends(report, renderer, held_out)
+    judge_blends(report, renderer, held_out, classifier)
     judge_sentences(report, renderer)
     card.write_sheet(arguments.model / "styles.jpg", renderer, held_out, drawings)
     card.write(arguments.model / "README.md", report, (arguments.work / "licences.md").read_text())
@@ -124,15 +124,17 @@ def pan(picture: np.ndarray) -> list[np.ndarray]:
     return [np.ascontiguousarray(picture[40 + i : 360 + i, 20 + 3 * i : 340 + 3 * i]) for i in range(10)]
 
 
-def judge_blends(report: Report, renderer, held_out):
+def judge_blends(report: Report, renderer, held_out, classifier):
+    """By the classifier, and by where the pixels lie between the two ends."""
     steps, is_monotone = [], True
     for first, last in BLENDS:
         ends = [renderer.embed(prompts.canonical(style)) for style in (first, last)]
         for name in ("astronaut", "coffee", "china"):
             series = [renderer.draw(held_out[name], ends[0] * (1 - s) + ends[1] * s, SEED) for s in SHARES]
-            differences = np.diff(measures.positions(series))
-            is_monotone &= bool((differences > 0).all())
-            steps.append(float(differences.max()))
+            shares = [classifier.share(picture, first, last) for picture in series]
+            for positions in (shares, measures.positions(series)):
+                is_monotone &= bool((np.diff(positions) > 0).all())
+                steps.append(float(np.diff(positions).max()))
     report.demand("blends are monotone", float(is_monotone), is_monotone, "all of them")
     report.demand("largest step of a blend", max(steps), max(steps) <= 0.5, "at most 0.5")
 

@@ -11,11 +11,15 @@ const CHANNELS: usize = 3;
 pub fn to_tensor(rgb: &[u8], width: usize, height: usize) -> Tensor {
     let area = width * height;
     assert_eq!(rgb.len(), CHANNELS * area, "frame size");
+    let values: [f32; 256] = std::array::from_fn(|byte| 2.0 * (byte as f32 / 255.0) - 1.0);
     let mut data = vec![0.0; CHANNELS * area];
-    for (channel, plane) in data.chunks_exact_mut(area).enumerate() {
-        for (value, pixel) in plane.iter_mut().zip(rgb.chunks_exact(CHANNELS)) {
-            *value = 2.0 * (f32::from(pixel[channel]) / 255.0) - 1.0;
-        }
+    let (red, rest) = data.split_at_mut(area);
+    let (green, blue) = rest.split_at_mut(area);
+    let planes = red.iter_mut().zip(green).zip(blue);
+    for (((red, green), blue), pixel) in planes.zip(rgb.chunks_exact(CHANNELS)) {
+        *red = values[usize::from(pixel[0])];
+        *green = values[usize::from(pixel[1])];
+        *blue = values[usize::from(pixel[2])];
     }
     Tensor::new([1, CHANNELS, height, width], data)
 }
@@ -24,15 +28,43 @@ pub fn to_tensor(rgb: &[u8], width: usize, height: usize) -> Tensor {
 pub fn to_rgb(image: &Tensor) -> Vec<u8> {
     let area = image.row_len() / CHANNELS;
     let mut rgb = vec![0; CHANNELS * area];
-    for (channel, plane) in image.row(0).chunks_exact(area).enumerate() {
-        for (pixel, &value) in rgb.chunks_exact_mut(CHANNELS).zip(plane) {
-            pixel[channel] = (to_unit(value) * 255.0).round_ties_even() as u8;
-        }
+    let (red, rest) = image.row(0).split_at(area);
+    let (green, blue) = rest.split_at(area);
+    let planes = red.iter().zip(green).zip(blue);
+    for (pixel, ((&red, &green), &blue)) in rgb.chunks_exact_mut(CHANNELS).zip(planes) {
+        pixel.copy_from_slice(&[red, green, blue].map(to_byte));
     }
     rgb
+}
+
+fn to_byte(value: f32) -> u8 {
+    /// At this size floats are whole numbers, so the sum is rounded as floats are, halves to even, and its last bits are
+    /// the number. `round_ties_even` is a call where the processor is not known to have it.
+    const WHOLE: f32 = 8_388_608.0;
+    (to_unit(value) * 255.0 + WHOLE).to_bits() as u8
 }
 
 /// From [-1, 1] to [0, 1], clamped.
 pub fn to_unit(value: f32) -> f32 {
     (value / 2.0 + 0.5).clamp(0.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_survive_and_halves_go_to_even() {
+        let rgb: Vec<u8> = (0..=255).flat_map(|byte| [byte, 255 - byte, byte / 2]).collect();
+        assert_eq!(to_rgb(&to_tensor(&rgb, 16, 16)), rgb);
+        for step in 0..=20_400 {
+            let value = step as f32 / 10_200.0 - 1.0;
+            let rounded = (to_unit(value) * 255.0).round_ties_even() as u8;
+            assert_eq!(to_byte(value), rounded, "{value}");
+        }
+        assert_eq!(
+            [-7.0, 7.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN].map(to_byte),
+            [0, 255, 255, 0, 0]
+        );
+    }
 }
