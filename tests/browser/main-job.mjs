@@ -2,32 +2,11 @@
 // the WHEP output, and a prompt is changed meanwhile. Prints one JSON object with small pictures of what was seen; the
 // caller, which knows what the model makes of the camera's picture, judges them.
 //   WHIP_URL, WHEP_URL, PATCH_URL, PATCH_BODY, STATUS_URL, CAMERA (a .y4m or .mjpeg file), CHROMIUM
-import { framesOf, patch, publish, withPages } from "./daydream.mjs";
+import { framesOf, patch, play, publish, withPages } from "./daydream.mjs";
 
 const { WHIP_URL, WHEP_URL, PATCH_URL, PATCH_BODY, STATUS_URL, CAMERA, SHOT } = process.env;
 const SIDE = 32; // of the small pictures
 const SETTLED_FRAMES = 20, FRAMES_AFTER = 20;
-
-/** Plays, and notes a small picture and the time of every frame shown. */
-async function play({ url, side }) {
-  const { createPlayer } = await import("/sdk.js");
-  const started = performance.now(), video = document.querySelector("video");
-  const canvas = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true, alpha: false });
-  canvas.imageSmoothingQuality = "high";
-  window.frames_seen = [];
-  const note = (_, { rtpTimestamp }) => {
-    canvas.drawImage(video, 0, 0, side, side);
-    const { data } = canvas.getImageData(0, 0, side, side), rgb = [];
-    for (let i = 0; i < data.length; i += 4) rgb.push(data[i], data[i + 1], data[i + 2]);
-    window.frames_seen.push({ at: Date.now(), rtp: rtpTimestamp, rgb });
-    video.requestVideoFrameCallback(note);
-  };
-  video.requestVideoFrameCallback(note);
-  const player = createPlayer(url);
-  player.on("stateChange", (state) => { if (state === "playing") player.attachTo(video); });
-  await player.connect();
-  return started;
-}
 
 const status = async () => (await fetch(STATUS_URL)).json();
 await withPages("main job", CAMERA, async (open) => {
