@@ -73,7 +73,8 @@ impl Host {
         self.calls.as_ref().is_some_and(HostCalls::is_cancelled)
     }
 
-    /// Reports a measured value. The name carries its unit, as in `unet_ms`.
+    /// Reports a measured value. The name carries its unit, as in `unet_ms`; up to 32 a frame, of names up to 64 bytes,
+    /// reach the host, and `streamdiffusion-host bench` tells those in `_ms`.
     pub fn metric(&self, name: &str, value: f64) {
         if let Some(calls) = &self.calls {
             calls.metric(name, value);

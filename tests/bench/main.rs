@@ -3,6 +3,7 @@
 
 mod age;
 mod crash;
+mod demo;
 mod load;
 mod media;
 mod soak;
@@ -15,10 +16,11 @@ fn main() -> ExitCode {
         "media" => media::run(),
         "age" => age::run(),
         "crash" => crash::run(),
+        "demo" => demo::run(),
         "load" => load::run(),
         "soak" => soak::run(),
         _ => {
-            eprintln!("usage: bench media | age | crash | load | soak");
+            eprintln!("usage: bench media | age | crash | demo | load | soak");
             return ExitCode::from(2);
         }
     };
@@ -28,28 +30,45 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(verdicts.iter().any(|verdict| !verdict.is_met())))
 }
 
-/// A figure and its bar: at most so much.
+/// A figure and its bar.
 struct Verdict {
     what: String,
     figure: f64,
-    at_most: f64,
+    bar: Bar,
     unit: &'static str,
 }
 
+enum Bar {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
 impl Verdict {
+    /// At most so much.
     fn new(what: impl Into<String>, figure: f64, at_most: f64, unit: &'static str) -> Self {
-        Self { what: what.into(), figure, at_most, unit }
+        Self { what: what.into(), figure, bar: Bar::AtMost(at_most), unit }
+    }
+
+    fn at_least(what: impl Into<String>, figure: f64, least: f64, unit: &'static str) -> Self {
+        Self { what: what.into(), figure, bar: Bar::AtLeast(least), unit }
     }
 
     fn is_met(&self) -> bool {
-        self.figure <= self.at_most
+        match self.bar {
+            Bar::AtMost(most) => self.figure <= most,
+            Bar::AtLeast(least) => self.figure >= least,
+        }
     }
 }
 
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { what, figure, at_most, unit } = self;
+        let Self { what, figure, unit, .. } = self;
         let mark = if self.is_met() { "ok  " } else { "MISS" };
-        write!(f, "{mark} {what}: {figure:.1} {unit} (bar: at most {at_most} {unit})")
+        let bar = match self.bar {
+            Bar::AtMost(most) => format!("at most {most}"),
+            Bar::AtLeast(least) => format!("at least {least}"),
+        };
+        write!(f, "{mark} {what}: {figure:.1} {unit} (bar: {bar} {unit})")
     }
 }

@@ -47,6 +47,32 @@ export async function publish({ url, video, bitrate }) {
   await window.broadcast.connect();
 }
 
+/** In a page: plays, and notes a small picture (`side` by `side`) and the time of every frame shown. */
+export async function play({ url, side }) {
+  const { createPlayer } = await import("/sdk.js");
+  const started = performance.now(), video = document.querySelector("video");
+  const canvas = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true, alpha: false });
+  /** What the video shows now. */
+  window.picture = (side) => {
+    Object.assign(canvas.canvas, { width: side, height: side });
+    canvas.imageSmoothingQuality = "high";
+    canvas.drawImage(video, 0, 0, side, side);
+    const { data } = canvas.getImageData(0, 0, side, side), rgb = [];
+    for (let i = 0; i < data.length; i += 4) rgb.push(data[i], data[i + 1], data[i + 2]);
+    return rgb;
+  };
+  window.frames_seen = [];
+  const note = (_, { rtpTimestamp }) => {
+    window.frames_seen.push({ at: Date.now(), rtp: rtpTimestamp, rgb: window.picture(side) });
+    video.requestVideoFrameCallback(note);
+  };
+  video.requestVideoFrameCallback(note);
+  const player = createPlayer(url);
+  player.on("stateChange", (state) => { if (state === "playing") player.attachTo(video); });
+  await player.connect();
+  return started;
+}
+
 /** Waiting for the frames that a page has put into its list `frames_seen`. */
 export function framesOf(page) {
   const seen = () => page.evaluate("frames_seen.length");

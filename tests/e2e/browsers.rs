@@ -1,9 +1,9 @@
 //! What real browsers do with the server.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::browser;
 use tests::host::Host;
-use tests::libraries::library;
+use tests::libraries::{library, root};
 
 /// Daydream's client for browsers, with a camera alone or with a microphone too.
 fn check_daydream(audio: &str) {
@@ -73,7 +73,10 @@ fn a_reload_is_seen_as_a_change_of_the_picture_and_nothing_else() {
 #[test]
 fn the_page_works_at_once_and_its_changes_reach_the_stream() {
     // The other plugin's models are not installed: the page has to choose what runs without any.
-    let host = Host::start(&[library("sd15"), library("passthrough")]);
+    let models = tempfile::tempdir().expect("a temporary folder");
+    let folder = models.path().to_string_lossy().into_owned();
+    let plugins = [library("sd15"), library("passthrough")];
+    let host = Host::start_with(&plugins, &[("SDH_PATHS__MODELS", folder)]);
     let outcome = browser::run("page.mjs", &[("PAGE_URL", host.url("/"))]);
     assert!(outcome.is_success, "{}", outcome.output);
     let seen = outcome.json();
@@ -87,4 +90,41 @@ fn the_page_works_at_once_and_its_changes_reach_the_stream() {
     assert!((sum - 3.0 * 255.0).abs() < 90.0, "the result does not show the change: {seen}");
     assert_eq!(seen["overflows"], json!([0, 0, 0]), "something is wider than the screen");
     assert_eq!((&seen["complaints"], &seen["foreign"]), (&json!([]), &json!([])), "{seen}");
+}
+
+#[test]
+fn the_page_starts_with_the_demo_and_its_styles_are_a_click_away() {
+    let host = Host::start(&[library("passthrough"), library("sd15")]);
+    let outcome = browser::run("demo-page.mjs", &[("PAGE_URL", host.url("/"))]);
+    assert!(outcome.is_success, "{}", outcome.output);
+    let seen = outcome.json();
+    let wish = &seen["wishes"][0];
+    assert_eq!(wish["pipeline"], "streamdiffusion-sd15", "{seen}");
+    assert_eq!(wish["params"]["model_id"], "demo", "{seen}");
+    assert_eq!(wish["params"]["t_index_list"], json!([32]), "{seen}");
+    check_styles(seen["styles"].as_array().expect("a list"));
+    let [pencil, blueprint, sepia, own] = [0, 1, 2, 3].map(|index| &seen["seen"][index]);
+    assert_eq!(wish["params"]["prompt"], pencil["prompt"], "{seen}");
+    for style in [pencil, blueprint, sepia] {
+        assert_eq!(style["pressed"], json!([style["prompt"]]), "{seen}");
+    }
+    assert_eq!(own["pressed"], json!([]), "a prompt of one's own is none of them: {seen}");
+    let light = |seen: &Value| (0..3).filter_map(|i| seen["colour"][i].as_f64()).sum::<f64>();
+    assert!(light(pencil) > light(blueprint) + 100.0, "paper is white, blueprints dark: {seen}");
+    assert_eq!(seen["isOfferedElsewhere"], false, "another pipeline does not know them: {seen}");
+    assert_eq!(
+        (&seen["overflows"], &seen["complaints"]),
+        (&json!([0, 0, 0]), &json!([])),
+        "{seen}"
+    );
+}
+
+/// The model knows the words that it was trained with.
+fn check_styles(styles: &[Value]) {
+    let path = root().join("tools/demo-model/prompts.py");
+    let words = std::fs::read_to_string(path).expect("the training's words");
+    assert_eq!(styles.len(), 12);
+    for style in styles {
+        assert!(words.contains(&style.to_string()), "{style} is no phrase of the training");
+    }
 }

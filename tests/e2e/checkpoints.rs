@@ -33,6 +33,23 @@ fn check(damage: impl FnOnce(&mut Map<String, Value>), parts: &[&str]) {
     });
 }
 
+#[test]
+fn a_model_that_is_not_there_is_said_at_once_and_the_demo_is_named() {
+    const HINT: &str = r#""pipeline": "streamdiffusion-sd15", "params": {"model_id": "demo", "t_index_list": [32]}"#;
+    let models = tempfile::tempdir().expect("a temporary folder");
+    let demo = models.path().join("demo");
+    std::fs::create_dir(&demo).expect("an empty folder takes a folder");
+    std::fs::write(demo.join("model_index.json"), "{}").expect("the folder takes a file");
+    let folder = models.path().to_string_lossy().into_owned();
+    let host = Host::start_with(&[library("sd15")], &[("SDH_PATHS__MODELS", folder)]);
+    let stream = host.create(PIPELINE, params("test/none"));
+    let warnings = stream.object["warnings"].to_string().replace('\\', "");
+    assert!(warnings.contains("test/none") && warnings.contains(HINT), "{}", stream.object);
+    expect_error(&stream, &["test/none", HINT]);
+    let warnings = stream.status()["warnings"].to_string().replace('\\', "");
+    assert!(warnings.contains(HINT), "{warnings}");
+}
+
 fn params(model: &str) -> Value {
     json!({
         "model_id": model, "vae_id": "test/taesd-tiny", "t_index_list": [32], "width": SIDE, "height": SIDE,

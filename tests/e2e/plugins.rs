@@ -59,4 +59,25 @@ fn a_pipeline_is_measured_from_the_command_line() {
     for key in ["fps", "frames", "load_seconds", "first_frame_ms", "memory_mb"] {
         assert!(figures[key].as_f64() > Some(0.0), "{key}: {figures}");
     }
+    assert_eq!(figures["stages_ms"], json!({}), "passthrough measures none");
+}
+
+#[test]
+fn the_stages_that_a_pipeline_measures_itself_are_told_too() {
+    let host = Host::start(&[library("sd15")]);
+    let params =
+        r#"{"vae_id": "test/taesd-tiny", "t_index_list": [32], "width": 128, "height": 128}"#;
+    let pipeline = ["bench", "--pipeline", "streamdiffusion-sd15", "--model", "test/sd15-tiny"];
+    let arguments = [&pipeline[..], &["--params", params, "--seconds", "1"]].concat();
+    let text = host.run(&arguments);
+    let figures = host.run(&[&arguments[..], &["--json"]].concat());
+    let figures: Value = serde_json::from_str(&figures).expect("a line of JSON");
+    let mut stages = 0.0;
+    for stage in ["encode", "unet", "decode"] {
+        assert!(text.contains(&format!("\n  {stage:<8}p50 ")), "{text}");
+        let [p50, p95] = ["p50", "p95"].map(|key| figures["stages_ms"][stage][key].as_f64());
+        assert!(p50 > Some(0.0) && p95 >= p50, "{stage}: {figures}");
+        stages += p50.unwrap_or_default();
+    }
+    assert!(figures["process_ms"]["p95"].as_f64() >= Some(stages), "parts of a whole: {figures}");
 }

@@ -88,6 +88,7 @@ impl Host {
         let output = Command::new(build_folder().join("streamdiffusion-host"))
             .args(arguments)
             .envs(settings(&self.folder))
+            .envs(self.extra.iter().map(|(name, value)| (name, value)))
             .output()
             .expect("the program starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -18,6 +18,8 @@ export function useToken(token) {
 
 export const plugins = () => call("GET", "v1/plugins");
 export const create = (wish) => call("POST", "v1/streams", wish);
+/** What would be created. */
+export const plan = (wish) => call("POST", "v1/streams?plan=true", wish);
 export const change = (id, params) => call("PATCH", `v1/streams/${id}`, { params });
 export const status = (id) => call("GET", `v1/streams/${id}/status`);
 export const remove = (id) => call("DELETE", `v1/streams?id=${encodeURIComponent(id)}`);

@@ -53,6 +53,17 @@ export class Form {
     }
   }
 
+  /** Sets values as if they were typed in, where the pipeline has such params. */
+  set(values) {
+    for (const [name, value] of Object.entries(values)) {
+      const param = this.params.get(name);
+      if (!param) continue;
+      param.control.write(value);
+      param.isChanged = true;
+      param.refresh();
+    }
+  }
+
   /** What was changed from the schema's defaults, for a new stream. */
   changed() {
     const values = {};

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { camera, screen, testClip } from "./clip.js";
+import * as demo from "./demo.js";
 import { Form } from "./form.js";
 import { play, publish } from "./rtc.js";
 import { showIdle, showNotes, showState, showStatus } from "./status.js";
@@ -17,6 +18,8 @@ const at = (id) => document.getElementById(id);
 const form = new Form(at("params"), queue);
 
 let pipelines = [];
+/** Whether the demo model is installed. */
+let hasDemo = false;
 /** What was started: a source, then a stream with its sessions and timers. Null when idle. */
 let running = null;
 
@@ -24,11 +27,14 @@ at("session").addEventListener("submit", (event) => { event.preventDefault(); st
 at("stop").addEventListener("click", () => stop());
 at("pipeline").addEventListener("change", showModels);
 at("model").addEventListener("change", showSchema);
-at("prompt").addEventListener("input", () => queue("prompt", at("prompt").value));
+// The demo has params of its own; what was set for another model stays.
+at("model-name").addEventListener("change", () => { if (isDemo() === at("styles").hidden) showSchema(); });
+at("prompt").addEventListener("input", changePrompt);
 at("prompt").addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("session").requestSubmit(at("start")); });
 at("fullscreen").addEventListener("click", () => at("result-screen").requestFullscreen());
 at("token-form").addEventListener("submit", (event) => { event.preventDefault(); api.useToken(at("token").value); load(); });
 for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => copy(button));
+demo.addStyles(at("styles"), (style) => { at("prompt").value = style; changePrompt(); });
 for (const [video, screenId, sizeId] of [["local", "local-screen", "local-size"], ["result", "result-screen", "result-size"]]) watchSize(at(video), at(screenId), at(sizeId));
 addEventListener("pagehide", () => { if (running?.stream) api.removeOnLeave(running.stream.id); });
 load();
@@ -47,6 +53,8 @@ async function load() {
     pipelines.sort((a, b) => needsModel(a) - needsModel(b));
     const names = [...new Set(pipelines.map((offer) => offer.pipeline))];
     at("pipeline").replaceChildren(...names.map((name) => new Option(name)));
+    hasDemo = names.includes(demo.PIPELINE) && await demoIsThere();
+    if (hasDemo) at("pipeline").value = demo.PIPELINE;
     at("start").disabled = names.length === 0;
     if (names.length === 0) showNotes("page", [{ text: "No pipeline is installed. Put a plugin into the server's plugins folder and load this page again.", isBad: true }]);
     showModels();
@@ -55,6 +63,16 @@ async function load() {
     const isFirst = error.status === 401 && !at("token").value;
     if (!isFirst) report(error.status === 401 ? new Error("The server does not take this token.") : error);
   }
+}
+
+/** A plan warns where the model would not be found. */
+async function demoIsThere() {
+  const wish = { pipeline: demo.PIPELINE, params: demo.PARAMS };
+  return api.plan(wish).then(({ warnings }) => warnings.length === 0, () => false);
+}
+
+function isDemo() {
+  return at("pipeline").value === demo.PIPELINE && model() === demo.PARAMS.model_id;
 }
 
 function needsModel(offer) {
@@ -75,12 +93,13 @@ function showModels() {
   showSchema();
 }
 
-/** What the schema gives as examples; else what the same plugins list under other names. */
+/** The demo, where it can be had; what the schema gives as examples, else what the same plugins list under other names. */
 function suggestions(offers) {
   const examples = offers.flatMap((offer) => offer.params_schema.properties?.model_id?.examples ?? []);
+  const own = hasDemo && at("pipeline").value === demo.PIPELINE ? [demo.PARAMS.model_id] : [];
   const plugins = new Set(offers.map((offer) => offer.plugin));
   const listed = pipelines.filter((offer) => plugins.has(offer.plugin)).flatMap((offer) => offer.models ?? []);
-  return [...new Set(examples.length > 0 ? examples : listed)];
+  return [...new Set([...own, ...(examples.length > 0 ? examples : listed)])];
 }
 
 function model() {
@@ -101,6 +120,11 @@ function showSchema() {
   at("pipeline-help").textContent = offer()?.description ?? "";
   if (prompt && typeof prompt.default === "string" && !at("prompt").value) at("prompt").value = prompt.default;
   at("params-note").textContent = count === 0 ? "this pipeline has none" : "";
+  at("styles").hidden = !isDemo();
+  if (!isDemo()) return;
+  form.set(demo.PARAMS);
+  at("prompt").value ||= demo.STYLES[0];
+  demo.markStyle(at("styles"), at("prompt").value);
 }
 
 // The stream
@@ -207,6 +231,11 @@ async function end(session) {
 }
 
 // Changes while it runs
+
+function changePrompt() {
+  queue("prompt", at("prompt").value);
+  demo.markStyle(at("styles"), at("prompt").value);
+}
 
 /** Collects edits of a short while into one request; the newest value of each param wins. It does not wait for a pause:
  *  the picture follows while one still types or drags. */

@@ -22,6 +22,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     ("style.css", "text/css; charset=utf-8", include_str!("../page/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
     ("main.js", SCRIPT, include_str!("../page/main.js")),
+    ("demo.js", SCRIPT, include_str!("../page/demo.js")),
     ("api.js", SCRIPT, include_str!("../page/api.js")),
     ("form.js", SCRIPT, include_str!("../page/form.js")),
     ("fields.js", SCRIPT, include_str!("../page/fields.js")),

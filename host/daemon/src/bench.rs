@@ -8,7 +8,8 @@ use clap::Args;
 use clip::Clip;
 use host_plugins::PluginCatalog;
 use host_ports::{
-    Frame, FramePool, FrameStamp, OpenRequest, Opened, Pipeline, PipelineCatalog, PipelineError,
+    Frame, FramePool, FrameStamp, Metric, OpenRequest, Opened, Pipeline, PipelineCatalog,
+    PipelineError,
 };
 use host_runtime::{ChangeError, Draft, NewStream, draft};
 use serde_json::{Map, Value, json};
@@ -64,10 +65,15 @@ struct Figures {
     first_frame: Duration,
     measured: Duration,
     outputs: usize,
-    /// Of each call, sorted.
-    calls: Vec<Duration>,
+    calls: Times,
+    /// By name, in the plugin's order.
+    stages: Vec<(String, Times)>,
     memory: Option<Memory>,
 }
+
+/// How long something took each time, in milliseconds.
+#[derive(Debug, Default)]
+struct Times(Vec<f64>);
 
 /// Of the worker, in KiB.
 #[derive(Clone, Copy, Debug)]
@@ -99,16 +105,18 @@ impl Bench {
         let loading = begin.elapsed();
         let first_frame = player.warm_up()?;
         let (begin, limit) = (Instant::now(), Duration::from_secs(self.seconds));
-        let (mut calls, mut outputs) = (Vec::new(), 0);
+        let (mut calls, mut stages, mut outputs) = (Times::default(), Vec::new(), 0);
         while begin.elapsed() < limit {
             let (time, is_output) = player.call()?;
-            calls.push(time);
-            outputs += usize::from(is_output);
+            calls.0.push(in_ms(time));
+            if is_output {
+                outputs += 1;
+                add(&mut stages, player.pipeline.metrics());
+            }
         }
         let measured = begin.elapsed();
-        calls.sort_unstable();
         let memory = player.pipeline.worker_pid().and_then(memory);
-        Ok(Figures { loading, first_frame, measured, outputs, calls, memory })
+        Ok(Figures { loading, first_frame, measured, outputs, calls, stages, memory })
     }
 }
 
@@ -156,14 +164,8 @@ impl Figures {
         self.outputs as f64 / self.measured.as_secs_f64()
     }
 
-    /// In milliseconds.
-    fn percentile(&self, percent: usize) -> f64 {
-        let last = self.calls.len().saturating_sub(1);
-        self.calls.get(last * percent / 100).map_or(0.0, |time| in_ms(*time))
-    }
-
     fn text(&self, draft: &Draft) -> String {
-        let [p50, p95, p99] = [50, 95, 99].map(|percent| self.percentile(percent));
+        let [p50, p95, p99] = self.calls.percentiles([50, 95, 99]);
         let (claim, formats) = (&draft.claim.id, draft.plan.formats);
         let mut text = format!(
             "{} of plugin {}, {} to {}\n",
@@ -172,6 +174,10 @@ impl Figures {
         // Writing to a text does not fail.
         let _ = writeln!(text, "frames    {:.1} a second", self.fps());
         let _ = writeln!(text, "a frame   p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms");
+        for (name, times) in &self.stages {
+            let [p50, p95] = times.percentiles([50, 95]);
+            let _ = writeln!(text, "  {name:<8}p50 {p50:.1} ms, p95 {p95:.1} ms");
+        }
         let (loading, first) = (self.loading.as_secs_f64(), in_ms(self.first_frame));
         let _ = writeln!(text, "loading   {loading:.2} s, then {first:.0} ms to the first frame");
         if let Some(Memory { resident, peak }) = self.memory {
@@ -185,15 +191,20 @@ impl Figures {
     }
 
     fn json(&self, draft: &Draft) -> String {
+        let [p50, p95, p99] = self.calls.percentiles([50, 95, 99]);
+        let stage = |(name, times): &(String, Times)| {
+            let [p50, p95] = times.percentiles([50, 95]);
+            (name.clone(), json!({ "p50": p50, "p95": p95 }))
+        };
+        let stages: Map<_, _> = self.stages.iter().map(stage).collect();
         let figures = json!({
             "pipeline": draft.claim.id.pipeline,
             "plugin": draft.claim.id.plugin,
             "width": draft.plan.formats.output.width,
             "height": draft.plan.formats.output.height,
             "fps": self.fps(),
-            "process_ms": {
-                "p50": self.percentile(50), "p95": self.percentile(95), "p99": self.percentile(99),
-            },
+            "process_ms": { "p50": p50, "p95": p95, "p99": p99 },
+            "stages_ms": stages,
             "frames": self.outputs,
             "load_seconds": self.loading.as_secs_f64(),
             "first_frame_ms": in_ms(self.first_frame),
@@ -202,6 +213,26 @@ impl Figures {
             "warnings": draft.warnings(),
         });
         format!("{figures}\n")
+    }
+}
+
+impl Times {
+    fn percentiles<const N: usize>(&self, percents: [usize; N]) -> [f64; N] {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let last = sorted.len().saturating_sub(1);
+        percents.map(|percent| sorted.get(last * percent / 100).copied().unwrap_or_default())
+    }
+}
+
+/// Adds what a plugin measured in milliseconds; the stage is the name without the unit.
+fn add(stages: &mut Vec<(String, Times)>, metrics: &[Metric]) {
+    for Metric { name, value } in metrics {
+        let Some(stage) = name.strip_suffix("_ms") else { continue };
+        match stages.iter_mut().find(|(name, _)| name == stage) {
+            Some((_, times)) => times.0.push(*value),
+            None => stages.push((stage.to_owned(), Times(vec![*value]))),
+        }
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) enum FromStream {
     /// The output slot is filled; the picture is that of the input frame `id`.
     Produced {
         id: u64,
+        /// What the plugin measured meanwhile: names and values.
+        metrics: Vec<(String, f64)>,
     },
     Skipped,
     Failed {

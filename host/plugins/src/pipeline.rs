@@ -9,7 +9,7 @@ use crate::sys::{FrameMemory, SharedSlot};
 use crate::wait::{Heard, wait};
 use crate::workers::{Worker, WorkerError, Workers};
 use host_ports::{
-    Formats, Frame, FrameSize, FrameSlot, FrameStamp, Pipeline, PipelineError, Progress,
+    Formats, Frame, FrameSize, FrameSlot, FrameStamp, Metric, Pipeline, PipelineError, Progress,
 };
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -35,6 +35,7 @@ pub(crate) struct WorkerPipeline {
     link: Option<Link>,
     stamps: Stamps,
     mean: RunningMean,
+    metrics: Vec<Metric>,
 }
 
 /// An open stream in a worker.
@@ -48,7 +49,7 @@ impl WorkerPipeline {
     pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
         let stop = Arc::new(Stop::new()?);
         let (stamps, mean) = (Stamps::default(), RunningMean::default());
-        Ok(Self { parts, stop, link: None, stamps, mean })
+        Ok(Self { parts, stop, link: None, stamps, mean, metrics: Vec::new() })
     }
 
     fn start(
@@ -94,10 +95,14 @@ impl WorkerPipeline {
         let limit = self.mean.limit(&self.parts.config.limits);
         let begun = Instant::now();
         let answer = link.ask(&question, limit, &self.stop, "processing a frame");
-        let stamps = &self.stamps;
+        let (stamps, measured) = (&self.stamps, &mut self.metrics);
         let outcome = answer.and_then(|answer| match answer {
-            FromStream::Produced { id } => match stamps.find(id) {
-                Some(stamp) => Ok(Some(Frame::new(stamp, Box::new(output)))),
+            FromStream::Produced { id, metrics } => match stamps.find(id) {
+                Some(stamp) => {
+                    let metric = |(name, value)| Metric { name, value };
+                    *measured = metrics.into_iter().map(metric).collect();
+                    Ok(Some(Frame::new(stamp, Box::new(output))))
+                }
                 None => Err(link.break_off("a picture of a frame that it was not given")),
             },
             FromStream::Skipped => Ok(None),
@@ -160,6 +165,10 @@ impl Pipeline for WorkerPipeline {
 
     fn process(&mut self, frame: Frame) -> Result<Option<Frame>, PipelineError> {
         self.exchange(&frame)
+    }
+
+    fn metrics(&self) -> &[Metric] {
+        &self.metrics
     }
 
     fn canceller(&self) -> Arc<dyn Fn() + Send + Sync> {

@@ -22,5 +22,5 @@ pub use media::{
     Answer, EgressStats, Fit, IngressEvent, IngressSink, IngressStats, MediaPath, MediaServer,
     OfferError, SessionId,
 };
-pub use pipeline::{Formats, OpenRequest, Opened, Pipeline, PipelineError, Progress};
+pub use pipeline::{Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress};
 pub use store::{StateStore, StoreError, StoredStream};

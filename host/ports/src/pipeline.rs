@@ -32,6 +32,13 @@ pub struct Progress {
     pub what: String,
 }
 
+/// A value that a plugin measured; the name carries its unit, as in `unet_ms`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    pub name: String,
+    pub value: f64,
+}
+
 /// One stream's pipeline. All calls block and come from one thread; after an error that `needs_restart`, `load` starts
 /// it anew.
 pub trait Pipeline: Send {
@@ -47,6 +54,11 @@ pub trait Pipeline: Send {
 
     /// One frame through the pipeline; none when the pipeline skipped it and the last output still stands.
     fn process(&mut self, frame: Frame) -> Result<Option<Frame>, PipelineError>;
+
+    /// What the plugin measured while it made the last picture.
+    fn metrics(&self) -> &[Metric] {
+        &[]
+    }
 
     /// Another thread's way to end a call that is under way, when the stream is deleted.
     fn canceller(&self) -> Arc<dyn Fn() + Send + Sync>;

@@ -10,6 +10,11 @@ use crate::config::Config;
 const MAX_SEGMENTS: usize = 4;
 const MAX_ID_BYTES: usize = 256;
 
+/// The model that comes with the project, and how it is asked for.
+const DEMO: &str = "demo";
+const DEMO_HINT: &str = "; a small model that needs no download is here: \"pipeline\": \"streamdiffusion-sd15\", \
+                         \"params\": {\"model_id\": \"demo\", \"t_index_list\": [32]}";
+
 /// Why a model was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
@@ -18,10 +23,16 @@ pub enum ResolveError {
     #[error("the path `{id}` lies outside the folders models may come from: {}", list(roots))]
     Outside { id: String, roots: Vec<PathBuf> },
     #[error(
-        "model `{id}` was not found, looked at {}; run `huggingface-cli download {id}` or copy a diffusers folder to {}",
-        list(looked), wanted.display()
+        "model `{id}` was not found, looked at {}; run `huggingface-cli download {id}` or copy a diffusers folder to {}{}",
+        list(looked), wanted.display(), if *has_demo { DEMO_HINT } else { "" }
     )]
-    NotFound { id: String, looked: Vec<PathBuf>, wanted: PathBuf },
+    NotFound {
+        id: String,
+        looked: Vec<PathBuf>,
+        wanted: PathBuf,
+        /// Whether the demo model is there to begin with.
+        has_demo: bool,
+    },
 }
 
 fn list(paths: &[PathBuf]) -> String {
@@ -66,8 +77,16 @@ impl ModelRoots {
         Self { models, hub }
     }
 
-    /// The folder of a model.
+    /// The folder of a model. Where it is not found, another that is there is named.
     pub fn resolve(&self, id: &str) -> Result<PathBuf, ResolveError> {
+        let mut found = self.find(id);
+        if let Err(ResolveError::NotFound { has_demo, .. }) = &mut found {
+            *has_demo = self.models.join(DEMO).join("model_index.json").is_file();
+        }
+        found
+    }
+
+    fn find(&self, id: &str) -> Result<PathBuf, ResolveError> {
         if Path::new(id).is_absolute() {
             return self.resolve_path(id);
         }
@@ -86,7 +105,7 @@ impl ModelRoots {
             }
             looked.push(cached);
         }
-        Err(ResolveError::NotFound { id: id.to_owned(), looked, wanted: own })
+        Err(ResolveError::NotFound { id: id.to_owned(), looked, wanted: own, has_demo: false })
     }
 
     /// The autoencoder for a model: the wished one, else the small one for Stable Diffusion, else the model's own. A
@@ -100,9 +119,9 @@ impl ModelRoots {
         let own = model.join("vae");
         let chosen = |folder, warning| Ok(ChosenAutoencoder { folder, warning });
         match wish {
-            Some(id) => chosen(self.resolve(id)?, None),
+            Some(id) => chosen(self.find(id)?, None),
             None if !use_tiny || is_tiny(&own) => chosen(own, None),
-            None => match self.resolve(TINY_AUTOENCODER) {
+            None => match self.find(TINY_AUTOENCODER) {
                 Ok(folder) => chosen(folder, None),
                 Err(error) => {
                     let warning =
@@ -191,6 +210,21 @@ mod tests {
         {
             assert!(error.contains(part), "{error}");
         }
+        assert!(!error.contains("demo"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_model_names_the_demo_where_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = roots(folder.path());
+        let demo = roots.models.join("demo");
+        std::fs::create_dir_all(&demo).unwrap();
+        let message = |id: &str| roots.resolve(id).unwrap_err().to_string();
+        assert!(!message("org/name").contains(DEMO_HINT), "an empty folder is no model");
+        std::fs::write(demo.join("model_index.json"), "{}").unwrap();
+        assert!(message("org/name").ends_with(DEMO_HINT), "{}", message("org/name"));
+        let autoencoder = roots.autoencoder(&demo, Some("no/such"), true).unwrap_err().to_string();
+        assert!(!autoencoder.contains(DEMO_HINT), "it is no autoencoder: {autoencoder}");
     }
 
     #[test]

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// Progress is passed on no more often than this.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
+/// More of one frame, and longer names, are not passed on: an answer has to fit a packet.
+const MAX_METRICS: usize = 32;
+const MAX_METRIC_NAME: usize = 64;
+
 /// For calls without a stream: lines go to the log, everything else nowhere.
 pub(super) struct LogOnly;
 
@@ -39,15 +43,34 @@ pub(super) struct StreamCallbacks {
     /// Progress is only awaited then.
     is_opening: AtomicBool,
     last_progress: Mutex<Option<Instant>>,
+    /// Of the frame that is being made.
+    metrics: Mutex<Vec<(String, f64)>>,
 }
 
 impl StreamCallbacks {
     pub(super) fn new(socket: Arc<Packets>) -> Self {
-        Self { socket, is_opening: AtomicBool::new(true), last_progress: Mutex::default() }
+        Self {
+            socket,
+            is_opening: AtomicBool::new(true),
+            last_progress: Mutex::default(),
+            metrics: Mutex::default(),
+        }
     }
 
     pub(super) fn finish_opening(&self) {
         self.is_opening.store(false, Ordering::Release);
+    }
+
+    fn keep(&self, name: &str, value: f64) {
+        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        if metrics.len() < MAX_METRICS && name.len() <= MAX_METRIC_NAME {
+            metrics.push((name.to_owned(), value));
+        }
+    }
+
+    /// What was measured since the last call.
+    pub(super) fn take_metrics(&self) -> Vec<(String, f64)> {
+        std::mem::take(&mut *self.metrics.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether it is time to pass progress on again.
@@ -83,6 +106,7 @@ impl Callbacks for StreamCallbacks {
 
     fn metric(&self, name: &str, value: f64) {
         LogOnly.metric(name, value);
+        self.keep(name, value);
     }
 }
 
@@ -97,5 +121,21 @@ fn log(level: LogLevel, text: &str) {
     for line in text.lines() {
         // Without a host there is nobody to log for.
         let _ = writeln!(stdout, "{LOG_MARK}{level}{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_of_one_frame_are_bounded_and_given_once() {
+        let (_, socket) = Packets::pair().unwrap();
+        let callbacks = StreamCallbacks::new(Arc::new(Packets::new(socket)));
+        callbacks.keep(&"x".repeat(MAX_METRIC_NAME + 1), 1.0);
+        (0..100).for_each(|value| callbacks.keep("unet_ms", f64::from(value)));
+        let metrics = callbacks.take_metrics();
+        assert_eq!((metrics.len(), &metrics[0]), (MAX_METRICS, &("unet_ms".to_owned(), 0.0)));
+        assert_eq!(callbacks.take_metrics(), []);
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn run(opening: Opening, socket: Packets) {
 struct Served {
     pipeline: String,
     stream: LoadedStream,
+    callbacks: Arc<StreamCallbacks>,
     memory: WorkerMemory,
     opened: FromStream,
 }
@@ -58,7 +59,8 @@ fn open(opening: &Opening, callbacks: &Arc<StreamCallbacks>) -> Result<Served, E
         WorkerMemory::new(opening.memory.as_fd().try_clone_to_owned()?, opening.layout.clone())?;
     let sides = |format: FrameFormat| (format.width, format.height);
     let opened = FromStream::Opened { input: sides(formats.input), output: sides(formats.output) };
-    Ok(Served { pipeline: claim.pipeline.clone(), stream, memory, opened })
+    let (pipeline, callbacks) = (claim.pipeline.clone(), callbacks.clone());
+    Ok(Served { pipeline, stream, callbacks, memory, opened })
 }
 
 fn open_pipeline(
@@ -101,8 +103,13 @@ impl Served {
                 else {
                     return failed(Error::invalid("the host named a slot that does not exist"));
                 };
+                // What was measured while loading is of no frame.
+                drop(self.callbacks.take_metrics());
                 match self.stream.process(&source, &mut target) {
-                    Ok(Outcome::Produced) => FromStream::Produced { id: target.id },
+                    Ok(Outcome::Produced) => FromStream::Produced {
+                        id: target.id,
+                        metrics: self.callbacks.take_metrics(),
+                    },
                     Ok(Outcome::Skipped) => FromStream::Skipped,
                     Err(error) => failed(error),
                 }
