@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 const { CHROMIUM = "/usr/bin/chromium" } = process.env;
 const ARGUMENTS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--mute-audio", "--autoplay-policy=no-user-gesture-required",
-  "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+  "--use-fake-device-for-media-stream=fps=30", "--use-fake-ui-for-media-stream",
   "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
   "--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",
 ];

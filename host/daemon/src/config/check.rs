@@ -242,10 +242,12 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// One thread is left to the codecs and the network, where there is more than one.
+/// One core is left to the codecs and the network. Of two they need only a part of one, and a model is faster with the
+/// rest of it than without: 15 instead of 11 frames a second with the demo model, at a lower latency.
 fn spare_threads() -> u32 {
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
-    u32::try_from(threads.saturating_sub(1).max(1)).unwrap_or(1)
+    let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let threads = if cores > 2 { cores - 1 } else { cores };
+    u32::try_from(threads).unwrap_or(1)
 }
 
 /// The folder as written, else ours among those of other programs: in what the variable names, or below home.

@@ -121,7 +121,7 @@ pub struct RawPlugins {
     /// Give every stream a worker process of its own. Otherwise streams of one plugin share it, and its weights.
     /// Needs a restart.
     pub per_stream: bool,
-    /// Threads that a worker may keep busy; 0: all but one of this machine's.
+    /// Threads that a worker may keep busy; 0: all that this machine has, but one where there are more than two.
     /// Needs a restart.
     pub threads: i64,
     /// After so many seconds on one frame a worker counts as hung, or after 20 times its mean, whichever is longer; on the
