@@ -21,11 +21,13 @@ try {
     if (request.method() === "POST" && request.url().endsWith("v1/streams")) wishes.push(request.postDataJSON());
   });
   const stream = async () => (await (await fetch(new URL("v1/streams", PAGE_URL), { headers: { Accept: "application/json" } })).json()).data[0];
-  const prompted = async (prompt) => {
-    for (const end = Date.now() + 60_000; Date.now() < end; await page.waitForTimeout(50)) {
-      if ((await stream())?.params.prompt === prompt) return prompt;
-    }
-    throw new Error(`the prompt did not become ${prompt}: ${JSON.stringify(await stream())}`);
+  /** Does something that changes the prompt, and gives what it is once the server has taken the change. */
+  const prompted = async (prompt, act) => {
+    const isChange = (response) => response.request().method() === "PATCH" && response.request().postDataJSON().params.prompt === prompt;
+    const answered = page.waitForResponse(isChange);
+    await act();
+    await answered;
+    return (await stream()).params.prompt;
   };
   /** The mean colour of the result, some frames from now. */
   const colour = async () => {
@@ -53,14 +55,14 @@ try {
   await page.getByText(/^running/).waitFor();
 
   const seen = [{ ...atFirst, colour: await colour() }];
-  await page.getByRole("button", { name: "blueprint" }).click();
-  seen.push({ prompt: await prompted("blueprint"), pressed: await pressed(), colour: await colour() });
+  const blueprint = () => page.getByRole("button", { name: "blueprint" }).click();
+  seen.push({ prompt: await prompted("blueprint", blueprint), pressed: await pressed(), colour: await colour() });
   await shoot("blueprint");
   await page.getByRole("button", { name: "sepia photograph" }).focus();
-  await page.keyboard.press("Space");
-  seen.push({ prompt: await prompted("sepia photograph"), pressed: await pressed(), colour: await colour() });
-  await page.fill("#prompt", "sepia photograph, woodcut");
-  seen.push({ prompt: await prompted("sepia photograph, woodcut"), pressed: await pressed() });
+  const press = () => page.keyboard.press("Space");
+  seen.push({ prompt: await prompted("sepia photograph", press), pressed: await pressed(), colour: await colour() });
+  const own = "sepia photograph, woodcut";
+  seen.push({ prompt: await prompted(own, () => page.fill("#prompt", own)), pressed: await pressed() });
   const overflows = [];
   for (const [width, height] of [[1920, 1080], [800, 900], [390, 844]]) {
     await page.setViewportSize({ width, height });
