@@ -47,7 +47,7 @@ export async function publish({ url, video, bitrate }) {
   await window.broadcast.connect();
 }
 
-/** In a page: plays, and notes a small picture (`side` by `side`) and the time of every frame shown. */
+/** In a page: plays, and notes the time of every frame shown and, unless `is_blind` is set, a picture of `side` by `side`. */
 export async function play({ url, side }) {
   const { createPlayer } = await import("/sdk.js");
   const started = performance.now(), video = document.querySelector("video");
@@ -63,7 +63,7 @@ export async function play({ url, side }) {
   };
   window.frames_seen = [];
   const note = (_, { rtpTimestamp }) => {
-    window.frames_seen.push({ at: Date.now(), rtp: rtpTimestamp, rgb: window.picture(side) });
+    window.frames_seen.push({ at: Date.now(), rtp: rtpTimestamp, rgb: window.is_blind ? null : window.picture(side) });
     video.requestVideoFrameCallback(note);
   };
   video.requestVideoFrameCallback(note);

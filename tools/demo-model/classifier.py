@@ -68,7 +68,7 @@ class Classifier:
 
 class ClassifierStage(stage.Stage):
     name = "classifier"
-    steps = 3000
+    steps = 6000
 
     def __init__(self, examples):
         self.examples = examples
