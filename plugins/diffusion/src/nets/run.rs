@@ -72,61 +72,37 @@ struct Merged {
 }
 
 impl Merged {
-    /// Follows one block from the end of the run to its begin. Gives nothing where merging does not pay, or where the
-    /// run is of a form that no network here has.
-    fn plan<O: Ops>(links: &[Link<O>], channels: usize) -> Option<Self> {
-        let convs = || {
-            links.iter().filter_map(|link| match link {
-                Link::Conv(_, conv) => Some(*conv),
-                _ => None,
-            })
-        };
+    /// Gives nothing where merging does not pay, or where the run is of a form that no network here has.
+    fn plan<O>(links: &[Link<O>], inputs: usize) -> Option<Self> {
+        let convs: Vec<Conv> = links.iter().filter_map(Link::conv).collect();
         let doubling = 1 << links.iter().filter(|link| matches!(link, Link::Double)).count();
-        let stride: usize = convs().map(|conv| conv.window.stride).product();
-        if doubling > 1 && stride > 1 {
+        let stride: usize = convs.iter().map(|conv| conv.window.stride).product();
+        let is_even = |conv: &Conv| conv.window.padding == [conv.window.padding[0]; 4];
+        if (doubling > 1 && stride > 1) || !convs.iter().all(is_even) {
             return None;
         }
-        let (mut low, mut high, mut scale) = (0i64, doubling as i64 - 1, doubling as i64);
-        let (mut ring, mut cost) = (Ends::default(), 0);
+        let (mut span, mut ring, mut cost) = (Span::of_block(doubling), Ends::default(), 0);
         for (index, link) in links.iter().enumerate().rev() {
-            match link {
-                Link::Affine { .. } => {}
-                Link::Double => {
-                    (low, high, scale) = (low.div_euclid(2), high.div_euclid(2), scale / 2);
-                }
-                Link::Conv(_, conv) => {
-                    let Window { stride, padding } = conv.window;
-                    let [before, ..] = padding;
-                    if padding != [before; 4] {
-                        return None;
-                    }
-                    cost +=
-                        conv.inputs * conv.outputs * conv.side.pow(2) * (scale * scale) as usize;
-                    let (step, before) = (stride as i64, before as i64);
-                    (low, high) =
-                        (step * low - before, step * high - before + conv.side as i64 - 1);
-                    scale *= step;
-                    if !links[..index].iter().all(keeps_zeros) {
-                        let out = outside(low, high, scale);
-                        ring.first = ring.first.max(out.first);
-                        ring.last = ring.last.max(out.last);
-                    }
-                }
+            cost += span.products(link);
+            span.step_back(link);
+            if link.conv().is_some() && !links[..index].iter().all(Link::keeps_zeros) {
+                ring = ring.max(span.outside());
             }
         }
-        let outputs = convs().last()?.outputs;
-        let (side, before) = ((high - low + 1) as usize, -low as usize);
-        let merged = channels * outputs * (doubling * side).pow(2);
-        let pays = 2 * merged < cost && channels * side * side <= MAX_IMPULSES;
-        (pays && before % stride == 0).then(|| Self {
-            inputs: channels,
+        let outputs = convs.last()?.outputs;
+        let (side, before) = ((span.high - span.low + 1) as usize, -span.low as usize);
+        let merged = inputs * outputs * (doubling * side).pow(2);
+        let pays = 2 * merged < cost && inputs * side * side <= MAX_IMPULSES;
+        let reach = span.outside();
+        (pays && before.is_multiple_of(stride)).then_some(Self {
+            inputs,
             outputs,
             doubling,
             stride,
             side,
             before,
             ring,
-            reach: outside(low, high, scale),
+            reach,
         })
     }
 
@@ -199,19 +175,75 @@ impl Merged {
     }
 }
 
-/// Whether zeros beyond the picture are still zeros after this link.
-fn keeps_zeros<O>(link: &Link<O>) -> bool {
-    match link {
-        Link::Conv(..) => false,
-        Link::Double => true,
-        Link::Affine { offset, .. } => *offset == 0.0,
+impl<O> Link<'_, O> {
+    fn conv(&self) -> Option<Conv> {
+        match self {
+            Self::Conv(_, conv) => Some(*conv),
+            _ => None,
+        }
+    }
+
+    /// Whether zeros beyond the picture are still zeros after this layer.
+    fn keeps_zeros(&self) -> bool {
+        match self {
+            Self::Conv(..) => false,
+            Self::Double => true,
+            Self::Affine { offset, .. } => *offset == 0.0,
+        }
     }
 }
 
-/// How many blocks at each border look beyond it, when a block of `scale` pixels looks at pixels from `low` to `high`.
-fn outside(low: i64, high: i64, scale: i64) -> Ends {
-    let blocks = |pixels: i64| (pixels.max(0) as u64).div_ceil(scale as u64) as usize;
-    Ends { first: blocks(-low), last: blocks(high - (scale - 1)) }
+/// The pixels that one block of the result depends on along one side, at some place of the run.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// The first and the last, where the block's own begin at 0.
+    low: i64,
+    high: i64,
+    /// Pixels of a block here.
+    scale: i64,
+}
+
+impl Span {
+    /// At the end of a run.
+    fn of_block(doubling: usize) -> Self {
+        let scale = doubling as i64;
+        Self { low: 0, high: scale - 1, scale }
+    }
+
+    /// From a layer's result to what it is computed from.
+    fn step_back<O>(&mut self, link: &Link<O>) {
+        match link {
+            Link::Affine { .. } => {}
+            Link::Double => {
+                let Self { low, high, scale } = *self;
+                *self = Self { low: low.div_euclid(2), high: high.div_euclid(2), scale: scale / 2 };
+            }
+            Link::Conv(_, conv) => {
+                let (step, before) = (conv.window.stride as i64, conv.window.padding[0] as i64);
+                self.low = step * self.low - before;
+                self.high = step * self.high - before + conv.side as i64 - 1;
+                self.scale *= step;
+            }
+        }
+    }
+
+    /// Products of a layer for one block, when the span is at its result.
+    fn products<O>(&self, link: &Link<O>) -> usize {
+        let area = (self.scale * self.scale) as usize;
+        link.conv().map_or(0, |conv| conv.inputs * conv.outputs * conv.side.pow(2) * area)
+    }
+
+    /// How many blocks at each border look beyond the picture.
+    fn outside(&self) -> Ends {
+        let blocks = |pixels: i64| (pixels.max(0) as u64).div_ceil(self.scale as u64) as usize;
+        Ends { first: blocks(-self.low), last: blocks(self.high - (self.scale - 1)) }
+    }
+}
+
+impl Ends {
+    fn max(self, other: Self) -> Self {
+        Self { first: self.first.max(other.first), last: self.last.max(other.last) }
+    }
 }
 
 #[cfg(test)]
