@@ -94,7 +94,8 @@ impl Merged {
         let merged = inputs * outputs * (doubling * side).pow(2);
         let pays = 2 * merged < cost && inputs * side * side <= MAX_IMPULSES;
         let reach = span.outside();
-        (pays && before.is_multiple_of(stride)).then_some(Self {
+        let fits = before.is_multiple_of(stride) && side >= before + stride;
+        (pays && fits).then_some(Self {
             inputs,
             outputs,
             doubling,
