@@ -13,6 +13,12 @@ TILE = 176
 SHOWN = ("astronaut", "chelsea", "coffee", "rocket")
 BLEND = ("pencil", "neon")
 
+# What a person sees on the contact sheet of the weights that are there; to be written anew with them.
+SEEN = """The colours of every style are there, most of their drawing is not yet: neon and blueprint have few of their lines, comic has
+no dots and mosaic no tiles, so both look like a plain picture; hatching and brush strokes are faint. Woodcut, thermal, night,
+sepia and pastel look as they are meant to. The training was short (7000 and 2600 steps of the last two stages) and the
+networks have not reached what they can."""
+
 TEXT = """# Demo model
 
 A very small image-to-image model in the layout of Stable Diffusion: one step at `t_index_list: [32]` draws the picture
@@ -38,6 +44,8 @@ Any sentence with one of the words works, and two of them mix; so do weighted pr
 {whole}
 
 {verdict}
+
+{seen}
 
 ## How it was made
 
@@ -68,6 +76,7 @@ def write(path: Path, report, licences: str):
             rows="\n".join(rows),
             whole="\n".join(f"- {name}: {value:.3f}" for name, value in report.whole.items()),
             verdict="Missed: " + "; ".join(report.missed) if report.missed else "All bars are met.",
+            seen=SEEN,
             licences=licences,
         )
     )
