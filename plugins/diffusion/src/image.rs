@@ -41,7 +41,8 @@ fn to_byte(value: f32) -> u8 {
     /// At this size floats are whole numbers, so the sum is rounded as floats are, halves to even, and its last bits are
     /// the number. `round_ties_even` is a call where the processor is not known to have it.
     const WHOLE: f32 = 8_388_608.0;
-    (to_unit(value) * 255.0 + WHOLE).to_bits() as u8
+    // What is no number is black: `max` gives the other one.
+    (to_unit(value).max(0.0) * 255.0 + WHOLE).to_bits() as u8
 }
 
 /// From [-1, 1] to [0, 1], clamped.
@@ -63,8 +64,17 @@ mod tests {
             assert_eq!(to_byte(value), rounded, "{value}");
         }
         assert_eq!(
-            [-7.0, 7.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN].map(to_byte),
-            [0, 255, 255, 0, 0]
+            [
+                -7.0,
+                7.0,
+                f32::INFINITY,
+                f32::NEG_INFINITY,
+                f32::NAN,
+                -f32::NAN,
+                f32::from_bits(0x7fc0_00ff)
+            ]
+            .map(to_byte),
+            [0, 255, 255, 0, 0, 0, 0]
         );
     }
 }
