@@ -42,7 +42,7 @@ browser.once("error", async (e) => { console.error(`cannot start ${CHROMIUM}: ${
 // The whole group is killed, as Chromium's other processes write into the profile for a while after the first has gone;
 // a process that left the group may still do so, and a removal that meets a new file fails.
 async function endBrowser() {
-  process.kill(-browser.pid, "SIGKILL");
+  try { process.kill(-browser.pid, "SIGKILL"); } catch (e) { if (e.code !== "ESRCH") throw e; } // it ended by itself
   if (browser.exitCode === null && browser.signalCode === null) await once(browser, "exit");
   for (let tries = 100; ; tries -= 1) {
     try { return rmSync(profile, { recursive: true, force: true }); }
