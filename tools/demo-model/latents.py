@@ -26,13 +26,7 @@ class LatentStage(Stage):
     def loss(self, step, rng):
         is_large = step % LARGE_EVERY == 0
         lesson = self.teacher.draw(LARGE_BATCH if is_large else BATCH, LARGE_SIDE if is_large else SIDE, rng)
-        drawn = networks.denoise(
-            networks.at_unit_size(self.unet),
-            self.teacher.inputs(lesson),
-            lesson.noise,
-            lesson.times,
-            lesson.embeddings,
-        )
+        drawn = self.teacher.denoise(self.unet, lesson)
         difference = drawn - lesson.mix(self.teacher.target_latents)
         plain, square = difference.abs().mean((1, 2, 3)), (difference**2).mean((1, 2, 3))
         return (plain + 0.5 * square).mean(), figures_by_style(lesson, plain)

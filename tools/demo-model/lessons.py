@@ -92,6 +92,11 @@ class Teacher:
             noise[number, networks.EMPTY] = torch.from_numpy(crop.latents(self.examples[crop.example].noise))
         return noise
 
+    def denoise(self, unet, lesson: Lesson) -> torch.Tensor:
+        """The latents that the image network in training makes of a lesson."""
+        guess = networks.at_unit_size(unet)
+        return networks.denoise(guess, self.inputs(lesson), lesson.noise, lesson.times, lesson.embeddings)
+
     def inputs(self, lesson: Lesson) -> torch.Tensor:
         latents = torch.stack([self.target_latents(crop, "none") for crop in lesson.crops])
         return latents * networks.channel_mask(latents)

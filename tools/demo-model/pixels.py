@@ -31,13 +31,7 @@ class PixelStage(Stage):
     def loss(self, step, rng):
         is_large = step % LARGE_EVERY == 0
         lesson = self.teacher.draw(1 if is_large else BATCH, LARGE_SIDE if is_large else SIDE, rng)
-        latents = networks.denoise(
-            networks.at_unit_size(self.unet),
-            self.teacher.inputs(lesson),
-            lesson.noise,
-            lesson.times,
-            lesson.embeddings,
-        )
+        latents = self.teacher.denoise(self.unet, lesson)
         losses = picture_loss(self.decoder(latents), lesson.mix(self.teacher.target_pixels), has_edges=True)
         decoding = self.decoding_loss(lesson).mean()
         figures = figures_by_style(lesson, losses) | {"decoding": decoding.item()}
