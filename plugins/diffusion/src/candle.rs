@@ -3,6 +3,7 @@
 //! Slower than ONNX Runtime; it is the reference to compare with and what remains where the library is absent.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{D, DType, Device, Module};
 use candle_nn::GroupNorm;
@@ -19,6 +20,8 @@ type Candle = candle_core::Tensor;
 /// The parameters of one network, in memory as `f32`.
 pub struct Params {
     tensors: HashMap<String, Candle>,
+    /// What was computed of them, by the name of the first.
+    kept: Mutex<HashMap<String, [Candle; 2]>>,
 }
 
 impl Params {
@@ -37,13 +40,13 @@ impl Params {
             let tensor = Candle::from_vec(values, shape, &Device::Cpu).map_err(backend)?;
             tensors.insert(name, tensor);
         }
-        Ok(Self { tensors })
+        Ok(Self { tensors, kept: Mutex::default() })
     }
 
     /// Of given values, for tests of what networks are made of.
     #[cfg(test)]
     pub(crate) fn of(tensors: impl IntoIterator<Item = (String, Candle)>) -> Self {
-        Self { tensors: tensors.into_iter().collect() }
+        Self { tensors: tensors.into_iter().collect(), kept: Mutex::default() }
     }
 
     pub fn run<N: Network>(&self, network: &N, inputs: &[&Tensor]) -> Result<Tensor, RunError> {
@@ -246,6 +249,21 @@ impl Ops for Params {
         candle_nn::ops::pixel_shuffle(x, block).map_err(backend)
     }
 
+    fn keep(
+        &self,
+        name: &str,
+        compute: impl FnOnce() -> Result<[Candle; 2], OpError>,
+    ) -> Result<[Candle; 2], OpError> {
+        // What is in it is whole, whoever panicked.
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept().get(name) {
+            return Ok(known.clone());
+        }
+        let computed = compute()?;
+        kept().insert(name.to_owned(), computed.clone());
+        Ok(computed)
+    }
+
     fn merges_runs(&self) -> bool {
         true
     }
@@ -256,5 +274,24 @@ impl Ops for Params {
 
     fn shift(&self, x: &Candle, offset: f32) -> Value<Self> {
         x.affine(1.0, offset.into()).map_err(backend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_depends_on_weights_alone_is_computed_once() {
+        let params = Params::of([]);
+        let computed = || {
+            Ok([Candle::new(1f32, &Device::Cpu), Candle::new(2f32, &Device::Cpu)]
+                .map(|tensor| tensor.unwrap()))
+        };
+        params.keep("a", computed).unwrap();
+        let [first, _] = params.keep("a", || panic!("it is known")).unwrap();
+        assert_eq!(first.to_scalar::<f32>().unwrap(), 1.0);
+        let failed = params.keep("b", || Err(OpError::Backend("no".into())));
+        assert!(failed.is_err() && params.keep("b", computed).is_ok(), "a failure is not kept");
     }
 }

@@ -116,6 +116,16 @@ pub trait Ops {
     /// `[rows, channels * block * block, height, width]` to `[rows, channels, height * block, width * block]`.
     fn depth_to_space(&self, x: &Self::T, block: usize) -> Value<Self>;
 
+    /// What depends on weights alone, under the name of the first of them. A back end that computes at once keeps it;
+    /// in a graph it is folded into constants.
+    fn keep(
+        &self,
+        _name: &str,
+        compute: impl FnOnce() -> Result<[Self::T; 2], OpError>,
+    ) -> Result<[Self::T; 2], OpError> {
+        compute()
+    }
+
     /// Whether runs of layers without an activation are computed as one convolution.
     fn merges_runs(&self) -> bool;
 

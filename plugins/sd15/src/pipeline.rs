@@ -107,7 +107,7 @@ impl Stream for Running {
                 "frames must be {format}, got {given} in and {room} out"
             )));
         }
-        let rgb: Vec<u8> = input.rows().flatten().copied().collect();
+        let rgb = input.rows().collect::<Vec<_>>().concat();
         self.captured.push_back((input.id, input.captured_ns));
         let picture = self.stream.process(&rgb, input.id)?;
         let row = input.width as usize * plugin_api::PIXEL_BYTES;

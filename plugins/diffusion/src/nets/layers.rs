@@ -64,6 +64,10 @@ impl<'a, O: Ops> Module<'a, O> {
         Self { ops: self.ops, path: format!("{}{name}.", self.path) }
     }
 
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     fn param(&self, name: &str, shape: &[usize]) -> Value<O> {
         self.ops.param(&format!("{}{name}", self.path), shape)
     }

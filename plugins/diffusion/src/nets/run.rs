@@ -73,7 +73,7 @@ struct Merged {
 
 impl Merged {
     /// Gives nothing where merging does not pay, or where the run is of a form that no network here has.
-    fn plan<O>(links: &[Link<O>], inputs: usize) -> Option<Self> {
+    fn plan<O: Ops>(links: &[Link<O>], inputs: usize) -> Option<Self> {
         let convs: Vec<Conv> = links.iter().filter_map(Link::conv).collect();
         let doubling = 1 << links.iter().filter(|link| matches!(link, Link::Double)).count();
         let stride: usize = convs.iter().map(|conv| conv.window.stride).product();
@@ -108,7 +108,8 @@ impl Merged {
     }
 
     fn compute<O: Ops>(&self, ops: &O, x: &O::T, links: &[Link<O>]) -> Value<O> {
-        let (kernel, bias) = self.kernel(ops, links)?;
+        let name = links.iter().find_map(Link::name).unwrap_or_default();
+        let [kernel, bias] = ops.keep(name, || self.kernel(ops, links))?;
         let after = self.side - self.before - self.stride;
         let padding = [self.before, self.before, after, after];
         let window = Window { stride: self.stride, padding };
@@ -123,7 +124,7 @@ impl Merged {
     }
 
     /// The merged kernel and bias: answers to an impulse at each place and in each channel, and to none.
-    fn kernel<O: Ops>(&self, ops: &O, links: &[Link<O>]) -> Result<(O::T, O::T), OpError> {
+    fn kernel<O: Ops>(&self, ops: &O, links: &[Link<O>]) -> Result<[O::T; 2], OpError> {
         let Self { inputs, outputs, doubling, side, .. } = *self;
         let impulses = inputs * side * side;
         let mut values = vec![0.0; (impulses + 1) * impulses];
@@ -141,7 +142,7 @@ impl Merged {
         let kernel = ops.permute(&ops.reshape(&kernel, &dims)?, &[3, 4, 5, 0, 1, 2])?;
         let channels = (outputs * doubling * doubling) as i64;
         let dims = [channels, inputs as i64, side as i64, side as i64];
-        Ok((ops.reshape(&kernel, &dims)?, ops.reshape(&silence, &[channels])?))
+        Ok([ops.reshape(&kernel, &dims)?, ops.reshape(&silence, &[channels])?])
     }
 
     /// Puts what the layers make of the two borders across `axis` in the place of what the merged kernel made there.
@@ -176,10 +177,18 @@ impl Merged {
     }
 }
 
-impl<O> Link<'_, O> {
-    fn conv(&self) -> Option<Conv> {
+impl<O: Ops> Link<'_, O> {
+    pub fn conv(&self) -> Option<Conv> {
         match self {
             Self::Conv(_, conv) => Some(*conv),
+            _ => None,
+        }
+    }
+
+    /// Of its weights.
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Conv(module, _) => Some(module.path()),
             _ => None,
         }
     }
@@ -212,7 +221,7 @@ impl Span {
     }
 
     /// From a layer's result to what it is computed from.
-    fn step_back<O>(&mut self, link: &Link<O>) {
+    fn step_back<O: Ops>(&mut self, link: &Link<O>) {
         match link {
             Link::Affine { .. } => {}
             Link::Double => {
@@ -229,7 +238,7 @@ impl Span {
     }
 
     /// Products of a layer for one block, when the span is at its result.
-    fn products<O>(&self, link: &Link<O>) -> usize {
+    fn products<O: Ops>(&self, link: &Link<O>) -> usize {
         let area = (self.scale * self.scale) as usize;
         link.conv().map_or(0, |conv| conv.inputs * conv.outputs * conv.side.pow(2) * area)
     }

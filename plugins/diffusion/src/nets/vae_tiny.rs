@@ -150,12 +150,9 @@ impl<'a, O: Ops> Layers<'a, O> {
     /// The result of all layers so far.
     fn flush(&mut self) -> Value<O> {
         let links = std::mem::take(&mut self.waiting);
-        let outputs = links.iter().rev().find_map(|link| match link {
-            Link::Conv(_, conv) => Some(conv.outputs),
-            _ => None,
-        });
         self.x = run(self.module.ops, &self.x, self.channels, &links)?;
-        self.channels = outputs.unwrap_or(self.channels);
+        let last = links.iter().rev().find_map(Link::conv);
+        self.channels = last.map_or(self.channels, |conv| conv.outputs);
         Ok(self.x.clone())
     }
 }
