@@ -151,8 +151,20 @@ impl Ops for Params {
         groups: Groups,
     ) -> Value<Self> {
         let Groups { channels, count, epsilon } = groups;
-        let norm = GroupNorm::new(weight.clone(), bias.clone(), channels, count, epsilon.into());
-        norm.and_then(|norm| norm.forward(x)).map_err(backend)
+        let norm = |weight: Candle, bias: Candle| {
+            GroupNorm::new(weight, bias, channels, count, epsilon.into())?.forward(x)
+        };
+        if weight.rank() == 1 {
+            return norm(weight.clone(), bias.clone()).map_err(backend);
+        }
+        let per_row = |param: &Candle| param.reshape(((), channels, 1, 1));
+        let by_row = || {
+            let ones = Candle::ones(channels, x.dtype(), x.device())?;
+            norm(ones.clone(), ones.zeros_like()?)?
+                .broadcast_mul(&per_row(weight)?)?
+                .broadcast_add(&per_row(bias)?)
+        };
+        by_row().map_err(backend)
     }
 
     fn layer_norm(&self, x: &Candle, weight: &Candle, bias: &Candle, epsilon: f32) -> Value<Self> {
@@ -163,6 +175,10 @@ impl Ops for Params {
 
     fn softmax(&self, x: &Candle) -> Value<Self> {
         candle_nn::ops::softmax_last_dim(x).map_err(backend)
+    }
+
+    fn mean(&self, x: &Candle, axis: usize) -> Value<Self> {
+        x.mean_keepdim(axis).map_err(backend)
     }
 
     fn apply(&self, x: &Candle, function: Function) -> Value<Self> {

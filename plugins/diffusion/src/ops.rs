@@ -75,7 +75,8 @@ pub trait Ops {
     /// Rows of `table [count, width]` picked by `ids`, whole numbers.
     fn embedding(&self, table: &Self::T, ids: &Self::T) -> Value<Self>;
 
-    /// Over each group of channels and all pixels, then scaled and shifted per channel.
+    /// Over each group of channels and all pixels, then scaled and shifted per channel, `[channels]`, or per row and
+    /// channel, `[rows, channels]`.
     fn group_norm(
         &self,
         x: &Self::T,
@@ -93,6 +94,8 @@ pub trait Ops {
     ) -> Value<Self>;
     /// Over the last axis.
     fn softmax(&self, x: &Self::T) -> Value<Self>;
+    /// Over `axis`, which stays with length 1.
+    fn mean(&self, x: &Self::T, axis: usize) -> Value<Self>;
 
     fn apply(&self, x: &Self::T, function: Function) -> Value<Self>;
     /// Broadcasts.

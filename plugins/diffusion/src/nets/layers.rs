@@ -45,14 +45,30 @@ pub struct Attention {
     pub has_bias: bool,
 }
 
-/// Channels of a residual block, and the width of the time embedding if it takes one.
+/// Channels of a residual block, and what it makes of the time embedding if it takes one.
 #[derive(Clone, Copy)]
 pub struct Resnet {
     pub inputs: usize,
     pub outputs: usize,
-    pub time: Option<usize>,
+    pub time: Option<Timed>,
     pub groups: usize,
     pub epsilon: f32,
+}
+
+/// Width of the time embedding, and how a residual block takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Timed {
+    pub width: usize,
+    pub by: TimedBy,
+}
+
+/// `resnet_time_scale_shift` of diffusers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimedBy {
+    /// Added before the second norm.
+    Shift,
+    /// Scales and shifts what leaves the second norm.
+    ScaleShift,
 }
 
 impl<'a, O: Ops> Module<'a, O> {
@@ -68,7 +84,7 @@ impl<'a, O: Ops> Module<'a, O> {
         &self.path
     }
 
-    fn param(&self, name: &str, shape: &[usize]) -> Value<O> {
+    pub fn param(&self, name: &str, shape: &[usize]) -> Value<O> {
         self.ops.param(&format!("{}{name}", self.path), shape)
     }
 
@@ -93,6 +109,16 @@ impl<'a, O: Ops> Module<'a, O> {
     pub fn group_norm(&self, x: &O::T, groups: Groups) -> Value<O> {
         let shape = [groups.channels];
         self.ops.group_norm(x, &self.param("weight", &shape)?, &self.param("bias", &shape)?, groups)
+    }
+
+    /// A group norm whose result is then multiplied by `1 + scale` and moved by `shift`, both `[rows, channels]`: in one
+    /// step, since a pass over the picture costs more than this arithmetic on its channels.
+    fn scaled_group_norm(&self, x: &O::T, groups: Groups, by: (&O::T, &O::T)) -> Value<O> {
+        let (ops, shape) = (self.ops, [groups.channels]);
+        let factor = ops.shift(by.0, 1.0)?;
+        let weight = ops.mul(&factor, &self.param("weight", &shape)?)?;
+        let bias = ops.add(&ops.mul(&factor, &self.param("bias", &shape)?)?, by.1)?;
+        ops.group_norm(x, &weight, &bias, groups)
     }
 
     pub fn layer_norm(&self, x: &O::T, width: usize, epsilon: f32) -> Value<O> {
@@ -120,20 +146,10 @@ impl<'a, O: Ops> Module<'a, O> {
         let ops = self.ops;
         let Resnet { inputs, outputs, groups: count, epsilon, .. } = resnet;
         let normed = self.at("norm1").group_norm(x, Groups { channels: inputs, count, epsilon })?;
-        let mut hidden = self
+        let hidden = self
             .at("conv1")
             .conv(&ops.apply(&normed, Function::Silu)?, Conv::same(inputs, outputs, 3))?;
-        if let (Some(time), Some(width)) = (time, resnet.time) {
-            let shift = self.at("time_emb_proj").linear(
-                &ops.apply(time, Function::Silu)?,
-                width,
-                outputs,
-                true,
-            )?;
-            hidden = ops.add(&hidden, &ops.reshape(&shift, &[0, outputs as i64, 1, 1])?)?;
-        }
-        let normed =
-            self.at("norm2").group_norm(&hidden, Groups { channels: outputs, count, epsilon })?;
+        let normed = self.timed_norm(&hidden, time, resnet)?;
         let hidden = self
             .at("conv2")
             .conv(&ops.apply(&normed, Function::Silu)?, Conv::same(outputs, outputs, 3))?;
@@ -141,5 +157,29 @@ impl<'a, O: Ops> Module<'a, O> {
             return ops.add(x, &hidden);
         }
         ops.add(&self.at("conv_shortcut").conv(x, Conv::same(inputs, outputs, 1))?, &hidden)
+    }
+
+    /// The second norm of a residual block, where the time embedding comes in.
+    fn timed_norm(&self, x: &O::T, time: Option<&O::T>, resnet: Resnet) -> Value<O> {
+        let ops = self.ops;
+        let Resnet { outputs, groups: count, epsilon, .. } = resnet;
+        let (norm, groups) = (self.at("norm2"), Groups { channels: outputs, count, epsilon });
+        let (Some(time), Some(Timed { width, by })) = (time, resnet.time) else {
+            return norm.group_norm(x, groups);
+        };
+        let project = |outputs| {
+            let active = ops.apply(time, Function::Silu)?;
+            self.at("time_emb_proj").linear(&active, width, outputs, true)
+        };
+        match by {
+            TimedBy::Shift => {
+                let shift = ops.reshape(&project(outputs)?, &[0, outputs as i64, 1, 1])?;
+                norm.group_norm(&ops.add(x, &shift)?, groups)
+            }
+            TimedBy::ScaleShift => {
+                let (scale, shift) = ops.halves(&project(2 * outputs)?)?;
+                norm.scaled_group_norm(x, groups, (&scale, &shift))
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Architecture comes from the component's `config.json`, parameter names are those of the diffusers state dict.
 
+mod addition;
 mod clip_text;
 mod layers;
 mod run;

@@ -1,9 +1,11 @@
-//! `UNet2DConditionModel` as SD1.5 and SD2.1 (SD-Turbo) use it.
+//! `UNet2DConditionModel` as SD1.5 and SD2.1 (SD-Turbo) use it, and with a prompt that reaches every residual block, as in
+//! DeepFloyd IF.
 //!
 //! Latent sides need not be multiples of the downsampling: upsampling goes to the size of the skip it meets. Every row
 //! has its own timestep, as the stream batch needs.
 
-use super::layers::{Attention, Conv, Module, Resnet};
+use super::addition::Addition;
+use super::layers::{Attention, Conv, Module, Resnet, Timed, TimedBy};
 use super::{Dim, Network, Port};
 use crate::config::{Config, ConfigError};
 use crate::ops::{Function, Groups, OpError, Ops, Value};
@@ -31,6 +33,8 @@ pub struct Unet {
     has_linear_projection: bool,
     down_padding: usize,
     time: TimeEmbedding,
+    timed_by: TimedBy,
+    addition: Option<Addition>,
 }
 
 /// The sinusoidal embedding of a timestep.
@@ -64,6 +68,12 @@ impl Unet {
             epsilon: config.number_or("norm_eps", 1e-5)? as f32,
             has_linear_projection: config.bool_or("use_linear_projection", false)?,
             down_padding: config.size_or("downsample_padding", 1)?,
+            timed_by: config.choice(
+                "resnet_time_scale_shift",
+                TimedBy::Shift,
+                &[("default", TimedBy::Shift), ("scale_shift", TimedBy::ScaleShift)],
+            )?,
+            addition: Addition::from_config(config)?,
         })
     }
 
@@ -81,8 +91,16 @@ impl Unet {
     }
 
     fn resnet(&self, inputs: usize, outputs: usize) -> Resnet {
-        let time = Some(self.time_width());
+        let time = Some(Timed { width: self.time_width(), by: self.timed_by });
         Resnet { inputs, outputs, time, groups: self.groups, epsilon: self.epsilon }
+    }
+
+    /// What the residual blocks are told of the timestep and, where the network has an addition, of the prompt.
+    fn embed<O: Ops>(&self, root: &Module<O>, timestep: &O::T, context: &O::T) -> Value<O> {
+        let time = self.embed_time(root, timestep)?;
+        let Some(addition) = &self.addition else { return Ok(time) };
+        let module = root.at("add_embedding");
+        root.ops.add(&time, &addition.embed(&module, context, self.time_width())?)
     }
 
     fn embed_time<O: Ops>(&self, root: &Module<O>, timestep: &O::T) -> Value<O> {
@@ -275,8 +293,8 @@ impl Network for Unet {
 
     fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
         let root = Module::root(ops);
-        let given =
-            Given::<O> { time: self.embed_time(&root, &inputs[1])?, context: inputs[2].clone() };
+        let (timestep, context) = (&inputs[1], inputs[2].clone());
+        let given = Given::<O> { time: self.embed(&root, timestep, &context)?, context };
         let (lowest, skips) = self.descend(&root, &inputs[0], &given)?;
         let lowest = self.middle(&root, &lowest, &given)?;
         let hidden = self.ascend(&root, (lowest, skips), &given)?;
@@ -358,7 +376,6 @@ fn refuse_variants(config: &Config) -> Result<(), ConfigError> {
     config.require("mid_block_type", "UNetMidBlock2DCrossAttn")?;
     config.require("act_fn", "silu")?;
     config.require("time_embedding_type", "positional")?;
-    config.require("resnet_time_scale_shift", "default")?;
     config.require("attention_type", "default")?;
     config.require("conv_in_kernel", 3)?;
     config.require("conv_out_kernel", 3)?;
@@ -374,7 +391,6 @@ fn refuse_variants(config: &Config) -> Result<(), ConfigError> {
         config.require(key, false)?;
     }
     for key in [
-        "addition_embed_type",
         "class_embed_type",
         "cross_attention_norm",
         "encoder_hid_dim_type",

@@ -328,7 +328,7 @@ impl Ops for Recorder<'_> {
         let epsilon = AttributeProto::float("epsilon", epsilon);
         let inputs = [&grouped, &ones, &zeros];
         let normed = self.joined("InstanceNormalization", &inputs, vec![epsilon]);
-        let per_channel = |param: &Rc<str>| self.reshape(param, &[channels as i64, 1, 1]);
+        let per_channel = |param: &Rc<str>| self.reshape(param, &[-1, channels as i64, 1, 1]);
         let scaled = self.mul(&self.reshape_like(&normed, x)?, &per_channel(weight)?)?;
         self.add(&scaled, &per_channel(bias)?)
     }
@@ -346,6 +346,11 @@ impl Ops for Recorder<'_> {
 
     fn softmax(&self, x: &Rc<str>) -> Value<Self> {
         Ok(self.node("Softmax", &[x], vec![AttributeProto::int("axis", -1)]))
+    }
+
+    fn mean(&self, x: &Rc<str>, axis: usize) -> Value<Self> {
+        let axes = self.int_constant(&[axis as i64]);
+        Ok(self.node("ReduceMean", &[x, &axes], vec![]))
     }
 
     fn apply(&self, x: &Rc<str>, function: Function) -> Value<Self> {

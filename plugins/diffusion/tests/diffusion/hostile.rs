@@ -113,12 +113,15 @@ fn weights_that_are_no_numbers_give_a_picture_all_the_same() {
 
 #[test]
 fn configs_that_make_no_sense_are_refused_by_file_and_key() {
-    let changes: [(&str, &str, Value); 8] = [
+    let changes: [(&str, &str, Value); 10] = [
         ("unet/config.json", "block_out_channels", json!([])),
         ("unet/config.json", "block_out_channels", json!([3, 32, 32, 32])),
         ("unet/config.json", "attention_head_dim", json!(0)),
         ("unet/config.json", "layers_per_block", json!(1e30)),
         ("unet/config.json", "norm_num_groups", json!(5)),
+        ("unet/config.json", "addition_embed_type", json!("text_image")),
+        // The 64 heads that are usual do not divide the tiny model's context.
+        ("unet/config.json", "addition_embed_type", json!("text")),
         ("text_encoder/config.json", "max_position_embeddings", json!(65536)),
         ("text_encoder/config.json", "num_attention_heads", json!(-1)),
         ("scheduler/scheduler_config.json", "beta_start", json!(2)),
