@@ -14,7 +14,7 @@ use plugins_diffusion::engine::{Backend, Engine, EngineOptions};
 use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::onnx::Provider;
-use plugins_diffusion::stream::{Settings, Stream};
+use plugins_diffusion::stream::{Settings, Shape, Source, Stream};
 
 /// Frames that are not counted.
 const WARM_UP: u64 = 5;
@@ -63,20 +63,19 @@ fn choose(engine: Option<&str>) -> Result<(Backend, Vec<Provider>), Failure> {
 
 fn settings(side: usize, steps: usize) -> Settings {
     Settings {
-        width: side,
-        height: side,
+        shape: Shape::new(side, side),
         prompt: Blend::one("a red cat on a wooden table".into()),
         negative_prompt: String::new(),
         guidance: Guidance { cfg_type: CfgType::Own, scale: 1.0, delta: 0.7 },
         seed: Blend::one(2),
         t_index_list: (0..steps).map(|index| 32 + 4 * index).collect(),
         num_inference_steps: 50,
-        do_add_noise: true,
     }
 }
 
 fn measure(stream: &mut Stream, frames: u64) -> Result<(), Failure> {
-    let size = 3 * stream.settings().width * stream.settings().height;
+    let Shape { width, height, .. } = stream.settings().shape;
+    let size = 3 * width * height;
     let mut times: [Vec<Duration>; 4] = Default::default();
     let mut resident = String::new();
     for id in 0..WARM_UP + frames {
@@ -85,7 +84,8 @@ fn measure(stream: &mut Stream, frames: u64) -> Result<(), Failure> {
         }
         let frame: Vec<u8> = (0..size).map(|index| (index as u64 / 7 + id) as u8).collect();
         let start = Instant::now();
-        let output = stream.process(&frame, id)?;
+        let source = Source { id, captured_ns: 0 };
+        let output = stream.process(&frame, source)?.ok_or("a frame without a picture")?;
         if id == 0 {
             println!("first frame: {:.1?}", start.elapsed());
         }

@@ -34,27 +34,33 @@ impl Guidance {
         self.cfg_type != CfgType::None && self.scale > 1.0
     }
 
-    /// How many rows with the negative prompt the UNet is given before the `rows` others.
-    pub fn negative_rows(&self, rows: usize) -> usize {
+    /// How many rows with the negative prompt the UNet is given before the `rows` others, of which the first `newest` are
+    /// those of new frames.
+    pub fn negative_rows(&self, rows: usize, newest: usize) -> usize {
         match self.cfg_type {
             CfgType::Full if self.is_active() => rows,
-            CfgType::Initialize if self.is_active() => 1,
+            CfgType::Initialize if self.is_active() => newest,
             _ => 0,
         }
     }
 
     /// The rows for the UNet: those with the negative prompt are copies of the first ones.
-    pub fn widen(&self, batch: &Tensor) -> Tensor {
-        let negative = self.negative_rows(batch.shape()[0]);
+    pub fn widen(&self, batch: &Tensor, newest: usize) -> Tensor {
+        let negative = self.negative_rows(batch.shape()[0], newest);
         Tensor::stack(&[&batch.head(negative), batch])
     }
 
-    /// The guided prediction for `rows` rows.
-    pub fn guide(&self, predicted: &Tensor, rows: usize, stock: &mut StockNoise) -> Tensor {
+    /// The guided prediction for `rows` rows, the first `newest` of new frames.
+    pub fn guide(
+        &self,
+        predicted: &Tensor,
+        (rows, newest): (usize, usize),
+        stock: &mut StockNoise,
+    ) -> Tensor {
         if !self.is_active() {
             return predicted.clone();
         }
-        let split = self.negative_rows(rows) * predicted.row_len();
+        let split = self.negative_rows(rows, newest) * predicted.row_len();
         let (negative, positive) = predicted.data().split_at(split);
         let mut guided = predicted.head(rows);
         guided.data_mut().copy_from_slice(positive);
@@ -92,17 +98,24 @@ impl StockNoise {
         &self.0
     }
 
-    /// Follows the frames one step on; the newest frame starts with the noise it was given.
-    pub fn shift(&mut self, noise: &Tensor) {
+    /// Follows the frames one step on; the `newest` new ones start with the noise they were given.
+    pub fn shift(&mut self, noise: &Tensor, newest: usize) {
         let rows = self.0.shape()[0];
-        if rows > 1 {
-            self.0 = Tensor::stack(&[&noise.head(1), &self.0.head(rows - 1)]);
+        if rows > newest {
+            self.0 =
+                Tensor::stack(&[&noise.head(1).repeat_rows(newest), &self.0.head(rows - newest)]);
         }
     }
 
     /// Updates the estimates from the guided prediction. Row `i` is meant for the step after its own, which the next
-    /// shift brings it to; the last row falls out there.
-    pub fn follow(&mut self, guidance: &Guidance, guided: &Tensor, steps: &[Step], noise: &Tensor) {
+    /// shift brings it to; the last ones fall out there.
+    pub fn follow(
+        &mut self,
+        guidance: &Guidance,
+        guided: &Tensor,
+        (steps, newest): (&[Step], usize),
+        noise: &Tensor,
+    ) {
         if !guidance.follows() {
             return;
         }
@@ -111,8 +124,8 @@ impl StockNoise {
             steps.iter().zip(self.0.data_mut().chunks_exact_mut(width)).enumerate()
         {
             let (alpha, beta) =
-                steps.get(row + 1).map_or((1.0, 1.0), |next| (next.alpha, next.beta));
-            let next_noise = noise.row((row + 1) % steps.len());
+                steps.get(row + newest).map_or((1.0, 1.0), |next| (next.alpha, next.beta));
+            let next_noise = noise.row((row + newest) % steps.len());
             for ((value, &guided), &noise) in stock.iter_mut().zip(guided.row(row)).zip(next_noise)
             {
                 let next = noise + alpha * step.denoise(step.beta * *value, guided) / beta;

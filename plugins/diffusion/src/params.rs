@@ -9,7 +9,7 @@ mod tests;
 
 use crate::blend::{Blend, Interpolation};
 use crate::guidance::{CfgType, Guidance};
-use crate::stream::Settings;
+use crate::stream::{Settings, Shape, Similarity, Start};
 use plugin_api::{Environment, Error, FieldError, Formats, FrameFormat, Plan};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -43,6 +43,8 @@ pub struct StreamParams {
     pub use_lcm_lora: bool,
     pub use_safety_checker: bool,
     pub enable_similar_image_filter: bool,
+    pub similar_image_filter_threshold: f32,
+    pub similar_image_filter_max_skip_frame: u64,
     pub skip_diffusion: bool,
     pub image_preprocessing: Option<Processing>,
     pub image_postprocessing: Option<Processing>,
@@ -74,7 +76,7 @@ pub fn plan(
         errors: params.check(),
         unsupported: support::unsupported(params, &environment.engines_dir.join(RUNTIME)),
         reload: previous.map_or(Vec::new(), |previous| changes::reload(&previous, params)),
-        latency_frames: side(params.t_index_list.len().saturating_sub(1)),
+        latency_frames: side(params.settings().latency()),
         ..Plan::default()
     }
 }
@@ -188,8 +190,7 @@ impl StreamParams {
     /// What the stream engine is told.
     pub fn settings(&self) -> Settings {
         Settings {
-            width: self.width,
-            height: self.height,
+            shape: self.shape(),
             prompt: self
                 .prompt
                 .blend(self.prompt_interpolation_method, self.normalize_prompt_weights),
@@ -198,8 +199,32 @@ impl StreamParams {
             seed: self.seed.blend(self.seed_interpolation_method, self.normalize_seed_weights),
             t_index_list: self.t_index_list.clone(),
             num_inference_steps: self.num_inference_steps,
-            do_add_noise: self.do_add_noise,
         }
+    }
+
+    fn shape(&self) -> Shape {
+        let filter = Similarity {
+            threshold: self.similar_image_filter_threshold,
+            max_skip_frame: self.similar_image_filter_max_skip_frame,
+        };
+        Shape {
+            width: self.width,
+            height: self.height,
+            start: match self.mode {
+                Mode::Img2img => Start::Frames,
+                Mode::Txt2img => Start::Noise { is_turbo: self.is_turbo() },
+            },
+            is_batched: self.use_denoising_batch,
+            frames: self.frame_buffer_size,
+            do_add_noise: self.do_add_noise,
+            filter: self.enable_similar_image_filter.then_some(filter),
+            skips_diffusion: self.skip_diffusion,
+        }
+    }
+
+    /// As in StreamDiffusion: models that are distilled to few steps are known by their name.
+    pub fn is_turbo(&self) -> bool {
+        self.model_id.contains("turbo")
     }
 
     pub fn guidance(&self) -> Guidance {

@@ -99,6 +99,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// The same step without the consistency function's boundary: what the network sees is taken as it is.
+    pub fn without_boundary(self) -> Self {
+        Self { skip: 0.0, out: 1.0, ..self }
+    }
+
     /// The latent at this step's noise level.
     pub fn add_noise(&self, latent: f32, noise: f32) -> f32 {
         self.alpha * latent + self.beta * noise

@@ -65,11 +65,11 @@ impl Tensor {
         Self { shape, data: self.data[..count * self.row_len()].to_vec() }
     }
 
-    /// The last row alone.
-    pub fn last(&self) -> Self {
+    /// The last `count` rows.
+    pub fn tail(&self, count: usize) -> Self {
         let mut shape = self.shape.clone();
-        shape[0] = 1;
-        Self { shape, data: self.data[self.data.len() - self.row_len()..].to_vec() }
+        shape[0] = count;
+        Self { shape, data: self.data[self.data.len() - count * self.row_len()..].to_vec() }
     }
 
     /// The rows of several tensors, one after another.

@@ -1,6 +1,5 @@
 //! Loading, and the way of a frame.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use plugin_api::{
@@ -11,7 +10,7 @@ use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::onnx::Provider;
 use plugins_diffusion::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use plugins_diffusion::resolve::ModelRoots;
-use plugins_diffusion::stream::{self, Times};
+use plugins_diffusion::stream::{self, Source, Times};
 use serde_json::{Map, Value};
 
 /// A model's weights, loaded; shared by its streams.
@@ -77,7 +76,7 @@ impl Pipeline for Loaded {
     fn open_stream(&self, host: &Host, params: &Params<'_>) -> Result<Running, Error> {
         let settings = read(params.values)?.settings();
         let stream = stream::Stream::new(self.checkpoint.clone(), settings)?;
-        Ok(Running { stream, host: host.clone(), captured: VecDeque::new() })
+        Ok(Running { stream, host: host.clone() })
     }
 }
 
@@ -85,14 +84,12 @@ impl Pipeline for Loaded {
 pub struct Running {
     stream: stream::Stream,
     host: Host,
-    /// Id and time of the latest frames; as many as the stream can have under way.
-    captured: VecDeque<(u64, u64)>,
 }
 
 impl Stream for Running {
     fn formats(&self) -> Formats {
-        let settings = self.stream.settings();
-        Formats::same(FrameFormat::new(settings.width as u32, settings.height as u32))
+        let shape = self.stream.settings().shape;
+        Formats::same(FrameFormat::new(shape.width as u32, shape.height as u32))
     }
 
     fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
@@ -108,19 +105,15 @@ impl Stream for Running {
             )));
         }
         let rgb = input.rows().collect::<Vec<_>>().concat();
-        self.captured.push_back((input.id, input.captured_ns));
-        let picture = self.stream.process(&rgb, input.id)?;
+        let source = Source { id: input.id, captured_ns: input.captured_ns };
+        let Some(picture) = self.stream.process(&rgb, source)? else {
+            return Ok(Outcome::Skipped);
+        };
         let row = input.width as usize * plugin_api::PIXEL_BYTES;
         for (target, source) in output.rows_mut().zip(picture.rgb.chunks_exact(row)) {
             target.copy_from_slice(source);
         }
-        while self.captured.len() > self.stream.steps().len() {
-            self.captured.pop_front();
-        }
-        if let Some(&(id, captured_ns)) = self.captured.iter().find(|(id, _)| *id == picture.frame)
-        {
-            output.set_source(id, captured_ns);
-        }
+        output.set_source(picture.frame.id, picture.frame.captured_ns);
         self.report(picture.times);
         Ok(Outcome::Produced)
     }

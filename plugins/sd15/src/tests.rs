@@ -190,11 +190,6 @@ fn every_wish_without_effect_is_named() {
         ("image_postprocessing", processors.clone()),
         ("latent_preprocessing", processors.clone()),
         ("latent_postprocessing", processors),
-        ("mode", json!("txt2img")),
-        ("use_denoising_batch", json!(false)),
-        ("frame_buffer_size", json!(2)),
-        ("skip_diffusion", json!(true)),
-        ("enable_similar_image_filter", json!(true)),
         ("acceleration", json!("xformers")),
         ("negative_prompt", json!("rain")),
     ] {
@@ -208,6 +203,36 @@ fn every_wish_without_effect_is_named() {
     assert!(
         !unsupported(json!({"use_safety_checker": false})).contains(&"use_safety_checker".into())
     );
+}
+
+#[test]
+fn modes_take_effect_and_the_plan_knows_their_latency() {
+    let steps = json!([20, 32]);
+    for (given, latency) in [
+        (json!({"t_index_list": steps}), 1),
+        (json!({"t_index_list": steps, "use_denoising_batch": false}), 0),
+        (json!({"t_index_list": steps, "frame_buffer_size": 2}), 3),
+        (json!({"t_index_list": steps, "skip_diffusion": true}), 0),
+        (json!({"t_index_list": steps, "mode": "txt2img"}), 1),
+        (json!({"t_index_list": steps, "enable_similar_image_filter": true}), 1),
+    ] {
+        let plan = plan_of(&values("streamdiffusion", given.clone()));
+        let fields: Vec<String> = plan.unsupported.into_iter().map(|one| one.field).collect();
+        assert_eq!(plan.latency_frames, latency, "{given}");
+        for field in given.as_object().unwrap().keys() {
+            assert!(!fields.contains(field), "{field} is said to have no effect");
+        }
+    }
+    let fields = unsupported(json!({
+        "model_id": "stabilityai/sd-turbo",
+        "mode": "txt2img",
+        "t_index_list": [0],
+        "guidance_scale": 1.5,
+        "enable_similar_image_filter": true,
+    }));
+    for field in ["guidance_scale", "enable_similar_image_filter"] {
+        assert!(fields.iter().any(|name| name == field), "{field} is not among {fields:?}");
+    }
 }
 
 #[test]

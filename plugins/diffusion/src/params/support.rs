@@ -34,11 +34,16 @@ type Refuse<'a> = dyn FnMut(bool, &str, &str) + 'a;
 fn refuse_guidance(params: &StreamParams, refuse: &mut Refuse<'_>) {
     let guidance = params.guidance();
     let is_guided = guidance.cfg_type != CfgType::None;
+    let is_wished = params.guidance_scale > 1.0;
     let reason = "cfg_type none does not guide; choose self, full or initialize";
-    refuse(!is_guided && params.guidance_scale > 1.0, "guidance_scale", reason);
+    refuse(!is_guided && is_wished, "guidance_scale", reason);
+    // As in StreamDiffusion, see `stream::Start`.
+    let is_one_step = params.mode == Mode::Txt2img && params.t_index_list.len() == 1;
+    let reason = "a turbo model makes pictures of noise in one step without guidance";
+    refuse(is_guided && is_wished && is_one_step && params.is_turbo(), "guidance_scale", reason);
     // The default is no wish of anybody's.
     let is_wished = !["", DEFAULT_NEGATIVE_PROMPT].contains(&params.negative_prompt.as_str());
-    let has_effect = guidance.negative_rows(1) > 0;
+    let has_effect = guidance.negative_rows(1, 1) > 0;
     let reason = "it is used only with cfg_type full or initialize and guidance_scale above 1";
     refuse(is_wished && !has_effect, "negative_prompt", reason);
 }
@@ -50,10 +55,8 @@ fn refuse_models(params: &StreamParams, refuse: &mut Refuse<'_>) {
         "lora_dict",
         "LoRA weights cannot be merged yet; the model runs without them",
     );
-    // As in StreamDiffusion: models that are already distilled are known by their name.
-    let is_distilled = params.model_id.contains("turbo");
     let reason = "LoRA weights cannot be merged yet; use a distilled model, as SD-Turbo or LCM_Dreamshaper_v7, for few steps";
-    refuse(params.use_lcm_lora && !is_distilled, "use_lcm_lora", reason);
+    refuse(params.use_lcm_lora && !params.is_turbo(), "use_lcm_lora", reason);
     let has_controlnets = params.controlnets.iter().any(|controlnet| controlnet.enabled);
     refuse(
         has_controlnets,
@@ -70,17 +73,9 @@ fn refuse_models(params: &StreamParams, refuse: &mut Refuse<'_>) {
 }
 
 fn refuse_modes(params: &StreamParams, refuse: &mut Refuse<'_>) {
-    let reason = "pictures always start from the publisher's video; txt2img is not available yet";
-    refuse(params.mode == Mode::Txt2img, "mode", reason);
-    refuse(!params.use_denoising_batch, "use_denoising_batch", "steps always run as one batch");
-    refuse(params.frame_buffer_size > 1, "frame_buffer_size", "frames are always taken one by one");
-    refuse(
-        params.skip_diffusion,
-        "skip_diffusion",
-        "there are no image processors yet that could run alone",
-    );
-    let reason = "frames are never skipped for being alike yet";
-    refuse(params.enable_similar_image_filter, "enable_similar_image_filter", reason);
+    let is_filtered = params.enable_similar_image_filter && params.mode == Mode::Txt2img;
+    let reason = "with mode txt2img pictures do not come from frames that could be alike";
+    refuse(is_filtered, "enable_similar_image_filter", reason);
     refuse(
         params.cached_attention.enabled,
         "cached_attention",

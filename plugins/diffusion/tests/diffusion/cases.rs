@@ -7,16 +7,17 @@ use plugins_diffusion::blend::{Blend, Interpolation};
 use plugins_diffusion::config::Config;
 use plugins_diffusion::engine::Engine;
 use plugins_diffusion::folder::{Checkpoint, weights_file};
-use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::image;
 use plugins_diffusion::nets::Unet;
 use plugins_diffusion::noise::Generator;
 use plugins_diffusion::schedule::NoiseLevels;
-use plugins_diffusion::stream::{Settings, Stream};
+use plugins_diffusion::stream::Similarity;
+use plugins_diffusion::stream::similar::SimilarImageFilter;
 use plugins_diffusion::tensor::Tensor;
 use plugins_diffusion::tokenizer::Tokenizer;
 use plugins_diffusion::vae::Autoencoder;
 
+use crate::stream_cases;
 use crate::support::{Case, Golden, Outcome};
 
 const CLIP_TOKENS: usize = 77;
@@ -34,7 +35,9 @@ pub fn run(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
         "image" => image_case(golden),
         "frames" => frames(golden),
         "blend" => blend(golden, engine),
-        name if name.starts_with("stream_") => stream(golden, name, engine),
+        "filter" => filter(golden),
+        name if name.starts_with("stream_") => stream_cases::img2img(golden, name, engine),
+        name if name.starts_with("txt2img_") => stream_cases::txt2img(golden, name, engine),
         _ => Err("not supported yet".into()),
     }
 }
@@ -129,7 +132,7 @@ fn lcm_steps(case: &mut Case, levels: &NoiseLevels) {
     }
 }
 
-fn checkpoint(
+pub fn checkpoint(
     golden: &Golden,
     name: &str,
     vae: &str,
@@ -212,7 +215,7 @@ fn image_case(golden: &Golden) -> Outcome {
     let input = image::to_tensor(&case.bytes("src_u8"), *width, *height);
     case.compare("pp_same", input.data());
     let output =
-        image::to_rgb(case.float("post_in")).into_iter().map(i64::from).collect::<Vec<_>>();
+        image::to_rgb(case.float("post_in"), 0).into_iter().map(i64::from).collect::<Vec<_>>();
     case.compare_ints("post_u8_round", &output);
     let unit: Vec<f32> =
         case.float("post_in").data().iter().map(|&value| image::to_unit(value)).collect();
@@ -230,7 +233,7 @@ fn frames(golden: &Golden) -> Outcome {
     Ok(case.report())
 }
 
-fn frame_tensors(frames: &Case) -> Vec<Tensor> {
+pub fn frame_tensors(frames: &Case) -> Vec<Tensor> {
     let [_, height, width, channels] = *frames.int_shape("frames_u8") else {
         panic!("frames_u8 holds no pictures")
     };
@@ -241,122 +244,21 @@ fn frame_tensors(frames: &Case) -> Vec<Tensor> {
         .collect()
 }
 
-fn stream(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
-    let mut case = golden.case(name);
-    let config = case.about["config"].clone();
-    if name.contains("controlnet") || name.contains("ipadapter") {
-        return Err("not supported yet".into());
-    }
-    if config["frame_buffer_size"] != 1 {
-        return Err("not supported yet: frame_buffer_size above 1".into());
-    }
-    let folder = case.about["checkpoint"].as_str().unwrap();
-    let vae = case.about["vae"].as_str().unwrap().split(' ').next().unwrap();
-    let checkpoint = checkpoint(golden, folder, vae, engine)?;
-    let size = |key: &str| config[key].as_u64().unwrap() as usize;
-    let settings = Settings {
-        width: size("width"),
-        height: size("height"),
-        prompt: Blend::one(config["prompt"].as_str().unwrap().into()),
-        negative_prompt: config["negative_prompt"].as_str().unwrap().into(),
-        guidance: Guidance {
-            cfg_type: match config["cfg_type"].as_str().unwrap() {
-                "none" => CfgType::None,
-                "full" => CfgType::Full,
-                "self" => CfgType::Own,
-                "initialize" => CfgType::Initialize,
-                other => panic!("cfg_type {other}"),
-            },
-            scale: config["guidance_scale"].as_f64().unwrap() as f32,
-            delta: config["delta"].as_f64().unwrap() as f32,
-        },
-        seed: Blend::one(config["seed"].as_u64().unwrap()),
-        t_index_list: config["t_index_list"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|t| t.as_u64().unwrap() as usize)
-            .collect(),
-        num_inference_steps: size("num_inference_steps"),
-        do_add_noise: config["do_add_noise"].as_bool().unwrap_or(true),
+fn filter(golden: &Golden) -> Outcome {
+    let mut case = golden.case("filter");
+    let similarity = Similarity {
+        threshold: case.about["threshold"].as_f64().unwrap() as f32,
+        max_skip_frame: case.about["max_skip_frame"].as_u64().unwrap(),
     };
-    let mut stream = Stream::new(checkpoint, settings).unwrap();
-    compare_constants(&mut case, &stream);
-    let frames = frame_tensors(&golden.case("frames"));
-    for call in 0..case.int("frame_index").len() {
-        if name == "stream_n2_self_hot" {
-            update(&mut case, &mut stream, call, &golden.prompts());
-        }
-        compare_call(&mut case, &mut stream, call, &frames);
-    }
+    let mut filter = SimilarImageFilter::new(similarity);
+    let (frames, chances) = (case.float("frames"), case.float("uniform"));
+    let skip = |index| {
+        let frame = Tensor::new(frames.shape()[1..].to_vec(), frames.row(index).to_vec());
+        i64::from(filter.skips_by(&frame, chances.data()[index]))
+    };
+    let skipped: Vec<i64> = (0..frames.shape()[0]).map(skip).collect();
+    case.compare_ints("skipped", &skipped);
     Ok(case.report())
-}
-
-/// What the hot case changes before a call.
-fn update(case: &mut Case, stream: &mut Stream, call: usize, prompts: &[String]) {
-    let mut settings = stream.settings().clone();
-    match call {
-        2 => {
-            let entries = vec![(prompts[0].clone(), 0.7), (prompts[1].clone(), 0.3)];
-            settings.prompt =
-                Blend { entries, interpolation: Interpolation::Slerp, normalize: true };
-        }
-        3 => {
-            let entries = vec![(123, 0.6), (456, 0.4)];
-            settings.seed =
-                Blend { entries, interpolation: Interpolation::Linear, normalize: true };
-        }
-        4 => (settings.guidance.scale, settings.guidance.delta) = (1.6, 0.9),
-        5 => settings.t_index_list = vec![25, 40],
-        _ => return,
-    }
-    stream.update(settings).unwrap();
-    match call {
-        2 => case.compare("event2_prompt_embeds", stream.embeddings().data()),
-        3 => case.compare("event3_init_noise", stream.noise().data()),
-        _ => {}
-    }
-}
-
-fn compare_constants(case: &mut Case, stream: &Stream) {
-    case.compare("prompt_embeds", stream.embeddings().data());
-    case.compare("init_noise", stream.noise().data());
-    let timesteps: Vec<i64> = stream.steps().iter().map(|step| step.timestep as i64).collect();
-    case.compare_ints("sub_timesteps_tensor", &timesteps);
-    let mut factor = |name: &str, of: &dyn Fn(&plugins_diffusion::schedule::Step) -> f32| {
-        case.compare(name, &stream.steps().iter().map(of).collect::<Vec<_>>());
-    };
-    factor("alpha_prod_t_sqrt", &|step| step.alpha);
-    factor("beta_prod_t_sqrt", &|step| step.beta);
-    factor("c_skip", &|step| step.skip);
-    factor("c_out", &|step| step.out);
-}
-
-fn compare_call(case: &mut Case, stream: &mut Stream, call: usize, frames: &[Tensor]) {
-    let frame = case.int("frame_index")[call] as usize;
-    let timesteps = case.int("unet_t").len() / case.int("frame_index").len();
-    let (pass, _) = stream.advance(&frames[frame]).unwrap();
-    assert_eq!(pass.batch.shape()[0], timesteps, "rows given to the UNet");
-    let mut compare = |name: &str, ours: &[f32]| {
-        if case.has(name) {
-            let recorded = case.float(name).row(call).to_vec();
-            case.compare_with(name, ours, &recorded);
-        }
-    };
-    compare("x_t", pass.noisy.data());
-    compare("unet_in", pass.batch.data());
-    compare("unet_out", pass.predicted.data());
-    compare("model_pred", pass.guided.data());
-    compare("x0_batch", pass.denoised.data());
-    compare("x0_out", pass.output().data());
-    compare("buffer_after", stream.buffer());
-    compare("stock_noise_after", stream.stock_noise().data());
-    let with_image = case.int("image_frame").to_vec();
-    if let Some(index) = with_image.iter().position(|&image| image == call as i64) {
-        let image = stream.decode(&pass.output()).unwrap();
-        let recorded = case.float("image_out").row(index).to_vec();
-        case.compare_with("image_out", image.data(), &recorded);
-    }
 }
 
 fn blend(golden: &Golden, engine: &Engine) -> Outcome {

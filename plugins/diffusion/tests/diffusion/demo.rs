@@ -9,7 +9,7 @@ use plugins_diffusion::engine::Engine;
 use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::image;
-use plugins_diffusion::stream::{Settings, Stream};
+use plugins_diffusion::stream::{Settings, Shape, Stream};
 use safetensors::SafeTensors;
 
 use crate::support::engines;
@@ -33,8 +33,8 @@ fn the_demo_model_draws_what_streamdiffusion_draws() {
         for (case, prompt) in prompts {
             let settings = settings(prompt, width, height);
             let mut stream = Stream::new(checkpoint.clone(), settings).unwrap();
-            let (pass, _) = stream.advance(&image).unwrap();
-            let ours = stream.decode(&pass.output()).unwrap();
+            let output = stream.advance(&image).unwrap().output;
+            let ours = stream.decode(&output).unwrap();
             let wanted: Vec<f32> = recorded
                 .tensor(case)
                 .unwrap()
@@ -55,15 +55,13 @@ fn load(engine: &Engine, folder: &Path) -> Arc<Checkpoint> {
 
 fn settings(prompt: &str, width: usize, height: usize) -> Settings {
     Settings {
-        width,
-        height,
+        shape: Shape::new(width, height),
         prompt: Blend::one(prompt.into()),
         negative_prompt: String::new(),
         guidance: Guidance { cfg_type: CfgType::None, scale: 1.0, delta: 1.0 },
         seed: Blend::one(2),
         t_index_list: vec![32],
         num_inference_steps: 50,
-        do_add_noise: true,
     }
 }
 

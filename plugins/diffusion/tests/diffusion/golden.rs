@@ -94,3 +94,18 @@ fn golden_folder_of_the_environment() {
         }
     }
 }
+
+#[test]
+fn golden_streams_of_several_frames_at_once() {
+    check(&["stream_n1_none_fb2", "txt2img_turbo_fb2"]);
+}
+
+#[test]
+fn golden_pictures_of_noise() {
+    check(&["txt2img_turbo_n1", "txt2img_lcm_n4", "txt2img_lcm_n2_sequential"]);
+}
+
+#[test]
+fn golden_similar_images() {
+    check(&["filter"]);
+}

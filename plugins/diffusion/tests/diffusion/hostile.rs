@@ -9,9 +9,11 @@ use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine};
 use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::guidance::{CfgType, Guidance};
-use plugins_diffusion::stream::{Settings, Stream};
+use plugins_diffusion::stream::{Settings, Shape, Stream};
 use plugins_diffusion::tokenizer::Tokenizer;
 use serde_json::{Value, json};
+
+use crate::streams::show;
 
 const SIDE: usize = 72;
 
@@ -67,15 +69,13 @@ fn header_bytes(file: &File) -> u64 {
 
 fn settings() -> Settings {
     Settings {
-        width: SIDE,
-        height: SIDE + 16,
+        shape: Shape::new(SIDE, SIDE + 16),
         prompt: Blend::one("a red cat".into()),
         negative_prompt: String::new(),
         guidance: Guidance { cfg_type: CfgType::Own, scale: 1.0, delta: 0.7 },
         seed: Blend::one(2),
         t_index_list: vec![20, 40],
         num_inference_steps: 50,
-        do_add_noise: true,
     }
 }
 
@@ -107,7 +107,7 @@ fn weights_that_are_no_numbers_give_a_picture_all_the_same() {
         file.write_all_at(&vec![0xff; size], data).unwrap();
     });
     let mut stream = Stream::new(Arc::new(checkpoint.unwrap()), settings()).unwrap();
-    let picture = stream.process(&frame(), 1).unwrap().rgb;
+    let picture = show(&mut stream, &frame(), 1).rgb;
     assert!(picture.iter().all(|&value| value == 0));
 }
 
@@ -148,7 +148,7 @@ fn configs_that_make_no_sense_are_refused_by_file_and_key() {
 fn sides_need_only_be_multiples_of_eight() {
     let checkpoint = Arc::new(load(&models().join("sd15-tiny")).unwrap());
     let mut stream = Stream::new(checkpoint, settings()).unwrap();
-    assert_eq!(stream.process(&frame(), 1).unwrap().rgb.len(), frame().len());
+    assert_eq!(show(&mut stream, &frame(), 1).rgb.len(), frame().len());
 }
 
 #[test]
@@ -163,11 +163,11 @@ fn guidance_that_overflowed_leaves_no_trace_once_it_is_gone() {
     };
     stream.update(guided(f32::MAX)).unwrap();
     for id in 0..3 {
-        stream.process(&frame(), id).unwrap();
+        show(&mut stream, &frame(), id);
     }
     stream.update(guided(1.2)).unwrap();
-    let last = (3..7).map(|id| stream.process(&frame(), id).unwrap().rgb).last().unwrap();
-    assert!(stream.stock_noise().data().iter().all(|value| value.is_finite()));
+    let last = (3..7).map(|id| show(&mut stream, &frame(), id).rgb).last().unwrap();
+    assert!(stream.denoiser().stock_noise().data().iter().all(|value| value.is_finite()));
     assert!(last.iter().any(|&value| value != 0));
 }
 
@@ -177,7 +177,14 @@ fn seeds_at_the_ends_of_their_range_are_seeds_like_others() {
     for seed in [0, u64::from(u32::MAX), i64::MAX as u64, u64::MAX] {
         let seeded = Settings { seed: Blend::one(seed), ..settings() };
         let stream = Stream::new(checkpoint.clone(), seeded).unwrap();
-        assert!(stream.noise().data().iter().all(|value| value.is_finite() && value.abs() < 7.0));
+        assert!(
+            stream
+                .denoiser()
+                .noise()
+                .data()
+                .iter()
+                .all(|value| value.is_finite() && value.abs() < 7.0)
+        );
     }
 }
 

@@ -7,7 +7,9 @@ use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine};
 use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::guidance::{CfgType, Guidance};
-use plugins_diffusion::stream::{Settings, Stream, StreamError};
+use plugins_diffusion::stream::{
+    Output, Settings, Shape, Similarity, Source, Start, Stream, StreamError,
+};
 
 const SIDE: usize = 64;
 
@@ -23,16 +25,19 @@ fn checkpoint() -> Arc<Checkpoint> {
 
 fn settings(t_index_list: &[usize]) -> Settings {
     Settings {
-        width: SIDE,
-        height: SIDE,
+        shape: Shape::new(SIDE, SIDE),
         prompt: Blend::one("a red cat".into()),
         negative_prompt: String::new(),
         guidance: Guidance { cfg_type: CfgType::Own, scale: 1.0, delta: 0.7 },
         seed: Blend::one(2),
         t_index_list: t_index_list.into(),
         num_inference_steps: 50,
-        do_add_noise: true,
     }
+}
+
+/// Gives a frame and expects a picture.
+pub fn show(stream: &mut Stream, rgb: &[u8], id: u64) -> Output {
+    stream.process(rgb, Source { id, captured_ns: 0 }).unwrap().unwrap()
 }
 
 fn frame(shade: u8) -> Vec<u8> {
@@ -43,7 +48,7 @@ fn frame(shade: u8) -> Vec<u8> {
 fn an_output_belongs_to_the_frame_given_one_call_less_than_there_are_steps_ago() {
     let mut stream = Stream::new(checkpoint(), settings(&[10, 20, 30])).unwrap();
     let ids: Vec<u64> =
-        (1..=5).map(|id| stream.process(&frame(id as u8), id).unwrap().frame).collect();
+        (1..=5).map(|id| show(&mut stream, &frame(id as u8), id).frame.id).collect();
     // The first frame fills all steps, so that no picture comes from nothing.
     assert_eq!(ids, [1, 1, 1, 2, 3]);
 }
@@ -52,12 +57,12 @@ fn an_output_belongs_to_the_frame_given_one_call_less_than_there_are_steps_ago()
 fn the_first_picture_shows_the_first_frame() {
     let checkpoint = checkpoint();
     let mut stream = Stream::new(checkpoint.clone(), settings(&[32, 45])).unwrap();
-    let first = stream.process(&frame(3), 1).unwrap().rgb;
+    let first = show(&mut stream, &frame(3), 1).rgb;
     let mut by_hand = Stream::new(checkpoint, settings(&[32, 45])).unwrap();
     let image = plugins_diffusion::image::to_tensor(&frame(3), SIDE, SIDE);
     by_hand.advance(&image).unwrap();
-    let (pass, _) = by_hand.advance(&image).unwrap();
-    let wanted = plugins_diffusion::image::to_rgb(&by_hand.decode(&pass.output()).unwrap());
+    let output = by_hand.advance(&image).unwrap().output;
+    let wanted = plugins_diffusion::image::to_rgb(&by_hand.decode(&output).unwrap(), 0);
     assert_eq!(first, wanted);
 }
 
@@ -65,12 +70,11 @@ fn the_first_picture_shows_the_first_frame() {
 fn a_changed_number_of_steps_starts_anew_without_a_meaningless_picture() {
     let checkpoint = checkpoint();
     let mut stream = Stream::new(checkpoint.clone(), settings(&[32])).unwrap();
-    stream.process(&frame(1), 1).unwrap();
+    show(&mut stream, &frame(1), 1);
     stream.update(settings(&[20, 32, 45])).unwrap();
-    let output = stream.process(&frame(2), 2).unwrap();
-    let fresh =
-        Stream::new(checkpoint, settings(&[20, 32, 45])).unwrap().process(&frame(2), 2).unwrap();
-    assert_eq!(output.frame, 2);
+    let output = show(&mut stream, &frame(2), 2);
+    let fresh = show(&mut Stream::new(checkpoint, settings(&[20, 32, 45])).unwrap(), &frame(2), 2);
+    assert_eq!(output.frame.id, 2);
     assert_eq!(output.rgb, fresh.rgb);
 }
 
@@ -90,13 +94,13 @@ fn prompt_seed_steps_and_guidance_change_the_picture_between_two_frames() {
     let mut pictures: Vec<(&str, Vec<u8>)> = Vec::new();
     for (name, change) in changes {
         let mut stream = Stream::new(checkpoint.clone(), settings(&[20, 40])).unwrap();
-        stream.process(&frame(1), 1).unwrap();
+        show(&mut stream, &frame(1), 1);
         let mut changed = settings(&[20, 40]);
         change(&mut changed);
         stream.update(changed).unwrap();
         // The frame under way keeps its noise, so a new seed shows one frame later.
-        stream.process(&frame(2), 2).unwrap();
-        let rgb = stream.process(&frame(3), 3).unwrap().rgb;
+        show(&mut stream, &frame(2), 2);
+        let rgb = show(&mut stream, &frame(3), 3).rgb;
         let alike = pictures.iter().find(|(_, picture)| *picture == rgb);
         assert!(
             alike.is_none(),
@@ -110,14 +114,14 @@ fn prompt_seed_steps_and_guidance_change_the_picture_between_two_frames() {
 #[test]
 fn what_cannot_be_used_is_refused_and_changes_nothing() {
     let mut stream = Stream::new(checkpoint(), settings(&[32])).unwrap();
-    let before = stream.process(&frame(1), 1).unwrap().rgb;
+    let before = show(&mut stream, &frame(1), 1).rgb;
     let refused: [(Change, &str); 7] = [
         (|settings| settings.t_index_list = vec![], "t_index_list"),
         (|settings| settings.t_index_list = vec![40, 30], "t_index_list"),
         (|settings| settings.t_index_list = vec![51], "t_index_list"),
         (|settings| settings.num_inference_steps = 101, "num_inference_steps"),
-        (|settings| settings.width = 60, "width"),
-        (|settings| settings.width = 128, "width"),
+        (|settings| settings.shape.width = 60, "width"),
+        (|settings| settings.shape.width = 128, "needs a new stream"),
         (|settings| settings.guidance.scale = f32::NAN, "guidance_scale"),
     ];
     for (change, name) in refused {
@@ -126,9 +130,83 @@ fn what_cannot_be_used_is_refused_and_changes_nothing() {
         let error = stream.update(changed).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
     }
-    let error = stream.process(&frame(1)[1..], 2).unwrap_err();
+    let error = stream.process(&frame(1)[1..], Source { id: 2, captured_ns: 0 }).unwrap_err();
     assert!(matches!(error, StreamError::Frame { expected: 12288, got: 12287 }));
-    assert_eq!(stream.process(&frame(1), 2).unwrap().rgb, before);
+    assert_eq!(show(&mut stream, &frame(1), 2).rgb, before);
+}
+
+/// A stream of another shape than usual.
+fn shaped(shape: Shape, t_index_list: &[usize]) -> Stream {
+    Stream::new(checkpoint(), Settings { shape, ..settings(t_index_list) }).unwrap()
+}
+
+fn shown_ids(stream: &mut Stream, frames: &[Vec<u8>]) -> Vec<Option<u64>> {
+    let mut show = |id: usize| {
+        let source = Source { id: id as u64, captured_ns: 0 };
+        stream.process(&frames[id], source).unwrap().map(|output| output.frame.id)
+    };
+    (0..frames.len()).map(&mut show).collect()
+}
+
+#[test]
+fn steps_one_after_another_show_every_frame_at_once() {
+    let shape = Shape { is_batched: false, ..Shape::new(SIDE, SIDE) };
+    let mut stream = shaped(shape, &[10, 20, 30]);
+    let frames: Vec<_> = (1..=3).map(frame).collect();
+    assert_eq!(shown_ids(&mut stream, &frames), [0, 1, 2].map(Some));
+    assert_eq!(stream.settings().latency(), 0);
+}
+
+#[test]
+fn frames_taken_together_leave_one_by_one() {
+    let shape = Shape { frames: 2, ..Shape::new(SIDE, SIDE) };
+    let frames: Vec<_> = (1..=6).map(frame).collect();
+    let mut one_step = shaped(shape, &[32]);
+    let ids = shown_ids(&mut one_step, &frames);
+    assert_eq!(ids, [None, Some(0), Some(1), Some(2), Some(3), Some(4)]);
+    let mut two_steps = shaped(shape, &[20, 32]);
+    // The first two fill both steps.
+    let ids = shown_ids(&mut two_steps, &frames);
+    assert_eq!(ids, [None, Some(0), Some(1), Some(0), Some(1), Some(2)]);
+    assert_eq!((one_step.settings().latency(), two_steps.settings().latency()), (1, 3));
+}
+
+#[test]
+fn frames_like_the_last_one_are_passed_over_for_a_while() {
+    let filter = Some(Similarity { threshold: 0.9, max_skip_frame: 2 });
+    let shape = Shape { filter, ..Shape::new(SIDE, SIDE) };
+    let mut frames = vec![frame(1); 6];
+    frames.push(frame(1).into_iter().map(|value| 255 - value).collect());
+    let ids = shown_ids(&mut shaped(shape, &[32]), &frames);
+    assert_eq!(ids, [Some(0), None, None, None, Some(4), None, Some(6)]);
+    let noise = Start::Noise { is_turbo: false };
+    let ids = shown_ids(&mut shaped(Shape { start: noise, ..shape }, &[32]), &frames);
+    assert!(ids.iter().all(Option::is_some), "pictures of noise do not wait for movement");
+}
+
+#[test]
+fn pictures_of_noise_are_new_for_every_frame_and_the_same_for_a_seed() {
+    let pictures = |is_turbo, seed| -> Vec<Vec<u8>> {
+        let shape = Shape { start: Start::Noise { is_turbo }, ..Shape::new(SIDE, SIDE) };
+        let mut stream = shaped(shape, &[0]);
+        let settings = Settings { seed: Blend::one(seed), ..stream.settings().clone() };
+        stream.update(settings).unwrap();
+        (0..2).map(|id| show(&mut stream, &frame(1), id).rgb).collect()
+    };
+    let first = pictures(true, 2);
+    assert_ne!(first[0], first[1]);
+    assert_eq!(first, pictures(true, 2));
+    assert_ne!(first[0], pictures(true, 3)[0]);
+    // At the noisiest step the boundary scalings are all but the identity; at a later one they are not.
+    assert_eq!(first, pictures(false, 2));
+}
+
+#[test]
+fn without_diffusion_frames_leave_as_they_came() {
+    let shape = Shape { skips_diffusion: true, ..Shape::new(SIDE, SIDE) };
+    let mut stream = shaped(shape, &[20, 32]);
+    assert_eq!(show(&mut stream, &frame(3), 7).rgb, frame(3));
+    assert_eq!(stream.settings().latency(), 0);
 }
 
 #[test]

@@ -74,6 +74,11 @@ impl Golden {
                             data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
                         ints.insert(name, (shape, values.collect()));
                     }
+                    Dtype::I32 => {
+                        let values =
+                            data.chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap()));
+                        ints.insert(name, (shape, values.map(i64::from).collect()));
+                    }
                     Dtype::U8 => {
                         ints.insert(name, (shape, data.iter().map(|&byte| byte.into()).collect()));
                     }

@@ -1,0 +1,155 @@
+//! What a stream is told, and which of it makes sense.
+
+use super::StreamError;
+use crate::blend::Blend;
+use crate::folder::Checkpoint;
+use crate::guidance::Guidance;
+
+/// Most steps one schedule can have.
+pub const MAX_INFERENCE_STEPS: usize = 100;
+/// Most frames taken at once.
+pub const MAX_FRAMES: usize = 4;
+
+/// What a stream is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// What needs a new stream to change.
+    pub shape: Shape,
+    pub prompt: Blend<String>,
+    /// What to avoid, where the guidance asks the UNet for it.
+    pub negative_prompt: String,
+    pub guidance: Guidance,
+    pub seed: Blend<u64>,
+    /// Steps of the schedule to run, by index.
+    pub t_index_list: Vec<usize>,
+    pub num_inference_steps: usize,
+}
+
+/// What needs a new stream to change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
+    pub width: usize,
+    pub height: usize,
+    pub start: Start,
+    /// Whether the steps of a frame run as one batch with those of the frames before it, or one after another.
+    pub is_batched: bool,
+    /// Frames taken at once, `frame_buffer_size`.
+    pub frames: usize,
+    /// Whether frames are noised again between steps.
+    pub do_add_noise: bool,
+    /// Whether frames like the last one are passed over.
+    pub filter: Option<Similarity>,
+    /// Whether pictures leave as they came, but for image processors.
+    pub skips_diffusion: bool,
+}
+
+/// What pictures start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The frames.
+    Frames,
+    /// Noise alone, new for every picture.
+    Noise {
+        /// Whether the model makes a picture of noise in one step, without the consistency function's boundary
+        /// scalings, as SD-Turbo does.
+        is_turbo: bool,
+    },
+}
+
+/// When a frame is like the last one that was not passed over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Similarity {
+    /// Cosine similarity from which frames may be passed over, ever more probably towards 1.
+    pub threshold: f32,
+    /// One more than this are passed over in a row at most, as in StreamDiffusion.
+    pub max_skip_frame: u64,
+}
+
+impl Shape {
+    /// Pictures of this size, as StreamDiffusion makes them if not told otherwise.
+    pub fn new(width: usize, height: usize) -> Self {
+        Self {
+            width,
+            height,
+            start: Start::Frames,
+            is_batched: true,
+            frames: 1,
+            do_add_noise: true,
+            filter: None,
+            skips_diffusion: false,
+        }
+    }
+}
+
+impl Shape {
+    /// Frames can be alike only where pictures come from them.
+    pub(super) fn filter(&self) -> Option<Similarity> {
+        self.filter.filter(|_| self.start == Start::Frames)
+    }
+}
+
+impl Settings {
+    /// How many frames later than its own a picture leaves.
+    pub fn latency(&self) -> usize {
+        let Shape { is_batched, frames, skips_diffusion, .. } = self.shape;
+        let calls = if is_batched { self.t_index_list.len() } else { 1 };
+        if skips_diffusion { 0 } else { (frames * calls).saturating_sub(1) }
+    }
+
+    pub(super) fn check(&self, checkpoint: &Checkpoint) -> Result<(), StreamError> {
+        self.shape.check(checkpoint.vae.downsampling())?;
+        let steps = self.num_inference_steps;
+        if !(1..=MAX_INFERENCE_STEPS).contains(&steps) {
+            let expected = format!("from 1 to {MAX_INFERENCE_STEPS}");
+            return Err(wrong("num_inference_steps", expected, &steps));
+        }
+        let indices = &self.t_index_list;
+        if indices.is_empty() || !indices.is_sorted() || indices.iter().any(|&index| index > steps)
+        {
+            let expected = format!("at least one index, rising, up to {steps}");
+            return Err(wrong("t_index_list", expected, indices));
+        }
+        let Guidance { scale, delta, .. } = self.guidance;
+        for (name, value) in [("guidance_scale", scale), ("delta", delta)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(wrong(name, "a number from 0", &value));
+            }
+        }
+        for (name, count) in
+            [("prompt", self.prompt.entries.len()), ("seed", self.seed.entries.len())]
+        {
+            if count == 0 {
+                return Err(wrong(name, "at least one entry", &count));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shape {
+    fn check(&self, side: usize) -> Result<(), StreamError> {
+        for (name, value) in [("width", self.width), ("height", self.height)] {
+            if value == 0 || value % side != 0 {
+                return Err(wrong(name, format!("a multiple of {side}"), &value));
+            }
+        }
+        if !(1..=MAX_FRAMES).contains(&self.frames) {
+            let expected = format!("from 1 to {MAX_FRAMES}");
+            return Err(wrong("frame_buffer_size", expected, &self.frames));
+        }
+        match self.filter {
+            Some(Similarity { threshold, .. }) if !(0.0..=1.0).contains(&threshold) => {
+                Err(wrong("similar_image_filter_threshold", "from 0 to 1", &threshold))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn wrong(
+    name: &'static str,
+    expected: impl Into<String>,
+    got: &impl std::fmt::Debug,
+) -> StreamError {
+    StreamError::Setting { name, expected: expected.into(), got: format!("{got:?}") }
+}
