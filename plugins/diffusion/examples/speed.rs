@@ -14,6 +14,7 @@ use plugins_diffusion::engine::{Backend, Engine, EngineOptions};
 use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::onnx::Provider;
+use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{Settings, Shape, Source, Stream};
 
 /// Frames that are not counted.
@@ -70,6 +71,7 @@ fn settings(side: usize, steps: usize) -> Settings {
         seed: Blend::one(2),
         t_index_list: (0..steps).map(|index| 32 + 4 * index).collect(),
         num_inference_steps: 50,
+        hooks: Hooks::default(),
     }
 }
 

@@ -24,12 +24,11 @@ pub fn to_tensor(rgb: &[u8], width: usize, height: usize) -> Tensor {
     Tensor::new([1, CHANNELS, height, width], data)
 }
 
-/// A row of `[rows, 3, height, width]` in about [-1, 1] to 8-bit RGB pixels; what lies outside is clamped, halves go to
-/// even.
-pub fn to_rgb(images: &Tensor, row: usize) -> Vec<u8> {
-    let area = images.row_len() / CHANNELS;
+/// `[1, 3, height, width]` in about [-1, 1] to 8-bit RGB pixels; what lies outside is clamped, halves go to even.
+pub fn to_rgb(image: &Tensor) -> Vec<u8> {
+    let area = image.row_len() / CHANNELS;
     let mut rgb = vec![0; CHANNELS * area];
-    let (red, rest) = images.row(row).split_at(area);
+    let (red, rest) = image.row(0).split_at(area);
     let (green, blue) = rest.split_at(area);
     let planes = red.iter().zip(green).zip(blue);
     for (pixel, ((&red, &green), &blue)) in rgb.chunks_exact_mut(CHANNELS).zip(planes) {
@@ -58,7 +57,7 @@ mod tests {
     #[test]
     fn bytes_survive_and_halves_go_to_even() {
         let rgb: Vec<u8> = (0..=255).flat_map(|byte| [byte, 255 - byte, byte / 2]).collect();
-        assert_eq!(to_rgb(&to_tensor(&rgb, 16, 16), 0), rgb);
+        assert_eq!(to_rgb(&to_tensor(&rgb, 16, 16)), rgb);
         for step in 0..=20_400 {
             let value = step as f32 / 10_200.0 - 1.0;
             let rounded = (to_unit(value) * 255.0).round_ties_even() as u8;

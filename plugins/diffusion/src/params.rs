@@ -2,6 +2,7 @@
 //! stream engine, and the part of a plan that no model family changes: [`plan`].
 
 mod changes;
+mod processing;
 mod rules;
 mod support;
 #[cfg(test)]
@@ -126,14 +127,17 @@ pub enum Mode {
 pub struct Processing {
     #[serde(default = "yes")]
     pub enabled: bool,
-    pub processors: Vec<Switch>,
+    pub processors: Vec<Processor>,
 }
 
-/// Something of which only matters here whether it is on.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Switch {
+pub struct Processor {
+    #[serde(rename = "type")]
+    pub kind: String,
     #[serde(default = "yes")]
     pub enabled: bool,
+    #[serde(default)]
+    pub params: Map<String, Value>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -199,6 +203,7 @@ impl StreamParams {
             seed: self.seed.blend(self.seed_interpolation_method, self.normalize_seed_weights),
             t_index_list: self.t_index_list.clone(),
             num_inference_steps: self.num_inference_steps,
+            hooks: self.hooks(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! output: a frame that is like the last one, or one that waits for others.
 
 pub mod denoiser;
+pub mod hooks;
 pub mod settings;
 pub mod similar;
 
@@ -20,6 +21,7 @@ use crate::image;
 use crate::noise::Generator;
 use crate::tensor::Tensor;
 use denoiser::{Denoiser, Pass};
+use hooks::{feed_back_latents, feed_back_picture};
 use similar::SimilarImageFilter;
 
 /// Why settings or a frame cannot be used.
@@ -89,6 +91,9 @@ pub struct Stream {
     ready: VecDeque<Output>,
     /// Whether the batch holds no frames yet, so that outputs would mean nothing.
     is_cold: bool,
+    /// What left last, as far as a hook asks for it.
+    last_picture: Option<Tensor>,
+    last_latents: Option<Tensor>,
 }
 
 impl Stream {
@@ -107,6 +112,8 @@ impl Stream {
             under_way: VecDeque::new(),
             ready: VecDeque::new(),
             is_cold: true,
+            last_picture: None,
+            last_latents: None,
             checkpoint,
             settings,
         };
@@ -154,10 +161,12 @@ impl Stream {
         if rgb.len() != expected {
             return Err(StreamError::Frame { expected, got: rgb.len() });
         }
+        let mut image = image::to_tensor(rgb, width, height);
+        let hooks = &self.settings.hooks;
+        feed_back_picture(&hooks.image_preprocessing, &mut image, self.last_picture.as_ref());
         if skips_diffusion {
-            return Ok(Some(Output { rgb: rgb.to_vec(), frame, times: Times::default() }));
+            return Ok(Some(self.finish(image, frame, Times::default())));
         }
-        let image = image::to_tensor(rgb, width, height);
         let is_skipped = self.filter.as_mut().is_some_and(|filter| filter.skips(&image));
         if !is_skipped {
             self.waiting.push((image, frame));
@@ -184,17 +193,26 @@ impl Stream {
         let start = Instant::now();
         let pictures = self.checkpoint.vae.decode(&output)?;
         times.decode = start.elapsed();
-        for row in 0..newest.len() {
+        for picture in pictures.into_rows() {
             let Some(frame) = self.under_way.pop_front() else { break };
-            self.ready.push_back(Output { rgb: image::to_rgb(&pictures, row), frame, times });
+            let output = self.finish(picture, frame, times);
+            self.ready.push_back(output);
         }
         Ok(())
+    }
+
+    fn finish(&mut self, mut picture: Tensor, frame: Source, times: Times) -> Output {
+        let hooks = &self.settings.hooks;
+        feed_back_picture(&hooks.image_postprocessing, &mut picture, self.last_picture.as_ref());
+        let rgb = image::to_rgb(&picture);
+        self.last_picture = hooks.needs_last_picture().then_some(picture);
+        Output { rgb, frame, times }
     }
 
     /// Takes pictures, `[frames, 3, height, width]`, one call further, without decoding what leaves.
     pub fn advance(&mut self, images: &Tensor) -> Result<Advance, StreamError> {
         let start = Instant::now();
-        let noisy = match self.settings.shape.start {
+        let mut noisy = match self.settings.shape.start {
             Start::Frames => {
                 let latents = self.checkpoint.vae.encode(images, &mut self.generator)?;
                 self.denoiser.add_noise(latents)
@@ -206,12 +224,18 @@ impl Stream {
         let encode = start.elapsed();
         let start = Instant::now();
         let Self { checkpoint, embeddings, denoiser, generator, .. } = self;
+        let (hooks, last) = (&self.settings.hooks, self.last_latents.as_ref());
+        let size = checkpoint.vae.scaling_factor().max(1.0);
+        feed_back_latents(&hooks.latent_preprocessing, &mut noisy, last, size);
         let passes = denoiser.run(noisy.clone(), generator, |batch, timesteps| {
             checkpoint.unet.run(&[batch, timesteps, embeddings])
         })?;
         let unet = start.elapsed();
         let last = passes.last().map_or(&noisy, |pass| &pass.denoised);
-        let output = last.tail(self.settings.shape.frames);
+        let mut output = last.tail(self.settings.shape.frames);
+        let (hooks, last) = (&self.settings.hooks, self.last_latents.as_ref());
+        feed_back_latents(&hooks.latent_postprocessing, &mut output, last, size);
+        self.last_latents = hooks.needs_last_latent().then(|| output.clone());
         Ok(Advance { noisy, passes, output, times: Times { encode, unet, decode: Duration::ZERO } })
     }
 

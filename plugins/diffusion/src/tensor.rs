@@ -72,6 +72,16 @@ impl Tensor {
         Self { shape, data: self.data[self.data.len() - count * self.row_len()..].to_vec() }
     }
 
+    /// Every row as a tensor of its own.
+    pub fn into_rows(self) -> Vec<Self> {
+        if self.shape[0] == 1 {
+            return vec![self];
+        }
+        let shape = [&[1], &self.shape[1..]].concat();
+        let row = |row| Self::new(shape.clone(), self.row(row).to_vec());
+        (0..self.shape[0]).map(row).collect()
+    }
+
     /// The rows of several tensors, one after another.
     ///
     /// # Panics

@@ -236,6 +236,31 @@ fn modes_take_effect_and_the_plan_knows_their_latency() {
 }
 
 #[test]
+fn feedback_runs_and_its_strength_is_checked() {
+    let block = |kind: &str, strength: Value| {
+        let params = json!({"feedback_strength": strength});
+        json!({"processors": [{"type": "passthrough"}, {"type": kind, "params": params}]})
+    };
+    let given = |image: Value, latent: Value| {
+        json!({
+            "image_preprocessing": block("feedback", image),
+            "latent_postprocessing": block("latent_feedback", latent),
+        })
+    };
+    let right = given(json!(1), json!(0.4));
+    assert_eq!(pointers(right.clone()), [""; 0]);
+    let fields = unsupported(right);
+    assert!(!fields.iter().any(|field| field.ends_with("processing")), "{fields:?}");
+    assert_eq!(
+        pointers(given(json!(1.1), json!("much"))),
+        [
+            "/image_preprocessing/processors/1/params/feedback_strength",
+            "/latent_postprocessing/processors/1/params/feedback_strength",
+        ]
+    );
+}
+
+#[test]
 fn params_of_another_type_are_an_error_and_no_panic() {
     assert_eq!(plan_of(&values(TINY, json!({"t_index_list": "all"}))).errors.len(), 1);
     assert_eq!(plan_of(&Map::new()).errors.len(), 1);

@@ -14,6 +14,7 @@ impl StreamParams {
         errors.extend(self.prompt.check("prompt", self.normalize_prompt_weights));
         errors.extend(self.seed.check("seed", self.normalize_seed_weights));
         errors.extend(check_controlnets(&self.controlnets));
+        errors.extend(self.check_processing());
         let urls = [
             ("/ip_adapter_style_image_url", &self.ip_adapter_style_image_url),
             ("/ip_adapter/image_url", &self.ip_adapter.image_url),

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Acceleration, Mode, Processing, StreamParams, Switch};
+use super::{Acceleration, Mode, StreamParams};
 use crate::guidance::CfgType;
 use crate::onnx::has_provider;
 use plugin_api::Unsupported;
@@ -84,21 +84,8 @@ fn refuse_modes(params: &StreamParams, refuse: &mut Refuse<'_>) {
 }
 
 fn refuse_processing(params: &StreamParams, refuse: &mut Refuse<'_>) {
-    let is_on = |block: &Option<Processing>| {
-        let has_processor = |list: &[Switch]| list.iter().any(|processor| processor.enabled);
-        block.as_ref().is_some_and(|block| block.enabled && has_processor(&block.processors))
-    };
-    for (field, block) in [
-        ("image_preprocessing", &params.image_preprocessing),
-        ("image_postprocessing", &params.image_postprocessing),
-        ("latent_preprocessing", &params.latent_preprocessing),
-        ("latent_postprocessing", &params.latent_postprocessing),
-    ] {
-        refuse(
-            is_on(block),
-            field,
-            "processors are not available yet; pictures and latents are used as they are",
-        );
+    for (field, names) in params.idle_processors() {
+        refuse(true, field, &format!("not available yet: {names}; what runs is feedback"));
     }
 }
 

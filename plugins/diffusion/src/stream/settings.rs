@@ -1,6 +1,7 @@
 //! What a stream is told, and which of it makes sense.
 
 use super::StreamError;
+use super::hooks::Hooks;
 use crate::blend::Blend;
 use crate::folder::Checkpoint;
 use crate::guidance::Guidance;
@@ -23,6 +24,7 @@ pub struct Settings {
     /// Steps of the schedule to run, by index.
     pub t_index_list: Vec<usize>,
     pub num_inference_steps: usize,
+    pub hooks: Hooks,
 }
 
 /// What needs a new stream to change.

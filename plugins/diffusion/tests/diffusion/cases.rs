@@ -12,6 +12,7 @@ use plugins_diffusion::nets::Unet;
 use plugins_diffusion::noise::Generator;
 use plugins_diffusion::schedule::NoiseLevels;
 use plugins_diffusion::stream::Similarity;
+use plugins_diffusion::stream::hooks::feed_back_picture;
 use plugins_diffusion::stream::similar::SimilarImageFilter;
 use plugins_diffusion::tensor::Tensor;
 use plugins_diffusion::tokenizer::Tokenizer;
@@ -36,6 +37,7 @@ pub fn run(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
         "frames" => frames(golden),
         "blend" => blend(golden, engine),
         "filter" => filter(golden),
+        "fork_extras" => feedback(golden),
         name if name.starts_with("stream_") => stream_cases::img2img(golden, name, engine),
         name if name.starts_with("txt2img_") => stream_cases::txt2img(golden, name, engine),
         _ => Err("not supported yet".into()),
@@ -215,7 +217,7 @@ fn image_case(golden: &Golden) -> Outcome {
     let input = image::to_tensor(&case.bytes("src_u8"), *width, *height);
     case.compare("pp_same", input.data());
     let output =
-        image::to_rgb(case.float("post_in"), 0).into_iter().map(i64::from).collect::<Vec<_>>();
+        image::to_rgb(case.float("post_in")).into_iter().map(i64::from).collect::<Vec<_>>();
     case.compare_ints("post_u8_round", &output);
     let unit: Vec<f32> =
         case.float("post_in").data().iter().map(|&value| image::to_unit(value)).collect();
@@ -258,6 +260,19 @@ fn filter(golden: &Golden) -> Outcome {
     };
     let skipped: Vec<i64> = (0..frames.shape()[0]).map(skip).collect();
     case.compare_ints("skipped", &skipped);
+    Ok(case.report())
+}
+
+/// Recorded with pictures in [0, 1].
+fn feedback(golden: &Golden) -> Outcome {
+    let mut case = golden.case("fork_extras");
+    let shape = case.float("feedback_prev_output").shape().to_vec();
+    let centred = case.float("image").data().iter().map(|value| 2.0 * value - 1.0).collect();
+    let mut pictures = Tensor::new(shape, centred);
+    let last = case.float("feedback_prev_output").clone();
+    feed_back_picture(&[0.3], &mut pictures, Some(&last));
+    let mixed: Vec<f32> = pictures.data().iter().map(|value| value / 2.0 + 0.5).collect();
+    case.compare("feedback_second_s0.3", &mixed);
     Ok(case.report())
 }
 

@@ -9,6 +9,7 @@ use plugins_diffusion::engine::Engine;
 use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::image;
+use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{Settings, Shape, Stream};
 use safetensors::SafeTensors;
 
@@ -62,6 +63,7 @@ fn settings(prompt: &str, width: usize, height: usize) -> Settings {
         seed: Blend::one(2),
         t_index_list: vec![32],
         num_inference_steps: 50,
+        hooks: Hooks::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::noise::Generator;
 use plugins_diffusion::schedule::{NoiseLevels, Step};
 use plugins_diffusion::stream::denoiser::Denoiser;
+use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{Settings, Shape};
 use plugins_diffusion::tensor::Tensor;
 use proptest::prelude::*;
@@ -149,6 +150,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             seed: Blend::one(0),
             t_index_list,
             num_inference_steps: 50,
+            hooks: Hooks::default(),
         },
     )
 }

@@ -106,6 +106,6 @@ fn golden_pictures_of_noise() {
 }
 
 #[test]
-fn golden_similar_images() {
-    check(&["filter"]);
+fn golden_similar_images_and_feedback() {
+    check(&["filter", "fork_extras"]);
 }

@@ -9,6 +9,7 @@ use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine};
 use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::guidance::{CfgType, Guidance};
+use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{Settings, Shape, Stream};
 use plugins_diffusion::tokenizer::Tokenizer;
 use serde_json::{Value, json};
@@ -76,6 +77,7 @@ fn settings() -> Settings {
         seed: Blend::one(2),
         t_index_list: vec![20, 40],
         num_inference_steps: 50,
+        hooks: Hooks::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::noise::Generator;
 use plugins_diffusion::schedule::Step;
 use plugins_diffusion::stream::denoiser::Pass;
+use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{Advance, Settings, Shape, Start, Stream};
 use plugins_diffusion::tensor::Tensor;
 use serde_json::Value;
@@ -91,6 +92,7 @@ fn settings(config: &Value, start: Start) -> Settings {
         seed: Blend::one(config["seed"].as_u64().unwrap_or(2)),
         t_index_list: indices.map(|index| index.as_u64().unwrap() as usize).collect(),
         num_inference_steps: size("num_inference_steps", 50),
+        hooks: Hooks::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine};
 use plugins_diffusion::folder::Checkpoint;
 use plugins_diffusion::guidance::{CfgType, Guidance};
+use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{
     Output, Settings, Shape, Similarity, Source, Start, Stream, StreamError,
 };
@@ -32,6 +33,7 @@ fn settings(t_index_list: &[usize]) -> Settings {
         seed: Blend::one(2),
         t_index_list: t_index_list.into(),
         num_inference_steps: 50,
+        hooks: Hooks::default(),
     }
 }
 
@@ -62,7 +64,7 @@ fn the_first_picture_shows_the_first_frame() {
     let image = plugins_diffusion::image::to_tensor(&frame(3), SIDE, SIDE);
     by_hand.advance(&image).unwrap();
     let output = by_hand.advance(&image).unwrap().output;
-    let wanted = plugins_diffusion::image::to_rgb(&by_hand.decode(&output).unwrap(), 0);
+    let wanted = plugins_diffusion::image::to_rgb(&by_hand.decode(&output).unwrap());
     assert_eq!(first, wanted);
 }
 
@@ -207,6 +209,37 @@ fn without_diffusion_frames_leave_as_they_came() {
     let mut stream = shaped(shape, &[20, 32]);
     assert_eq!(show(&mut stream, &frame(3), 7).rgb, frame(3));
     assert_eq!(stream.settings().latency(), 0);
+}
+
+#[test]
+fn what_left_last_is_mixed_in_as_strongly_as_asked() {
+    let shape = Shape { skips_diffusion: true, ..Shape::new(SIDE, SIDE) };
+    let mut stream = shaped(shape, &[32]);
+    let mut hooked = stream.settings().clone();
+    hooked.hooks.image_preprocessing = vec![0.5];
+    stream.update(hooked.clone()).unwrap();
+    let gray = |shade: u8| vec![shade; 3 * SIDE * SIDE];
+    assert_eq!(show(&mut stream, &gray(200), 0).rgb, gray(200), "there is none before the first");
+    assert_eq!(show(&mut stream, &gray(100), 1).rgb, gray(150));
+    hooked.hooks.image_postprocessing = vec![0.5];
+    stream.update(hooked).unwrap();
+    // Halfway to 150, and from there again.
+    assert_eq!(show(&mut stream, &gray(50), 2).rgb, gray(125));
+}
+
+#[test]
+fn latents_are_fed_back_before_and_after_denoising() {
+    let checkpoint = checkpoint();
+    let pictures = |hooks: Hooks| -> Vec<Vec<u8>> {
+        let settings = Settings { hooks, ..settings(&[32]) };
+        let mut stream = Stream::new(checkpoint.clone(), settings).unwrap();
+        [1, 9].map(|shade| show(&mut stream, &frame(shade), shade.into()).rgb).into()
+    };
+    let plain = pictures(Hooks::default());
+    let before = pictures(Hooks { latent_preprocessing: vec![0.3], ..Hooks::default() });
+    let after = pictures(Hooks { latent_postprocessing: vec![0.3], ..Hooks::default() });
+    assert!(plain[0] == before[0] && plain[0] == after[0], "there is none before the first");
+    assert!(plain[1] != before[1] && plain[1] != after[1] && before[1] != after[1]);
 }
 
 #[test]
