@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blend::Blend;
+use crate::conditioning::{Conditioner, Conditioning};
 use crate::engine::RunError;
 use crate::folder::Checkpoint;
 use crate::guidance::{Guidance, StockNoise};
@@ -16,6 +17,7 @@ use crate::image;
 use crate::noise::Generator;
 use crate::schedule::Step;
 use crate::tensor::Tensor;
+use crate::text_encoders::EmbedError;
 
 /// Most steps one schedule can have.
 pub const MAX_INFERENCE_STEPS: usize = 100;
@@ -44,6 +46,8 @@ pub enum StreamError {
     Setting { name: &'static str, expected: String, got: String },
     #[error("a frame must be {expected} bytes of RGB, got {got}")]
     Frame { expected: usize, got: usize },
+    #[error(transparent)]
+    Text(#[from] EmbedError),
     #[error(transparent)]
     Run(#[from] RunError),
 }
@@ -93,9 +97,8 @@ pub struct Stream {
     settings: Settings,
     steps: Vec<Step>,
     timesteps: Tensor,
-    /// Embeddings of the texts in use, by text.
-    texts: Vec<(String, Tensor)>,
-    embeddings: Tensor,
+    conditioner: Conditioner,
+    conditioning: Conditioning,
     generator: Generator,
     noise: Tensor,
     stock: StockNoise,
@@ -110,11 +113,12 @@ pub struct Stream {
 impl Stream {
     pub fn new(checkpoint: Arc<Checkpoint>, settings: Settings) -> Result<Self, StreamError> {
         check(&settings, &checkpoint)?;
+        let mut conditioner = Conditioner::default();
         let mut stream = Self {
             steps: Vec::new(),
             timesteps: Tensor::zeros([0]),
-            texts: Vec::new(),
-            embeddings: Tensor::zeros([0]),
+            conditioning: conditioner.condition(&checkpoint.texts, &settings)?,
+            conditioner,
             generator: Generator::new(0),
             noise: Tensor::zeros([0]),
             stock: StockNoise::zeros(&[0]),
@@ -126,7 +130,6 @@ impl Stream {
         };
         stream.apply_steps();
         stream.apply_seed();
-        stream.apply_prompt()?;
         Ok(stream)
     }
 
@@ -146,12 +149,9 @@ impl Stream {
                 &(settings.width, settings.height),
             ));
         }
+        self.conditioning = self.conditioner.condition(&self.checkpoint.texts, &settings)?;
         let old = std::mem::replace(&mut self.settings, settings);
         let is_resized = old.t_index_list.len() != self.settings.t_index_list.len();
-        if let Err(error) = self.apply_prompt() {
-            self.settings = old;
-            return Err(error);
-        }
         self.apply_steps();
         if is_resized || old.seed != self.settings.seed {
             self.apply_seed();
@@ -181,6 +181,7 @@ impl Stream {
         let start = Instant::now();
         let rgb = image::to_rgb(&self.checkpoint.vae.decode(&pass.output())?);
         times.decode = start.elapsed();
+        self.checkpoint.texts.rest(Instant::now());
         Ok(Output { rgb, frame, times })
     }
 
@@ -195,7 +196,9 @@ impl Stream {
         let guidance = self.settings.guidance;
         let batch = guidance.widen(&rows);
         let start = Instant::now();
-        let predicted = self.checkpoint.unet.run(&[&batch, &self.timesteps, &self.embeddings])?;
+        let mut inputs = vec![&batch, &self.timesteps];
+        inputs.extend(self.conditioning.tensors());
+        let predicted = self.checkpoint.unet.run(&inputs)?;
         let unet = start.elapsed();
         let guided = guidance.guide(&predicted, self.steps.len(), &mut self.stock);
         let denoised = self.denoise(&rows, &guided);
@@ -219,9 +222,9 @@ impl Stream {
         self.stock.rows()
     }
 
-    /// The text embeddings for every row given to the UNet.
-    pub fn embeddings(&self) -> &Tensor {
-        &self.embeddings
+    /// What the texts come to for every row given to the UNet.
+    pub fn conditioning(&self) -> &Conditioning {
+        &self.conditioning
     }
 
     pub fn steps(&self) -> &[Step] {
@@ -291,32 +294,6 @@ impl Stream {
         self.stock = StockNoise::zeros(&shape);
         // The first one goes on to draw the samples of a KL autoencoder.
         self.generator = generators.swap_remove(0);
-    }
-
-    fn apply_prompt(&mut self) -> Result<(), StreamError> {
-        let Settings { prompt, negative_prompt, guidance, t_index_list, .. } = &self.settings;
-        let rows = t_index_list.len();
-        let negative_rows = guidance.negative_rows(rows);
-        let mut texts: Vec<(String, Tensor)> = Vec::new();
-        let wanted = prompt.entries.iter().map(|(text, _)| text);
-        for text in wanted.chain((negative_rows > 0).then_some(negative_prompt)) {
-            let known = self
-                .texts
-                .iter()
-                .find(|(known, _)| known == text)
-                .map(|(_, embedding)| embedding.clone());
-            let embedding = known.map_or_else(|| self.checkpoint.embed(text), Ok)?;
-            texts.push((text.clone(), embedding));
-        }
-        let embeddings: Vec<&Tensor> = texts.iter().map(|(_, embedding)| embedding).collect();
-        let (positive, negative) = embeddings.split_at(prompt.entries.len());
-        let positive = prompt.mix(positive).repeat_rows(rows);
-        self.embeddings = match negative {
-            [negative] => Tensor::stack(&[&negative.repeat_rows(negative_rows), &positive]),
-            _ => positive,
-        };
-        self.texts = texts;
-        Ok(())
     }
 
     fn latent_shape(&self, rows: usize) -> [usize; 4] {

@@ -8,7 +8,7 @@ use super::addition::Addition;
 use super::layers::{Attention, Conv, Module, Resnet, Timed, TimedBy};
 use super::{Dim, Network, Port};
 use crate::config::{Config, ConfigError};
-use crate::ops::{Function, Groups, OpError, Ops, Value};
+use crate::ops::{Function, Groups, OpError, Ops, Value, Values};
 
 /// One resolution of the network.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,11 @@ impl Unet {
     /// Width of the text embeddings it attends to.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// Width of the text's embedding as a whole, where it takes one.
+    pub fn pooled_width(&self) -> Option<usize> {
+        None
     }
 
     fn time_width(&self) -> usize {
@@ -287,11 +292,11 @@ impl Network for Unet {
         ]
     }
 
-    fn output(&self) -> Port {
-        Port::picture("noise", self.latent_channels)
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::picture("noise", self.latent_channels)]
     }
 
-    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {
         let root = Module::root(ops);
         let (timestep, context) = (&inputs[1], inputs[2].clone());
         let given = Given::<O> { time: self.embed(&root, timestep, &context)?, context };
@@ -302,7 +307,8 @@ impl Network for Unet {
         let norm = Groups { channels, count: self.groups, epsilon: self.epsilon };
         let normed = root.at("conv_norm_out").group_norm(&hidden, norm)?;
         let active = ops.apply(&normed, Function::Silu)?;
-        root.at("conv_out").conv(&active, Conv::same(channels, self.latent_channels, 3))
+        let last = Conv::same(channels, self.latent_channels, 3);
+        Ok(vec![root.at("conv_out").conv(&active, last)?])
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use plugins_diffusion::blend::{Blend, Interpolation};
 use plugins_diffusion::config::Config;
 use plugins_diffusion::engine::Engine;
+use plugins_diffusion::family::Family;
 use plugins_diffusion::folder::{Checkpoint, weights_file};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::image;
@@ -26,10 +27,8 @@ pub fn run(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
         "tokenizer" => tokenizer(golden),
         "rng" => rng(golden),
         "scheduler" => scheduler(golden),
-        "text_sd15" | "text_sdturbo" => text(golden, name, engine),
-        "unet_sd15" | "unet_sd15_odd" | "unet_sdturbo" | "unet_sdturbo_odd" => {
-            unet(golden, name, engine)
-        }
+        "text_sd15" | "text_sdturbo" | "text_sdxl" => text(golden, name, engine),
+        name if name.starts_with("unet_") => unet(golden, name, engine),
         "vae" => vae(golden, engine),
         "image" => image_case(golden),
         "frames" => frames(golden),
@@ -145,11 +144,18 @@ fn text(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     let folder = case.about["checkpoint"].as_str().unwrap().to_owned();
     let checkpoint = checkpoint(golden, &folder, "taesd-tiny", engine)?;
     for (index, prompt) in golden.prompts().iter().enumerate() {
-        let ids: Vec<i64> = checkpoint.tokens(prompt).into_iter().map(i64::from).collect();
-        case.compare_ints(&format!("p{index}_te1_ids"), &ids);
-        let embeddings = checkpoint.embed(prompt).unwrap();
-        case.compare(&format!("p{index}_te1_last"), embeddings.data());
-        case.compare(&format!("p{index}_prompt_embeds"), embeddings.data());
+        for (encoder, ids) in checkpoint.texts.tokens(prompt).into_iter().enumerate() {
+            let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
+            case.compare_ints(&format!("p{index}_te{}_ids", encoder + 1), &ids);
+        }
+        let embedding = checkpoint.embed(prompt).unwrap();
+        case.compare(&format!("p{index}_prompt_embeds"), embedding.hidden().data());
+        match checkpoint.family {
+            Family::Sd => case.compare(&format!("p{index}_te1_last"), embedding.hidden().data()),
+            Family::Sdxl => {
+                case.compare(&format!("p{index}_pooled"), embedding.pooled().unwrap().data());
+            }
+        }
     }
     Ok(case.report())
 }
@@ -162,7 +168,10 @@ fn unet(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     let unet = engine.load(network, &weights, &mut || true).unwrap();
     let timesteps = case.int("timestep").iter().map(|&timestep| timestep as f32).collect();
     let timesteps = Tensor::new(case.int_shape("timestep"), timesteps);
-    let inputs = [case.float("sample"), &timesteps, case.float("encoder_hidden_states")];
+    let mut inputs = vec![case.float("sample"), &timesteps, case.float("encoder_hidden_states")];
+    if case.has("text_embeds") {
+        inputs.extend([case.float("text_embeds"), case.float("time_ids")]);
+    }
     let noise = unet.run(&inputs).unwrap();
     assert_eq!(noise.shape(), case.float("out").shape());
     case.compare("out", noise.data());
@@ -312,14 +321,15 @@ fn update(case: &mut Case, stream: &mut Stream, call: usize, prompts: &[String])
     }
     stream.update(settings).unwrap();
     match call {
-        2 => case.compare("event2_prompt_embeds", stream.embeddings().data()),
+        2 => case.compare("event2_prompt_embeds", stream.conditioning().hidden().data()),
         3 => case.compare("event3_init_noise", stream.noise().data()),
         _ => {}
     }
 }
 
 fn compare_constants(case: &mut Case, stream: &Stream) {
-    case.compare("prompt_embeds", stream.embeddings().data());
+    case.compare("prompt_embeds", stream.conditioning().hidden().data());
+    compare_pooled(case, stream);
     case.compare("init_noise", stream.noise().data());
     let timesteps: Vec<i64> = stream.steps().iter().map(|step| step.timestep as i64).collect();
     case.compare_ints("sub_timesteps_tensor", &timesteps);
@@ -330,6 +340,21 @@ fn compare_constants(case: &mut Case, stream: &Stream) {
     factor("beta_prod_t_sqrt", &|step| step.beta);
     factor("c_skip", &|step| step.skip);
     factor("c_out", &|step| step.out);
+}
+
+/// The rows for the text as a whole: the negative ones, then one for each step.
+fn compare_pooled(case: &mut Case, stream: &Stream) {
+    let Some(pooled) = stream.conditioning().pooled() else {
+        assert!(!case.has("pooled"), "{} has pooled embeddings", case.name);
+        return;
+    };
+    let positive = case.float("pooled").repeat_rows(stream.steps().len());
+    let negative_rows = pooled.shape()[0] - stream.steps().len();
+    let recorded = match negative_rows {
+        0 => positive,
+        rows => Tensor::stack(&[&case.float("negative_pooled").repeat_rows(rows), &positive]),
+    };
+    case.compare_with("pooled", pooled.data(), recorded.data());
 }
 
 fn compare_call(case: &mut Case, stream: &mut Stream, call: usize, frames: &[Tensor]) {
@@ -364,7 +389,7 @@ fn blend(golden: &Golden, engine: &Engine) -> Outcome {
     let checkpoint = checkpoint(golden, "sd15-tiny", "taesd-tiny", engine)?;
     let mut embeddings = Vec::new();
     for (index, prompt) in golden.prompts().iter().take(3).enumerate() {
-        embeddings.push(checkpoint.embed(prompt).unwrap());
+        embeddings.push(checkpoint.embed(prompt).unwrap().hidden().clone());
         case.compare(&format!("e{index}"), embeddings[index].data());
     }
     let embeddings: Vec<&Tensor> = embeddings.iter().collect();

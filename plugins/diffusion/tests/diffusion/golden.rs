@@ -31,12 +31,13 @@ fn golden_schedule() {
 
 #[test]
 fn golden_text_encoders() {
-    check(&["text_sd15", "text_sdturbo"]);
+    check(&["text_sd15", "text_sdturbo", "text_sdxl"]);
 }
 
 #[test]
 fn golden_unets() {
     check(&["unet_sd15", "unet_sd15_odd", "unet_sdturbo", "unet_sdturbo_odd"]);
+    check(&["unet_sdxl", "unet_sdxl_odd"]);
 }
 
 #[test]
@@ -72,6 +73,12 @@ fn golden_hot_updates_and_blending() {
 #[test]
 fn golden_turbo_streams() {
     check(&["stream_n1_none_turbo", "stream_n2_none_turbo"]);
+}
+
+#[test]
+fn golden_sdxl_streams() {
+    check(&["stream_sdxl_n1_none", "stream_sdxl_n2_self"]);
+    check(&["stream_sdxl_n1_full", "stream_sdxl_n2_initialize"]);
 }
 
 #[test]
