@@ -114,8 +114,9 @@ impl Checkpoint {
         )?;
         self.texts.encoders().iter().try_for_each(|encoder| {
             let (words, rows) = (encoder.tokenizer.vocabulary(), encoder.network.vocabulary());
-            let why =
-                format!("the tokenizer has {words} tokens, the text encoder's vocab_size is {rows}");
+            let why = format!(
+                "the tokenizer has {words} tokens, the text encoder's vocab_size is {rows}"
+            );
             if words <= rows { Ok(()) } else { Err(why) }
         })?;
         let tokens: Vec<usize> = encoders().map(ClipText::tokens).collect();

@@ -27,11 +27,7 @@ pub struct Loaded {
 
 impl Loaded {
     /// Loads the model that the params name, which must be of the plugin's family.
-    pub fn open(
-        host: &Host,
-        values: &Map<String, Value>,
-        family: Family,
-    ) -> Result<Self, Error> {
+    pub fn open(host: &Host, values: &Map<String, Value>, family: Family) -> Result<Self, Error> {
         let params = read(values)?;
         let environment = host.environment();
         let roots = ModelRoots::from_environment(environment.models_dir.clone());

@@ -9,6 +9,7 @@ mod run;
 mod unet;
 mod vae_kl;
 mod vae_tiny;
+mod waves;
 
 pub use clip_text::{ClipText, Reading};
 pub use unet::Unet;

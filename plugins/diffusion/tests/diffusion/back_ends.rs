@@ -158,7 +158,7 @@ fn an_unknown_block_type_names_file_key_and_what_is_supported() {
         (
             "\"addition_embed_type\": null",
             "\"addition_embed_type\": \"text_time\"",
-            "`addition_embed_type`",
+            "`addition_time_embed_dim`",
         ),
         ("\"UpBlock2D\",", "\"CrossAttnUpBlock2D\",", "`up_block_types`"),
     ] {
