@@ -1,7 +1,6 @@
 //! A checkpoint: a diffusers folder and what is loaded from it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, ConfigError};
@@ -9,7 +8,7 @@ use crate::engine::{Engine, LoadError, Model};
 use crate::family::{EncoderFolders, Family};
 use crate::nets::{ClipText, Unet};
 use crate::schedule::NoiseLevels;
-use crate::text_encoders::{EmbedError, Embedding, Encoder, TextEncoders};
+use crate::text_encoders::{Encoder, TextEncoders};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::vae::Autoencoder;
 
@@ -96,44 +95,47 @@ impl Checkpoint {
     fn check(&self) -> Result<(), String> {
         let unet = self.unet.network();
         let encoders = || self.texts.encoders().iter().map(|encoder| &encoder.network);
-        let width = encoders().map(ClipText::width).sum();
-        let channels = self.vae.latent_channels();
         let pooled = encoders().find_map(ClipText::pooled_width);
-        equal(
-            ("text encoder's hidden_size", width),
-            ("unet's cross_attention_dim", unet.context()),
-        )?;
-        equal(
-            ("autoencoder's latent_channels", channels),
-            ("unet's in_channels", unet.latent_channels()),
-        )?;
-        let wanted = unet.pooled_width().unwrap_or(0);
-        equal(
-            ("text encoder's projection_dim", pooled.unwrap_or(0)),
-            ("unet's width for the text as a whole", wanted),
-        )?;
-        self.texts.encoders().iter().try_for_each(|encoder| {
-            let (words, rows) = (encoder.tokenizer.vocabulary(), encoder.network.vocabulary());
-            let why = format!(
-                "the tokenizer has {words} tokens, the text encoder's vocab_size is {rows}"
-            );
-            if words <= rows { Ok(()) } else { Err(why) }
-        })?;
-        let tokens: Vec<usize> = encoders().map(ClipText::tokens).collect();
-        equal(
-            ("text encoder's max_position_embeddings", tokens[0]),
-            ("last text encoder's", tokens[tokens.len() - 1]),
-        )
-    }
-
-    /// What a text means to the UNet.
-    pub fn embed(&self, text: &str) -> Result<Arc<Embedding>, EmbedError> {
-        self.texts.embed(text)
+        let mut tokens = encoders().map(ClipText::tokens);
+        let (first, last) = (tokens.next(), tokens.last());
+        let pairs = [
+            (
+                "text encoder's hidden_size",
+                encoders().map(ClipText::width).sum(),
+                "unet's cross_attention_dim",
+                unet.context(),
+            ),
+            (
+                "text encoder's projection_dim",
+                pooled.unwrap_or(0),
+                "unet's width for the text as a whole",
+                unet.pooled_width().unwrap_or(0),
+            ),
+            (
+                "first text encoder's max_position_embeddings",
+                first.unwrap_or(0),
+                "second one's",
+                last.or(first).unwrap_or(0),
+            ),
+            (
+                "autoencoder's latent_channels",
+                self.vae.latent_channels(),
+                "unet's in_channels",
+                unet.latent_channels(),
+            ),
+        ];
+        if let Some((left, a, right, b)) = pairs.into_iter().find(|(_, a, _, b)| a != b) {
+            return Err(format!("the {left} is {a}, the {right} {b}"));
+        }
+        self.texts.encoders().iter().try_for_each(check_vocabulary)
     }
 }
 
-fn equal((left, a): (&str, usize), (right, b): (&str, usize)) -> Result<(), String> {
-    if a == b { Ok(()) } else { Err(format!("the {left} is {a}, the {right} {b}")) }
+fn check_vocabulary(encoder: &Encoder) -> Result<(), String> {
+    let (words, rows) = (encoder.tokenizer.vocabulary(), encoder.network.vocabulary());
+    let why =
+        || format!("the tokenizer has {words} tokens, the text encoder's vocab_size is {rows}");
+    if words <= rows { Ok(()) } else { Err(why()) }
 }
 
 /// The two of SDXL take 1.6 GB in half precision; the one of the others an eighth of that, not worth a pause.

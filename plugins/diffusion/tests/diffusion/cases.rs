@@ -148,7 +148,7 @@ fn text(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
             let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
             case.compare_ints(&format!("p{index}_te{}_ids", encoder + 1), &ids);
         }
-        let embedding = checkpoint.embed(prompt).unwrap();
+        let embedding = checkpoint.texts.embed(prompt).unwrap();
         case.compare(&format!("p{index}_prompt_embeds"), embedding.hidden().data());
         match checkpoint.family {
             Family::Sd => case.compare(&format!("p{index}_te1_last"), embedding.hidden().data()),
@@ -389,7 +389,7 @@ fn blend(golden: &Golden, engine: &Engine) -> Outcome {
     let checkpoint = checkpoint(golden, "sd15-tiny", "taesd-tiny", engine)?;
     let mut embeddings = Vec::new();
     for (index, prompt) in golden.prompts().iter().take(3).enumerate() {
-        embeddings.push(checkpoint.embed(prompt).unwrap().hidden().clone());
+        embeddings.push(checkpoint.texts.embed(prompt).unwrap().hidden().clone());
         case.compare(&format!("e{index}"), embeddings[index].data());
     }
     let embeddings: Vec<&Tensor> = embeddings.iter().collect();

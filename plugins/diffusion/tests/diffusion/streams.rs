@@ -125,7 +125,8 @@ fn a_new_prompt_replaces_the_embedding_of_the_whole_text_too() {
         prompt,
         ..settings(&[20, 40])
     };
-    let whole = |text: &str| checkpoint.embed(text).unwrap().pooled().unwrap().data().to_vec();
+    let whole =
+        |text: &str| checkpoint.texts.embed(text).unwrap().pooled().unwrap().data().to_vec();
     let rows = |stream: &Stream| -> Vec<Vec<f32>> {
         let pooled = stream.conditioning().pooled().unwrap();
         (0..pooled.shape()[0]).map(|row| pooled.row(row).to_vec()).collect()
