@@ -206,17 +206,14 @@ fn controlnets_are_those_of_the_models_family() {
 }
 
 #[test]
-fn a_family_whose_networks_are_not_there_says_so_with_its_media_up() {
+fn a_model_that_is_not_there_is_named_with_its_media_up() {
     let host = Host::start(&all_plugins());
-    let stream = host.create("streamdiffusion", json!({"model_id": "stabilityai/sdxl-turbo"}));
+    let stream = host.create("streamdiffusion-sdxl", json!({"model_id": "test/no-such"}));
     let warnings = stream.object["warnings"].to_string();
-    assert!(
-        warnings.contains("`model_id` has no effect now: the networks of Stable"),
-        "{warnings}"
-    );
+    assert!(warnings.contains("Loading will fail"), "{warnings}");
     let status = stream.wait_until("the stream fails", |status| status["status"] == "error");
     let error = status["error_message"].as_str().expect("an error is told");
-    assert!(error.contains("are not in this version of the plugin sdxl"), "{error}");
+    assert!(error.contains("huggingface-cli download test/no-such"), "{error}");
     let offer = request("POST", &stream.text("whip_url"), Some("application/sdp"), b"no SDP");
     assert_eq!(offer.status, 400, "media is up and looks at the offer: {}", offer.text);
 }

@@ -49,7 +49,11 @@ impl Params {
         Self { tensors: tensors.into_iter().collect(), kept: Mutex::default() }
     }
 
-    pub fn run<N: Network>(&self, network: &N, inputs: &[&Tensor]) -> Result<Tensor, RunError> {
+    pub fn run<N: Network>(
+        &self,
+        network: &N,
+        inputs: &[&Tensor],
+    ) -> Result<Vec<Tensor>, RunError> {
         let to_candle =
             |tensor: &&Tensor| Candle::from_slice(tensor.data(), tensor.shape(), &Device::Cpu);
         let inputs = inputs
@@ -57,9 +61,13 @@ impl Params {
             .map(to_candle)
             .collect::<candle_core::Result<Vec<_>>>()
             .map_err(backend)?;
-        let output = network.forward(self, &inputs)?;
-        let data = output.flatten_all().and_then(|flat| flat.to_vec1()).map_err(backend)?;
-        Ok(Tensor::new(output.dims(), data))
+        let outputs = network.forward(self, &inputs)?;
+        let to_host = |output: &Candle| {
+            let data = output.flatten_all()?.to_vec1()?;
+            Ok(Tensor::new(output.dims(), data))
+        };
+        let outputs: candle_core::Result<Vec<_>> = outputs.iter().map(to_host).collect();
+        Ok(outputs.map_err(backend)?)
     }
 }
 

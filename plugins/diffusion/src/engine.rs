@@ -207,8 +207,13 @@ impl<N: Network + Sync> Model<N> {
         &self.network
     }
 
-    /// Computes the output; inputs in the order of [`Network::inputs`].
+    /// Computes the first output, which of most networks is the only one.
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Tensor, RunError> {
+        Ok(self.run_all(inputs)?.swap_remove(0))
+    }
+
+    /// Computes all outputs, in the order of [`Network::outputs`]; inputs in that of [`Network::inputs`].
+    pub fn run_all(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
         check_inputs(&self.network, inputs)?;
         match &self.body {
             Body::Onnx(session) => session.run(inputs),

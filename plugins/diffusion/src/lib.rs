@@ -2,14 +2,17 @@
 //!
 //! From the ground up: [`weights`] reads safetensors files and [`config`] the files that describe architectures; [`ops`]
 //! is the vocabulary in which [`nets`] are written once; [`onnx`] and [`candle`] run them, chosen by [`engine`]. A model
-//! is found by [`resolve`] and loaded by [`folder`], with its [`tokenizer`] and [`vae`]. [`stream`] turns frames into
+//! is found by [`resolve`], told apart by [`family`] and loaded by [`folder`], with its [`tokenizer`], [`text_encoders`]
+//! and [`vae`]; texts become [`conditioning`]. [`stream`] turns frames into
 //! pictures, by the [`schedule`], with [`guidance`], [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out.
-//! [`params`] are those of the plugins' schemas.
+//! [`params`] are those of the plugins' schemas, and [`pipeline`] what the plugins do with all of it.
 
 pub mod blend;
 pub mod candle;
+pub mod conditioning;
 pub mod config;
 pub mod engine;
+pub mod family;
 pub mod folder;
 pub mod guidance;
 pub mod image;
@@ -18,10 +21,12 @@ pub mod noise;
 pub mod onnx;
 pub mod ops;
 pub mod params;
+pub mod pipeline;
 pub mod resolve;
 pub mod schedule;
 pub mod stream;
 pub mod tensor;
+pub mod text_encoders;
 pub mod tokenizer;
 pub mod vae;
 pub mod weights;

@@ -53,6 +53,9 @@ pub struct Groups {
 /// Result of an operation of the back end `O`.
 pub type Value<O> = Result<<O as Ops>::T, OpError>;
 
+/// Results of a network in the back end `O`.
+pub type Values<O> = Result<Vec<<O as Ops>::T>, OpError>;
+
 /// One back end's operations on its own tensor type.
 pub trait Ops {
     type T: Clone;

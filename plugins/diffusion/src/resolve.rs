@@ -39,9 +39,6 @@ fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Stands in for the autoencoder of Stable Diffusion 1.x and 2.x.
-const TINY_AUTOENCODER: &str = "madebyollin/taesd";
-
 /// An autoencoder's folder, and what its user should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChosenAutoencoder {
@@ -108,20 +105,19 @@ impl ModelRoots {
         Err(ResolveError::NotFound { id: id.to_owned(), looked, wanted: own, has_demo: false })
     }
 
-    /// The autoencoder for a model: the wished one, else the small one for Stable Diffusion, else the model's own. A
-    /// model whose own is small keeps it: its latents need not be those of Stable Diffusion.
+    /// The autoencoder for a model: the wished one, else the `small` one of its family if one is named, else the model's
+    /// own. A model whose own is small keeps it: its latents need not be those of its family.
     pub fn autoencoder(
         &self,
         model: &Path,
         wish: Option<&str>,
-        use_tiny: bool,
+        small: Option<&str>,
     ) -> Result<ChosenAutoencoder, ResolveError> {
         let own = model.join("vae");
         let chosen = |folder, warning| Ok(ChosenAutoencoder { folder, warning });
-        match wish {
-            Some(id) => chosen(self.find(id)?, None),
-            None if !use_tiny || is_tiny(&own) => chosen(own, None),
-            None => match self.find(TINY_AUTOENCODER) {
+        match (wish, small) {
+            (Some(id), _) => chosen(self.find(id)?, None),
+            (None, Some(id)) if !is_tiny(&own) => match self.find(id) {
                 Ok(folder) => chosen(folder, None),
                 Err(error) => {
                     let warning =
@@ -129,6 +125,7 @@ impl ModelRoots {
                     chosen(own, Some(warning))
                 }
             },
+            _ => chosen(own, None),
         }
     }
 
@@ -223,7 +220,7 @@ mod tests {
         assert!(!message("org/name").contains(DEMO_HINT), "an empty folder is no model");
         std::fs::write(demo.join("model_index.json"), "{}").unwrap();
         assert!(message("org/name").ends_with(DEMO_HINT), "{}", message("org/name"));
-        let autoencoder = roots.autoencoder(&demo, Some("no/such"), true).unwrap_err().to_string();
+        let autoencoder = roots.autoencoder(&demo, Some("no/such"), None).unwrap_err().to_string();
         assert!(!autoencoder.contains(DEMO_HINT), "it is no autoencoder: {autoencoder}");
     }
 
@@ -233,19 +230,19 @@ mod tests {
         let roots = roots(folder.path());
         let own = roots.models.join("org/name/vae");
         std::fs::create_dir_all(&own).unwrap();
-        let choose =
-            |wish, use_tiny| roots.autoencoder(own.parent().unwrap(), wish, use_tiny).unwrap();
-        let fallback = choose(None, true);
+        let choose = |wish, small| roots.autoencoder(own.parent().unwrap(), wish, small).unwrap();
+        let small = Some("madebyollin/taesd");
+        let fallback = choose(None, small);
         assert_eq!(fallback.folder, own);
         assert!(fallback.warning.unwrap().contains("madebyollin/taesd"));
         let tiny = roots.models.join("madebyollin/taesd");
         std::fs::create_dir_all(&tiny).unwrap();
-        assert_eq!(choose(None, true), ChosenAutoencoder { folder: tiny.clone(), warning: None });
-        assert_eq!(choose(None, false).folder, own);
-        assert_eq!(choose(Some("madebyollin/taesd"), false).folder, tiny);
+        assert_eq!(choose(None, small), ChosenAutoencoder { folder: tiny.clone(), warning: None });
+        assert_eq!(choose(None, None).folder, own);
+        assert_eq!(choose(small, None).folder, tiny);
         std::fs::write(own.join("config.json"), r#"{"_class_name": "AutoencoderTiny"}"#).unwrap();
-        assert_eq!(choose(None, true), ChosenAutoencoder { folder: own.clone(), warning: None });
-        assert!(roots.autoencoder(&own, Some("no/such"), true).is_err());
+        assert_eq!(choose(None, small), ChosenAutoencoder { folder: own.clone(), warning: None });
+        assert!(roots.autoencoder(&own, Some("no/such"), small).is_err());
     }
 
     #[test]

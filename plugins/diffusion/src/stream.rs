@@ -15,11 +15,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::conditioning::{Conditioner, Conditioning};
 use crate::engine::RunError;
 use crate::folder::Checkpoint;
 use crate::image;
 use crate::noise::Generator;
 use crate::tensor::Tensor;
+use crate::text_encoders::EmbedError;
 use denoiser::{Denoiser, Pass};
 use hooks::{feed_back_latents, feed_back_picture};
 use similar::SimilarImageFilter;
@@ -33,6 +35,8 @@ pub enum StreamError {
     Shape { old: Box<Shape>, new: Box<Shape> },
     #[error("a frame must be {expected} bytes of RGB, got {got}")]
     Frame { expected: usize, got: usize },
+    #[error(transparent)]
+    Text(#[from] EmbedError),
     #[error(transparent)]
     Run(#[from] RunError),
 }
@@ -79,9 +83,8 @@ pub struct Stream {
     settings: Settings,
     denoiser: Denoiser,
     filter: Option<SimilarImageFilter>,
-    /// Embeddings of the texts in use, by text.
-    texts: Vec<(String, Tensor)>,
-    embeddings: Tensor,
+    conditioner: Conditioner,
+    conditioning: Conditioning,
     generator: Generator,
     /// Frames that wait for others to be taken with.
     waiting: Vec<(Tensor, Source)>,
@@ -102,11 +105,12 @@ impl Stream {
         let vae = &checkpoint.vae;
         let [height, width] =
             [settings.shape.height, settings.shape.width].map(|side| side / vae.downsampling());
+        let mut conditioner = Conditioner::default();
         let mut stream = Self {
             denoiser: Denoiser::new([1, vae.latent_channels(), height, width]),
             filter: settings.shape.filter().map(SimilarImageFilter::new),
-            texts: Vec::new(),
-            embeddings: Tensor::zeros([0]),
+            conditioning: conditioner.condition(&checkpoint.texts, &settings)?,
+            conditioner,
             generator: Generator::new(0),
             waiting: Vec::new(),
             under_way: VecDeque::new(),
@@ -119,7 +123,6 @@ impl Stream {
         };
         stream.apply_steps();
         stream.apply_seed();
-        stream.apply_prompt()?;
         Ok(stream)
     }
 
@@ -135,13 +138,9 @@ impl Stream {
         if old != new {
             return Err(StreamError::Shape { old, new });
         }
+        self.conditioning = self.conditioner.condition(&self.checkpoint.texts, &settings)?;
         let old = std::mem::replace(&mut self.settings, settings);
         let is_resized = self.apply_steps();
-        if let Err(error) = self.apply_prompt() {
-            self.settings = old;
-            self.apply_steps();
-            return Err(error);
-        }
         if is_resized || old.seed != self.settings.seed {
             self.apply_seed();
         }
@@ -198,6 +197,7 @@ impl Stream {
             let output = self.finish(picture, frame, times);
             self.ready.push_back(output);
         }
+        self.checkpoint.texts.rest(Instant::now());
         Ok(())
     }
 
@@ -223,12 +223,14 @@ impl Stream {
         };
         let encode = start.elapsed();
         let start = Instant::now();
-        let Self { checkpoint, embeddings, denoiser, generator, .. } = self;
+        let Self { checkpoint, conditioning, denoiser, generator, .. } = self;
         let (hooks, last) = (&self.settings.hooks, self.last_latents.as_ref());
         let size = checkpoint.vae.scaling_factor().max(1.0);
         feed_back_latents(&hooks.latent_preprocessing, &mut noisy, last, size);
         let passes = denoiser.run(noisy.clone(), generator, |batch, timesteps| {
-            checkpoint.unet.run(&[batch, timesteps, embeddings])
+            let mut inputs = vec![batch, timesteps];
+            inputs.extend(conditioning.tensors());
+            checkpoint.unet.run(&inputs)
         })?;
         let unet = start.elapsed();
         let last = passes.last().map_or(&noisy, |pass| &pass.denoised);
@@ -247,9 +249,9 @@ impl Stream {
         &self.denoiser
     }
 
-    /// The text embeddings for every row given to the UNet.
-    pub fn embeddings(&self) -> &Tensor {
-        &self.embeddings
+    /// What the texts come to for every row given to the UNet.
+    pub fn conditioning(&self) -> &Conditioning {
+        &self.conditioning
     }
 
     /// Tells whether the rows of the batch are others than before.
@@ -271,30 +273,5 @@ impl Stream {
         self.denoiser.reseed(self.settings.seed.mix_noise(&noises.iter().collect::<Vec<_>>()));
         // The first one goes on with what is drawn anew for every frame.
         self.generator = generators.swap_remove(0);
-    }
-
-    fn apply_prompt(&mut self) -> Result<(), StreamError> {
-        let Settings { prompt, negative_prompt, .. } = &self.settings;
-        let (rows, negative_rows) = (self.denoiser.rows(), self.denoiser.negative_rows());
-        let mut texts: Vec<(String, Tensor)> = Vec::new();
-        let wanted = prompt.entries.iter().map(|(text, _)| text);
-        for text in wanted.chain((negative_rows > 0).then_some(negative_prompt)) {
-            let known = self
-                .texts
-                .iter()
-                .find(|(known, _)| known == text)
-                .map(|(_, embedding)| embedding.clone());
-            let embedding = known.map_or_else(|| self.checkpoint.embed(text), Ok)?;
-            texts.push((text.clone(), embedding));
-        }
-        let embeddings: Vec<&Tensor> = texts.iter().map(|(_, embedding)| embedding).collect();
-        let (positive, negative) = embeddings.split_at(prompt.entries.len());
-        let positive = prompt.mix(positive).repeat_rows(rows);
-        self.embeddings = match negative {
-            [negative] => Tensor::stack(&[&negative.repeat_rows(negative_rows), &positive]),
-            _ => positive,
-        };
-        self.texts = texts;
-        Ok(())
     }
 }

@@ -92,6 +92,26 @@ impl Tensor {
         Self::new(shape, parts.iter().flat_map(|part| &part.data).copied().collect())
     }
 
+    /// Tensors that differ in the last axis alone, one after another along it.
+    ///
+    /// # Panics
+    /// When there are none, or they differ in more.
+    pub fn join(parts: &[&Self]) -> Self {
+        let width = |part: &Self| part.shape.last().copied().unwrap_or(1);
+        let mut shape = parts[0].shape.clone();
+        if let Some(last) = shape.last_mut() {
+            *last = parts.iter().map(|part| width(part)).sum();
+        }
+        let rows = parts[0].data.len() / width(parts[0]).max(1);
+        let mut data = Vec::with_capacity(shape.iter().product());
+        for row in 0..rows {
+            for part in parts {
+                data.extend_from_slice(&part.data[row * width(part)..(row + 1) * width(part)]);
+            }
+        }
+        Self::new(shape, data)
+    }
+
     /// The same row `count` times, along the first axis.
     pub fn repeat_rows(&self, count: usize) -> Self {
         let mut shape = self.shape.clone();

@@ -291,6 +291,17 @@ fn a_missing_model_says_where_it_was_looked_for() {
 }
 
 #[test]
+fn a_model_of_another_family_names_its_own_plugin() {
+    let host = Host::detached(environment());
+    let mut values = tiny(json!({}));
+    values.insert("model_id".into(), "test/sdxl-tiny".into());
+    let error = Sd15::open(&host, &Params { pipeline: TINY, values: &values }).map(drop);
+    let message = error.unwrap_err().message;
+    assert!(message.contains("Stable Diffusion XL") && message.ends_with("streamdiffusion-sdxl"));
+    assert!(plan_of(&values).warnings[0].contains(&message));
+}
+
+#[test]
 fn a_stream_makes_pictures_and_takes_new_prompts_between_them() {
     let host = Host::detached(environment());
     let first = tiny(

@@ -1,21 +1,19 @@
-//! The answer to "what would happen with these params", without loading anything.
+//! What this family adds to the plan of all.
 
-use crate::NOT_YET;
-use plugin_api::{FieldError, Plan, PlanRequest, Unsupported};
-use plugins_diffusion::params::{self, StreamParams};
+use plugin_api::{FieldError, Plan, PlanRequest};
+use plugins_diffusion::params::StreamParams;
+use plugins_diffusion::pipeline;
+
+use crate::FAMILY;
 
 /// As in StreamDiffusion: more do not fit the memory of the GPUs it was made for.
 const MOST_CONTROLNETS: usize = 3;
 
 pub fn plan(request: &PlanRequest<'_>) -> Plan {
-    let params = match StreamParams::read(request.params.values) {
-        Ok(params) => params,
-        Err(error) => return Plan { errors: vec![error], ..Plan::default() },
-    };
-    let mut plan = params::plan(&params, request.previous, request.environment);
-    plan.errors.extend(check_count(&params));
-    let unsupported = Unsupported { field: "model_id".into(), reason: NOT_YET.into() };
-    plan.unsupported.insert(0, unsupported);
+    let mut plan = pipeline::plan(request, FAMILY);
+    // Params that cannot be read are an error of that plan already.
+    let params = StreamParams::read(request.params.values).ok();
+    plan.errors.extend(params.and_then(|params| check_count(&params)));
     plan
 }
 

@@ -9,13 +9,14 @@ mod run;
 mod unet;
 mod vae_kl;
 mod vae_tiny;
+mod waves;
 
-pub use clip_text::ClipText;
+pub use clip_text::{ClipText, Reading};
 pub use unet::Unet;
 pub use vae_kl::{KlConfig, KlDecoder, KlEncoder};
 pub use vae_tiny::{TinyConfig, TinyDecoder, TinyEncoder};
 
-use crate::ops::{OpError, Ops};
+use crate::ops::{Ops, Values};
 
 /// A dimension of an input: fixed by the architecture, or free under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +61,15 @@ impl Port {
     }
 }
 
-/// A network that any back end can run; all have one output.
+/// A network that any back end can run.
 pub trait Network {
     fn inputs(&self) -> Vec<Port>;
-    fn output(&self) -> Port;
-    /// Computes the output from the inputs, which come in the order of [`inputs`](Self::inputs).
-    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Result<O::T, OpError>;
+    fn outputs(&self) -> Vec<Port>;
+    /// Computes the outputs from the inputs, each in the order of [`inputs`](Self::inputs) and
+    /// [`outputs`](Self::outputs).
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O>;
+    /// Whether its sums are too large for half precision, whatever its weights are stored in.
+    fn needs_full_precision(&self) -> bool {
+        false
+    }
 }

@@ -1,14 +1,15 @@
-//! `UNet2DConditionModel` as SD1.5 and SD2.1 (SD-Turbo) use it, and with a prompt that reaches every residual block, as in
-//! DeepFloyd IF.
+//! `UNet2DConditionModel` as SD1.5, SD2.1 (SD-Turbo) and SDXL use it, and with a prompt that reaches every residual block,
+//! as in DeepFloyd IF.
 //!
 //! Latent sides need not be multiples of the downsampling: upsampling goes to the size of the skip it meets. Every row
 //! has its own timestep, as the stream batch needs.
 
 use super::addition::Addition;
 use super::layers::{Attention, Conv, Module, Resnet, Timed, TimedBy};
+use super::waves::{self, Waves};
 use super::{Dim, Network, Port};
 use crate::config::{Config, ConfigError};
-use crate::ops::{Function, Groups, OpError, Ops, Value};
+use crate::ops::{Function, Groups, OpError, Ops, Value, Values};
 
 /// One resolution of the network.
 #[derive(Clone, Copy, Debug)]
@@ -32,16 +33,9 @@ pub struct Unet {
     epsilon: f32,
     has_linear_projection: bool,
     down_padding: usize,
-    time: TimeEmbedding,
+    time: Waves,
     timed_by: TimedBy,
     addition: Option<Addition>,
-}
-
-/// The sinusoidal embedding of a timestep.
-#[derive(Clone, Copy, Debug)]
-struct TimeEmbedding {
-    cosine_first: bool,
-    frequency_shift: f64,
 }
 
 impl Unet {
@@ -55,14 +49,10 @@ impl Unet {
                 format!("divisors of {} channels", level.channels),
             ));
         }
-        let time = TimeEmbedding {
-            cosine_first: config.bool_or("flip_sin_to_cos", true)?,
-            frequency_shift: config.number_or("freq_shift", 0.0)?,
-        };
         Ok(Self {
+            time: Waves::from_config(config, levels[0].channels)?,
             levels,
             groups,
-            time,
             latent_channels: config.size("in_channels")?,
             context: config.size("cross_attention_dim")?,
             epsilon: config.number_or("norm_eps", 1e-5)? as f32,
@@ -86,6 +76,11 @@ impl Unet {
         self.context
     }
 
+    /// Width of the text's embedding as a whole, where it takes one.
+    pub fn pooled_width(&self) -> Option<usize> {
+        self.addition.and_then(|addition| addition.pooled_width())
+    }
+
     fn time_width(&self) -> usize {
         4 * self.levels[0].channels
     }
@@ -96,34 +91,12 @@ impl Unet {
     }
 
     /// What the residual blocks are told of the timestep and, where the network has an addition, of the prompt.
-    fn embed<O: Ops>(&self, root: &Module<O>, timestep: &O::T, context: &O::T) -> Value<O> {
-        let time = self.embed_time(root, timestep)?;
+    fn embed<O: Ops>(&self, root: &Module<O>, timestep: &O::T, rest: &[O::T]) -> Value<O> {
+        let (module, waves) = (root.at("time_embedding"), self.time.of(root.ops, timestep)?);
+        let time = waves::embed(&module, &waves, self.time.width, self.time_width())?;
         let Some(addition) = &self.addition else { return Ok(time) };
         let module = root.at("add_embedding");
-        root.ops.add(&time, &addition.embed(&module, context, self.time_width())?)
-    }
-
-    fn embed_time<O: Ops>(&self, root: &Module<O>, timestep: &O::T) -> Value<O> {
-        let ops = root.ops;
-        let width = self.levels[0].channels;
-        let half = width / 2;
-        let span = half as f64 - self.time.frequency_shift;
-        let frequency = |index: usize| (-(10000f64.ln()) * index as f64 / span).exp() as f32;
-        let frequencies =
-            ops.constant(&(0..half).map(frequency).collect::<Vec<_>>(), &[1, half])?;
-        let angles = ops.mul(&ops.reshape(timestep, &[-1, 1])?, &frequencies)?;
-        let (sine, cosine) =
-            (ops.apply(&angles, Function::Sin)?, ops.apply(&angles, Function::Cos)?);
-        let waves = if self.time.cosine_first { [&cosine, &sine] } else { [&sine, &cosine] };
-        let module = root.at("time_embedding");
-        let hidden = module.at("linear_1").linear(
-            &ops.concat(&waves, 1)?,
-            width,
-            self.time_width(),
-            true,
-        )?;
-        let hidden = ops.apply(&hidden, Function::Silu)?;
-        module.at("linear_2").linear(&hidden, self.time_width(), self.time_width(), true)
+        root.ops.add(&time, &addition.embed(&module, rest, self.time_width())?)
     }
 
     /// `Transformer2DModel`: every pixel attends to every pixel and to the text.
@@ -280,21 +253,23 @@ impl Network for Unet {
     fn inputs(&self) -> Vec<Port> {
         let rows = Dim::Free("rows");
         let context = [rows, Dim::Free("tokens"), Dim::Fixed(self.context)];
-        vec![
+        let mut inputs = vec![
             Port::picture("sample", self.latent_channels),
             Port::new("timestep", [rows]),
             Port::new("encoder_hidden_states", context),
-        ]
+        ];
+        inputs.extend(self.addition.iter().flat_map(Addition::inputs));
+        inputs
     }
 
-    fn output(&self) -> Port {
-        Port::picture("noise", self.latent_channels)
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::picture("noise", self.latent_channels)]
     }
 
-    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {
         let root = Module::root(ops);
-        let (timestep, context) = (&inputs[1], inputs[2].clone());
-        let given = Given::<O> { time: self.embed(&root, timestep, &context)?, context };
+        let time = self.embed(&root, &inputs[1], &inputs[2..])?;
+        let given = Given::<O> { time, context: inputs[2].clone() };
         let (lowest, skips) = self.descend(&root, &inputs[0], &given)?;
         let lowest = self.middle(&root, &lowest, &given)?;
         let hidden = self.ascend(&root, (lowest, skips), &given)?;
@@ -302,7 +277,8 @@ impl Network for Unet {
         let norm = Groups { channels, count: self.groups, epsilon: self.epsilon };
         let normed = root.at("conv_norm_out").group_norm(&hidden, norm)?;
         let active = ops.apply(&normed, Function::Silu)?;
-        root.at("conv_out").conv(&active, Conv::same(channels, self.latent_channels, 3))
+        let last = Conv::same(channels, self.latent_channels, 3);
+        Ok(vec![root.at("conv_out").conv(&active, last)?])
     }
 }
 
@@ -371,7 +347,7 @@ fn attention_levels(
         .collect()
 }
 
-/// Refuses what diffusers' UNet can be configured to and no SD1.5 or SD2.1 checkpoint uses.
+/// Refuses what diffusers' UNet can be configured to and no checkpoint of these families uses.
 fn refuse_variants(config: &Config) -> Result<(), ConfigError> {
     config.require("mid_block_type", "UNetMidBlock2DCrossAttn")?;
     config.require("act_fn", "silu")?;

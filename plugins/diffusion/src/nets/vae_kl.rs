@@ -5,7 +5,7 @@
 use super::layers::{Attention, Conv, Module, Resnet};
 use super::{Network, Port};
 use crate::config::{Config, ConfigError};
-use crate::ops::{Function, Groups, Ops, Value};
+use crate::ops::{Function, Groups, Ops, Value, Values};
 
 const EPSILON: f32 = 1e-6;
 
@@ -20,6 +20,8 @@ pub struct KlConfig {
     has_mid_attention: bool,
     has_quant_conv: bool,
     has_post_quant_conv: bool,
+    /// The one of SDXL: in half precision its pictures are black.
+    overflows_halves: bool,
 }
 
 impl KlConfig {
@@ -49,6 +51,7 @@ impl KlConfig {
             has_mid_attention: config.bool_or("mid_block_add_attention", true)?,
             has_quant_conv: config.bool_or("use_quant_conv", true)?,
             has_post_quant_conv: config.bool_or("use_post_quant_conv", true)?,
+            overflows_halves: config.bool_or("force_upcast", false)?,
             channels,
             groups,
             scaling_factor,
@@ -122,11 +125,11 @@ impl Network for KlEncoder {
         vec![Port::picture("image", 3)]
     }
 
-    fn output(&self) -> Port {
-        Port::picture("moments", 2 * self.0.latent_channels)
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::picture("moments", 2 * self.0.latent_channels)]
     }
 
-    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {
         let config = &self.0;
         let root = Module::root(ops);
         let half = root.at("encoder");
@@ -146,9 +149,13 @@ impl Network for KlEncoder {
         let moments = 2 * config.latent_channels;
         let x = config.finish(&half, &config.middle(&half, &x)?, width, moments)?;
         if !config.has_quant_conv {
-            return Ok(x);
+            return Ok(vec![x]);
         }
-        root.at("quant_conv").conv(&x, Conv::same(moments, moments, 1))
+        Ok(vec![root.at("quant_conv").conv(&x, Conv::same(moments, moments, 1))?])
+    }
+
+    fn needs_full_precision(&self) -> bool {
+        self.0.overflows_halves
     }
 }
 
@@ -161,11 +168,11 @@ impl Network for KlDecoder {
         vec![Port::picture("latent", self.0.latent_channels)]
     }
 
-    fn output(&self) -> Port {
-        Port::picture("image", 3)
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::picture("image", 3)]
     }
 
-    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {
         let config = &self.0;
         let root = Module::root(ops);
         let half = root.at("decoder");
@@ -190,6 +197,10 @@ impl Network for KlDecoder {
                     .conv(&ops.upsample(&x)?, Conv::same(width, width, 3))?;
             }
         }
-        config.finish(&half, &x, width, 3)
+        Ok(vec![config.finish(&half, &x, width, 3)?])
+    }
+
+    fn needs_full_precision(&self) -> bool {
+        self.0.overflows_halves
     }
 }

@@ -7,7 +7,7 @@ use super::layers::{Conv, Module};
 use super::run::{Link, run};
 use super::{Dim, Network, Port};
 use crate::config::{Config, ConfigError};
-use crate::ops::{Function, OpError, Ops, Value};
+use crate::ops::{Function, OpError, Ops, Value, Values};
 
 /// The autoencoder's shape, from its `config.json`.
 #[derive(Clone, Debug)]
@@ -167,11 +167,11 @@ impl Network for TinyEncoder {
         vec![Port::picture_of("image", 3, side)]
     }
 
-    fn output(&self) -> Port {
-        Port::picture("latent", self.0.latent_channels)
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::picture("latent", self.0.latent_channels)]
     }
 
-    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {
         let Half { width, blocks } = &self.0.encoder;
         let module = Module::root(ops).at("encoder.layers");
         let mut layers = Layers::new(module, inputs[0].clone(), 3);
@@ -185,7 +185,7 @@ impl Network for TinyEncoder {
             layers.blocks(count, *width)?;
         }
         layers.conv(Conv::same(*width, self.0.latent_channels, 3));
-        layers.flush()
+        Ok(vec![layers.flush()?])
     }
 }
 
@@ -200,11 +200,11 @@ impl Network for TinyDecoder {
         vec![Port::picture_of("latent", self.0.latent_channels, side)]
     }
 
-    fn output(&self) -> Port {
-        Port::picture("image", 3)
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::picture("image", 3)]
     }
 
-    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Value<O> {
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {
         let Half { width, blocks } = &self.0.decoder;
         let latent_channels = self.0.latent_channels;
         let module = Module::root(ops).at("decoder.layers");
@@ -222,6 +222,6 @@ impl Network for TinyDecoder {
         }
         layers.conv(Conv::same(*width, 3, 3));
         layers.affine(2.0, -1.0);
-        layers.flush()
+        Ok(vec![layers.flush()?])
     }
 }

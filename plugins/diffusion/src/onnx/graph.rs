@@ -66,14 +66,11 @@ pub fn write<N: Network>(
     weights: &Weights,
     dialect: Dialect,
 ) -> Result<ModelProto, OpError> {
-    let (recorder, result) = record(network, weights, dialect)?;
-    let output = network.output();
-    let name = vec![output.name.into()];
-    if recorder.is_half(&result) {
-        let to_float = vec![AttributeProto::int("to", FLOAT.into())];
-        recorder.add_node("Cast", "", &[&result], to_float, name);
-    } else {
-        recorder.add_node("Identity", "", &[&result], vec![], name);
+    let has_half = dialect.has_half && !network.needs_full_precision();
+    let (recorder, results) = record(network, weights, Dialect { has_half, ..dialect })?;
+    let outputs = network.outputs();
+    for (result, output) in results.iter().zip(&outputs) {
+        recorder.name_output(result, output.name);
     }
     let state = recorder.state.into_inner();
     let mut initializer = state.constants;
@@ -85,7 +82,7 @@ pub fn write<N: Network>(
         name: "network".into(),
         initializer,
         input: network.inputs().iter().map(value_info).collect(),
-        output: vec![value_info(&output)],
+        output: outputs.iter().map(value_info).collect(),
     };
     let opset = |domain: &str, version| OperatorSetProto { domain: domain.into(), version };
     Ok(ModelProto {
@@ -100,11 +97,11 @@ fn record<'w, N: Network>(
     network: &N,
     weights: &'w Weights,
     dialect: Dialect,
-) -> Result<(Recorder<'w>, Rc<str>), OpError> {
+) -> Result<(Recorder<'w>, Vec<Rc<str>>), OpError> {
     let recorder = Recorder { weights, dialect, state: RefCell::default() };
     let inputs: Vec<Rc<str>> = network.inputs().iter().map(|port| port.name.into()).collect();
-    let result = network.forward(&recorder, &inputs)?;
-    Ok((recorder, result))
+    let results = network.forward(&recorder, &inputs)?;
+    Ok((recorder, results))
 }
 
 fn value_info(port: &Port) -> ValueInfoProto {
@@ -158,6 +155,17 @@ impl Recorder<'_> {
         let node =
             NodeProto { input, output, name, op_type: op.into(), attribute, domain: domain.into() };
         self.state.borrow_mut().nodes.push(node);
+    }
+
+    /// Gives a result the name it leaves under, as `f32`.
+    fn name_output(&self, result: &Rc<str>, name: &str) {
+        let name = vec![name.to_owned()];
+        if self.is_half(result) {
+            let to_float = vec![AttributeProto::int("to", FLOAT.into())];
+            self.add_node("Cast", "", &[result], to_float, name);
+        } else {
+            self.add_node("Identity", "", &[result], vec![], name);
+        }
     }
 
     fn node_of(

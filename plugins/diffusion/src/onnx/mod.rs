@@ -8,6 +8,6 @@ mod messages;
 mod runtime;
 mod session;
 
-pub use graph::check;
+pub use graph::{Dialect, check, write};
 pub use runtime::{Runtime, RuntimeError, has_provider};
 pub use session::{Opener, Provider, Refusal, Session};

@@ -47,12 +47,12 @@ impl Provider {
         }
     }
 
-    /// What to register; the CPU is always there.
-    fn dispatch(self, engines: &Path) -> Option<ExecutionProviderDispatch> {
+    /// What to register; the CPU is always there. Without `has_half` nothing is computed in half precision.
+    fn dispatch(self, engines: &Path, has_half: bool) -> Option<ExecutionProviderDispatch> {
         match self {
             Self::TensorRt => {
                 let cache = engines.display();
-                let options = TensorRT::default().with_fp16(true).with_engine_cache(true);
+                let options = TensorRT::default().with_fp16(has_half).with_engine_cache(true);
                 let options = options.with_engine_cache_path(&cache).with_timing_cache(true);
                 Some(options.with_timing_cache_path(&cache).build().error_on_failure())
             }
@@ -99,11 +99,14 @@ impl Opener<'_> {
         let mut refused = Vec::new();
         for &provider in self.providers {
             let model = graph::write(network, weights, provider.dialect())?.encode_to_vec();
-            match self.commit(provider, &model, weights, goes_on)? {
+            let has_half = !network.needs_full_precision();
+            let dispatch = provider.dispatch(self.engines, has_half);
+            match self.commit(dispatch, &model, weights, goes_on)? {
                 Ok(session) => {
                     let inputs = network.inputs().iter().map(|port| port.name).collect();
-                    let (session, output) = (Mutex::new(session), network.output().name);
-                    return Ok((Session { session, inputs, output }, provider, refused));
+                    let outputs = network.outputs().iter().map(|port| port.name).collect();
+                    let session = Session { session: Mutex::new(session), inputs, outputs };
+                    return Ok((session, provider, refused));
                 }
                 Err(error) => {
                     refused.push(Refusal { provider: provider.name(), reason: error.to_string() })
@@ -115,17 +118,17 @@ impl Opener<'_> {
 
     fn commit(
         &self,
-        provider: Provider,
+        dispatch: Option<ExecutionProviderDispatch>,
         model: &[u8],
         weights: &Weights,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<ort::Result<ort::session::Session>, LoadError> {
-        let (runtime, engines) = (self.runtime.clone(), self.engines);
+        let runtime = self.runtime.clone();
         let folder = weights.path().parent().unwrap_or(Path::new("/"));
         let mut is_cancelled = false;
         let session = watched(
             move |canceler| {
-                let mut builder = builder(&runtime, provider, folder, engines)?;
+                let mut builder = builder(&runtime, dispatch, folder)?;
                 // The receiver waits for this thread, so the canceler arrives.
                 let _ = canceler.send(builder.canceler());
                 builder.commit_from_memory(model)
@@ -163,14 +166,13 @@ fn watched<T: Send, C: Send>(
 
 fn builder(
     runtime: &Runtime,
-    provider: Provider,
+    dispatch: Option<ExecutionProviderDispatch>,
     folder: &Path,
-    engines: &Path,
 ) -> ort::Result<SessionBuilder> {
     let folder = folder.to_string_lossy();
     let builder = SessionBuilder::new(&runtime.environment)?
         .with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
-    match provider.dispatch(engines) {
+    match dispatch {
         Some(dispatch) => Ok(builder.with_execution_providers([dispatch])?),
         None => Ok(builder),
     }
@@ -181,11 +183,11 @@ pub struct Session {
     // The library may be called from many threads; the binding wants one caller at a time.
     session: Mutex<ort::session::Session>,
     inputs: Vec<&'static str>,
-    output: &'static str,
+    outputs: Vec<&'static str>,
 }
 
 impl Session {
-    pub fn run(&self, inputs: &[&Tensor]) -> Result<Tensor, RunError> {
+    pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
         // A panic inside the binding leaves the library's own state untouched.
         let mut session = self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let values = self.inputs.iter().zip(inputs).map(|(&name, tensor)| {
@@ -194,9 +196,12 @@ impl Session {
         });
         let values = values.collect::<ort::Result<Vec<_>>>().map_err(backend_error)?;
         let outputs = session.run(values).map_err(backend_error)?;
-        let (shape, data) =
-            outputs[self.output].try_extract_tensor::<f32>().map_err(backend_error)?;
-        Ok(Tensor::new(shape.iter().map(|&dim| dim as usize).collect::<Vec<_>>(), data.to_vec()))
+        let to_host = |&name: &&str| {
+            let (shape, data) = outputs[name].try_extract_tensor::<f32>()?;
+            let shape: Vec<usize> = shape.iter().map(|&dim| dim as usize).collect();
+            Ok(Tensor::new(shape, data.to_vec()))
+        };
+        self.outputs.iter().map(to_host).collect::<ort::Result<_>>().map_err(backend_error)
     }
 }
 

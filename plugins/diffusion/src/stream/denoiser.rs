@@ -1,7 +1,7 @@
 //! The arithmetic of a stream in latent space, whatever predicts the noise: StreamDiffusion's batch, in which the steps of
 //! successive frames run together, and the plain way, one step after another.
 
-use super::{Settings, Shape, Start};
+use super::{Settings, Shape};
 use crate::guidance::{CfgType, Guidance, StockNoise};
 use crate::noise::Generator;
 use crate::schedule::{NoiseLevels, Step};
@@ -32,6 +32,7 @@ pub struct Denoiser {
     is_batched: bool,
     does_add_noise: bool,
     frames: usize,
+    rows: usize,
     noise: Tensor,
     stock: StockNoise,
     /// Rows of the frames under way, noised for their next step.
@@ -49,6 +50,7 @@ impl Denoiser {
             is_batched: true,
             does_add_noise: true,
             frames: 1,
+            rows: 0,
             noise: Tensor::zeros([0]),
             stock: StockNoise::zeros(&[0]),
             buffer: Vec::new(),
@@ -58,17 +60,16 @@ impl Denoiser {
 
     /// Takes steps and guidance; tells whether the frames under way had to be forgotten.
     pub fn configure(&mut self, settings: &Settings, levels: &NoiseLevels) -> bool {
-        let Shape { start, is_batched, frames, do_add_noise, .. } = settings.shape;
+        let Shape { is_batched, frames, do_add_noise, .. } = settings.shape;
         self.steps = levels.steps(&settings.t_index_list, settings.num_inference_steps);
-        self.guidance = settings.guidance;
-        (self.is_batched, self.does_add_noise) = (is_batched, do_add_noise);
-        self.frames = frames;
-        if let (Start::Noise { is_turbo: true }, [step]) = (start, &mut self.steps[..]) {
-            *step = step.without_boundary();
-            self.guidance.cfg_type = CfgType::None;
+        if settings.is_turbo_step() {
+            self.steps.iter_mut().for_each(|step| *step = step.without_boundary());
         }
-        let buffered = (self.rows() - frames) * self.noise_len();
-        let is_new = self.buffer.len() != buffered || self.noise.shape()[0] != self.rows();
+        self.guidance = settings.guidance();
+        (self.is_batched, self.does_add_noise) = (is_batched, do_add_noise);
+        (self.frames, self.rows) = (frames, settings.rows());
+        let buffered = (self.rows - frames) * self.noise_len();
+        let is_new = self.buffer.len() != buffered || self.noise.shape()[0] != self.rows;
         if self.buffer.len() != buffered {
             self.buffer = vec![0.0; buffered];
         }
@@ -87,12 +88,7 @@ impl Denoiser {
 
     /// Rows of a batch, without those for guidance.
     pub fn rows(&self) -> usize {
-        if self.is_batched { self.steps.len() * self.frames } else { self.frames }
-    }
-
-    /// Rows with the negative prompt that a batch has before the others.
-    pub fn negative_rows(&self) -> usize {
-        self.guidance.negative_rows(self.rows(), self.frames)
+        self.rows
     }
 
     /// Calls until a frame that is given leaves.
@@ -151,7 +147,7 @@ impl Denoiser {
         noisy: &Tensor,
         mut predict: impl FnMut(&Tensor, &Tensor) -> Result<Tensor, E>,
     ) -> Result<Pass, E> {
-        let rows = Tensor::new(self.shape_of(self.rows()), [noisy.data(), &self.buffer].concat());
+        let rows = Tensor::new(self.shape_of(self.rows), [noisy.data(), &self.buffer].concat());
         self.stock.shift(&self.noise, self.frames);
         let steps: Vec<Step> =
             self.steps.iter().flat_map(|&step| vec![step; self.frames]).collect();

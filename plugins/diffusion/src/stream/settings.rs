@@ -4,7 +4,7 @@ use super::StreamError;
 use super::hooks::Hooks;
 use crate::blend::Blend;
 use crate::folder::Checkpoint;
-use crate::guidance::Guidance;
+use crate::guidance::{CfgType, Guidance};
 
 /// Most steps one schedule can have.
 pub const MAX_INFERENCE_STEPS: usize = 100;
@@ -96,6 +96,28 @@ impl Settings {
         let Shape { is_batched, frames, skips_diffusion, .. } = self.shape;
         let calls = if is_batched { self.t_index_list.len() } else { 1 };
         if skips_diffusion { 0 } else { (frames * calls).saturating_sub(1) }
+    }
+
+    /// Rows of a batch, without those for guidance.
+    pub fn rows(&self) -> usize {
+        let Shape { is_batched, frames, .. } = self.shape;
+        if is_batched { frames * self.t_index_list.len() } else { frames }
+    }
+
+    /// Rows with the negative prompt that a batch has before the others.
+    pub fn negative_rows(&self) -> usize {
+        self.guidance().negative_rows(self.rows(), self.shape.frames)
+    }
+
+    /// Guidance as it is used: a turbo model makes pictures of noise without.
+    pub fn guidance(&self) -> Guidance {
+        let cfg_type = if self.is_turbo_step() { CfgType::None } else { self.guidance.cfg_type };
+        Guidance { cfg_type, ..self.guidance }
+    }
+
+    /// Whether pictures are made of noise in the one step that turbo models need.
+    pub fn is_turbo_step(&self) -> bool {
+        self.shape.start == (Start::Noise { is_turbo: true }) && self.t_index_list.len() == 1
     }
 
     pub(super) fn check(&self, checkpoint: &Checkpoint) -> Result<(), StreamError> {

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use half::f16;
 use plugins_diffusion::config::Config;
 use plugins_diffusion::engine::{Engine, Model};
-use plugins_diffusion::nets::Unet;
+use plugins_diffusion::nets::{Dim, KlConfig, KlDecoder, Network, Port, Unet};
 use plugins_diffusion::noise::Generator;
-use plugins_diffusion::onnx::Provider;
+use plugins_diffusion::onnx::{Dialect, Provider, write};
+use plugins_diffusion::ops::{Ops, Values};
 use plugins_diffusion::tensor::Tensor;
+use plugins_diffusion::weights::Weights;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
@@ -158,7 +160,7 @@ fn an_unknown_block_type_names_file_key_and_what_is_supported() {
         (
             "\"addition_embed_type\": null",
             "\"addition_embed_type\": \"text_time\"",
-            "`addition_embed_type`",
+            "`addition_time_embed_dim`",
         ),
         ("\"UpBlock2D\",", "\"CrossAttnUpBlock2D\",", "`up_block_types`"),
     ] {
@@ -170,4 +172,68 @@ fn an_unknown_block_type_names_file_key_and_what_is_supported() {
             "{error}"
         );
     }
+}
+
+/// A tensor of halves, times the input.
+struct Product {
+    needs_full_precision: bool,
+}
+
+impl Network for Product {
+    fn inputs(&self) -> Vec<Port> {
+        vec![Port { name: "x", dims: vec![Dim::Fixed(1)] }]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        ["product", "sum"].map(|name| Port { name, dims: vec![Dim::Fixed(1)] }).into()
+    }
+
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {
+        let weight = ops.param("weight", &[1])?;
+        Ok(vec![ops.mul(&inputs[0], &weight)?, ops.add(&inputs[0], &weight)?])
+    }
+
+    fn needs_full_precision(&self) -> bool {
+        self.needs_full_precision
+    }
+}
+
+fn product(folder: &Path) -> PathBuf {
+    let path = folder.join("product.safetensors");
+    let bytes = f16::from_f32(3.0).to_le_bytes();
+    let view = TensorView::new(Dtype::F16, vec![1], &bytes).unwrap();
+    serialize_to_file([("weight", view)], None, &path).unwrap();
+    path
+}
+
+#[test]
+fn a_network_gives_all_its_outputs_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = product(folder.path());
+    for engine in crate::support::engines() {
+        let network = Product { needs_full_precision: false };
+        let model = engine.load(network, &path, &mut || true).unwrap();
+        let x = Tensor::new([1], vec![5.0]);
+        let outputs = model.run_all(&[&x]).unwrap();
+        assert_eq!(outputs, [15.0, 8.0].map(|value| Tensor::new([1], vec![value])));
+        assert_eq!(model.run(&[&x]).unwrap(), outputs[0]);
+    }
+}
+
+#[test]
+fn what_overflows_halves_is_computed_in_full_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = Weights::open(&product(folder.path())).unwrap();
+    let dialect = Dialect { has_fused_attention: false, has_half: true, merges_runs: false };
+    let casts_weight = |needs_full_precision| {
+        let graph = write(&Product { needs_full_precision }, &weights, dialect).unwrap();
+        let nodes = graph.graph.unwrap().node;
+        nodes.iter().any(|node| node.op_type == "Cast" && node.input == ["weight"])
+    };
+    assert!(casts_weight(true), "the weight becomes f32");
+    assert!(!casts_weight(false), "all else becomes f16");
+
+    let kl = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/test/sdxl-tiny/vae");
+    let config = Config::read(&kl.join("config.json")).unwrap();
+    assert!(KlDecoder(KlConfig::from_config(&config).unwrap()).needs_full_precision());
 }

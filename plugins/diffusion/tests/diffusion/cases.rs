@@ -6,6 +6,7 @@ use std::sync::Arc;
 use plugins_diffusion::blend::{Blend, Interpolation};
 use plugins_diffusion::config::Config;
 use plugins_diffusion::engine::Engine;
+use plugins_diffusion::family::Family;
 use plugins_diffusion::folder::{Checkpoint, weights_file};
 use plugins_diffusion::image;
 use plugins_diffusion::nets::Unet;
@@ -28,10 +29,8 @@ pub fn run(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
         "tokenizer" => tokenizer(golden),
         "rng" => rng(golden),
         "scheduler" => scheduler(golden),
-        "text_sd15" | "text_sdturbo" => text(golden, name, engine),
-        "unet_sd15" | "unet_sd15_odd" | "unet_sdturbo" | "unet_sdturbo_odd" => {
-            unet(golden, name, engine)
-        }
+        "text_sd15" | "text_sdturbo" | "text_sdxl" => text(golden, name, engine),
+        name if name.starts_with("unet_") => unet(golden, name, engine),
         "vae" => vae(golden, engine),
         "image" => image_case(golden),
         "frames" => frames(golden),
@@ -150,11 +149,18 @@ fn text(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     let folder = case.about["checkpoint"].as_str().unwrap().to_owned();
     let checkpoint = checkpoint(golden, &folder, "taesd-tiny", engine)?;
     for (index, prompt) in golden.prompts().iter().enumerate() {
-        let ids: Vec<i64> = checkpoint.tokens(prompt).into_iter().map(i64::from).collect();
-        case.compare_ints(&format!("p{index}_te1_ids"), &ids);
-        let embeddings = checkpoint.embed(prompt).unwrap();
-        case.compare(&format!("p{index}_te1_last"), embeddings.data());
-        case.compare(&format!("p{index}_prompt_embeds"), embeddings.data());
+        for (encoder, ids) in checkpoint.texts.tokens(prompt).into_iter().enumerate() {
+            let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
+            case.compare_ints(&format!("p{index}_te{}_ids", encoder + 1), &ids);
+        }
+        let embedding = checkpoint.texts.embed(prompt).unwrap();
+        case.compare(&format!("p{index}_prompt_embeds"), embedding.hidden().data());
+        match checkpoint.family {
+            Family::Sd => case.compare(&format!("p{index}_te1_last"), embedding.hidden().data()),
+            Family::Sdxl => {
+                case.compare(&format!("p{index}_pooled"), embedding.pooled().unwrap().data());
+            }
+        }
     }
     Ok(case.report())
 }
@@ -167,7 +173,10 @@ fn unet(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     let unet = engine.load(network, &weights, &mut || true).unwrap();
     let timesteps = case.int("timestep").iter().map(|&timestep| timestep as f32).collect();
     let timesteps = Tensor::new(case.int_shape("timestep"), timesteps);
-    let inputs = [case.float("sample"), &timesteps, case.float("encoder_hidden_states")];
+    let mut inputs = vec![case.float("sample"), &timesteps, case.float("encoder_hidden_states")];
+    if case.has("text_embeds") {
+        inputs.extend([case.float("text_embeds"), case.float("time_ids")]);
+    }
     let noise = unet.run(&inputs).unwrap();
     assert_eq!(noise.shape(), case.float("out").shape());
     case.compare("out", noise.data());
@@ -281,7 +290,7 @@ fn blend(golden: &Golden, engine: &Engine) -> Outcome {
     let checkpoint = checkpoint(golden, "sd15-tiny", "taesd-tiny", engine)?;
     let mut embeddings = Vec::new();
     for (index, prompt) in golden.prompts().iter().take(3).enumerate() {
-        embeddings.push(checkpoint.embed(prompt).unwrap());
+        embeddings.push(checkpoint.texts.embed(prompt).unwrap().hidden().clone());
         case.compare(&format!("e{index}"), embeddings[index].data());
     }
     let embeddings: Vec<&Tensor> = embeddings.iter().collect();

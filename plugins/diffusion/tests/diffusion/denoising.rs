@@ -118,7 +118,7 @@ fn batch(
     for first in (0..FRAMES / frames * frames).step_by(frames) {
         let group = latents.data()[first * WIDTH..(first + frames) * WIDTH].to_vec();
         let noisy = denoiser.add_noise(Tensor::new(denoiser.shape_of(frames), group));
-        let negative = denoiser.negative_rows();
+        let negative = settings.negative_rows();
         let answer = |rows: &Tensor, timesteps: &Tensor| {
             let row = |row| predict(rows.row(row), timesteps.data()[row], row < negative);
             let data = (0..rows.shape()[0]).flat_map(row).collect();

@@ -31,12 +31,13 @@ fn golden_schedule() {
 
 #[test]
 fn golden_text_encoders() {
-    check(&["text_sd15", "text_sdturbo"]);
+    check(&["text_sd15", "text_sdturbo", "text_sdxl"]);
 }
 
 #[test]
 fn golden_unets() {
     check(&["unet_sd15", "unet_sd15_odd", "unet_sdturbo", "unet_sdturbo_odd"]);
+    check(&["unet_sdxl", "unet_sdxl_odd"]);
 }
 
 #[test]
@@ -75,6 +76,12 @@ fn golden_turbo_streams() {
 }
 
 #[test]
+fn golden_sdxl_streams() {
+    check(&["stream_sdxl_n1_none", "stream_sdxl_n2_self"]);
+    check(&["stream_sdxl_n1_full", "stream_sdxl_n2_initialize"]);
+}
+
+#[test]
 fn golden_stream_with_kl_autoencoder() {
     check(&["stream_n2_none_kl"]);
 }
@@ -103,6 +110,7 @@ fn golden_streams_of_several_frames_at_once() {
 #[test]
 fn golden_pictures_of_noise() {
     check(&["txt2img_turbo_n1", "txt2img_lcm_n4", "txt2img_lcm_n2_sequential"]);
+    check(&["txt2img_sdxl_turbo_n1"]);
 }
 
 #[test]

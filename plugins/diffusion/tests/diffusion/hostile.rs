@@ -48,8 +48,12 @@ fn copy(from: &Path, to: &Path) {
 
 /// What loading says after `damage` was done to a copy of the tiny model.
 fn loaded_after(damage: impl FnOnce(&Path)) -> Result<Checkpoint, String> {
+    loaded_after_in("sd15-tiny", damage)
+}
+
+fn loaded_after_in(model: &str, damage: impl FnOnce(&Path)) -> Result<Checkpoint, String> {
     let folder = tempfile::tempdir().unwrap();
-    copy(&models().join("sd15-tiny"), folder.path());
+    copy(&models().join(model), folder.path());
     damage(folder.path());
     load(folder.path())
 }
@@ -79,6 +83,13 @@ fn settings() -> Settings {
         num_inference_steps: 50,
         hooks: Hooks::default(),
     }
+}
+
+fn set(config: &Path, key: &str, value: Value) {
+    let text = std::fs::read_to_string(config).unwrap();
+    let mut values: Value = serde_json::from_str(&text).unwrap();
+    values[key] = value;
+    std::fs::write(config, values.to_string()).unwrap();
 }
 
 fn frame() -> Vec<u8> {
@@ -129,13 +140,7 @@ fn configs_that_make_no_sense_are_refused_by_file_and_key() {
         ("scheduler/scheduler_config.json", "beta_start", json!(2)),
     ];
     for (file, key, value) in changes {
-        let result = loaded_after(|folder| {
-            let path = folder.join(file);
-            let text = std::fs::read_to_string(&path).unwrap();
-            let mut config: Value = serde_json::from_str(&text).unwrap();
-            config[key] = value;
-            std::fs::write(&path, config.to_string()).unwrap();
-        });
+        let result = loaded_after(|folder| set(&folder.join(file), key, value));
         let error = result.err().unwrap();
         assert!(error.contains(file), "{error}");
         println!("{error}");
@@ -144,6 +149,40 @@ fn configs_that_make_no_sense_are_refused_by_file_and_key() {
         std::fs::write(folder.join("unet/config.json"), "[".repeat(100_000)).unwrap();
     });
     assert!(nested.err().unwrap().contains("unet/config.json is not a JSON object"));
+}
+
+#[test]
+fn parts_of_sdxl_that_do_not_fit_together_are_named() {
+    let unet = "unet/config.json";
+    let changes: [(&str, &str, Value, &str); 8] = [
+        (unet, "addition_time_embed_dim", json!(7), "an even number"),
+        (unet, "addition_time_embed_dim", json!(14), "a number above 84"),
+        (unet, "addition_time_embed_dim", Value::Null, "missing"),
+        // Its weights fit: 10 for each size leave 20 for the text, of which the encoder gives 32.
+        (unet, "addition_time_embed_dim", json!(10), "projection_dim is 32, the unet's width"),
+        (unet, "projection_class_embeddings_input_dim", json!(48), "a number above 48"),
+        (
+            unet,
+            "projection_class_embeddings_input_dim",
+            json!(1u64 << 60),
+            "is 1152921504606846976",
+        ),
+        ("text_encoder_2/config.json", "projection_dim", json!(31), "text_projection.weight"),
+        ("text_encoder_2/config.json", "hidden_act", json!("relu"), "`hidden_act`"),
+    ];
+    for (file, key, value, reason) in changes {
+        let result = loaded_after_in("sdxl-tiny", |folder| set(&folder.join(file), key, value));
+        let error = result.err().unwrap();
+        assert!(error.contains(reason), "{error}");
+    }
+    let lost = |part: &'static str| {
+        let remove = |folder: &Path| std::fs::remove_dir_all(folder.join(part)).unwrap();
+        loaded_after_in("sdxl-tiny", remove).err().unwrap()
+    };
+    for part in ["text_encoder", "text_encoder_2", "tokenizer_2"] {
+        let error = lost(part);
+        assert!(error.contains(&format!("/{part}/")), "{error}");
+    }
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn update(case: &mut Case, stream: &mut Stream, call: usize, prompts: &[String])
     }
     stream.update(settings).unwrap();
     match call {
-        2 => case.compare("event2_prompt_embeds", stream.embeddings().data()),
+        2 => case.compare("event2_prompt_embeds", stream.conditioning().hidden().data()),
         3 => case.compare("event3_init_noise", stream.denoiser().noise().data()),
         _ => {}
     }
@@ -124,7 +124,8 @@ fn update(case: &mut Case, stream: &mut Stream, call: usize, prompts: &[String])
 
 fn compare_constants(case: &mut Case, stream: &Stream) {
     let denoiser = stream.denoiser();
-    case.compare("prompt_embeds", stream.embeddings().data());
+    case.compare("prompt_embeds", stream.conditioning().hidden().data());
+    compare_pooled(case, stream);
     case.compare("init_noise", denoiser.noise().data());
     let frames = stream.settings().shape.frames;
     let steps: Vec<Step> = denoiser.steps().iter().flat_map(|&step| vec![step; frames]).collect();
@@ -140,6 +141,21 @@ fn compare_constants(case: &mut Case, stream: &Stream) {
         factor("c_skip", denoiser.steps(), |step| step.skip);
         factor("c_out", denoiser.steps(), |step| step.out);
     }
+}
+
+/// The rows for the text as a whole: the negative ones, then one for each step.
+fn compare_pooled(case: &mut Case, stream: &Stream) {
+    // A case of pictures of noise has none recorded; there the UNet's output is compared alone.
+    let Some(pooled) = stream.conditioning().pooled().filter(|_| case.has("pooled")) else {
+        assert!(!case.has("pooled"), "{} has pooled embeddings", case.name);
+        return;
+    };
+    let positive = case.float("pooled").repeat_rows(stream.settings().rows());
+    let recorded = match stream.settings().negative_rows() {
+        0 => positive,
+        rows => Tensor::stack(&[&case.float("negative_pooled").repeat_rows(rows), &positive]),
+    };
+    case.compare_with("pooled", pooled.data(), recorded.data());
 }
 
 fn compare_call(case: &mut Case, stream: &mut Stream, call: usize, images: &Tensor) {

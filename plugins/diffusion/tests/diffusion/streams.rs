@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use plugins_diffusion::blend::Blend;
+use plugins_diffusion::blend::{Blend, Interpolation};
 use plugins_diffusion::engine::{Backend, Engine};
-use plugins_diffusion::folder::Checkpoint;
+use plugins_diffusion::folder::{Checkpoint, TEXT_ENCODERS_KEPT_FOR};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{
@@ -17,10 +18,18 @@ const SIDE: usize = 64;
 type Change = fn(&mut Settings);
 
 fn checkpoint() -> Arc<Checkpoint> {
+    load("sd15-tiny", "taesd-tiny")
+}
+
+fn sdxl() -> Arc<Checkpoint> {
+    load("sdxl-tiny", "taesdxl-tiny")
+}
+
+fn load(model: &str, vae: &str) -> Arc<Checkpoint> {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/test");
     let engine = Engine::start(&crate::support::options(Backend::Onnx))
         .unwrap_or_else(|error| panic!("{error}"));
-    let (model, vae) = (models.join("sd15-tiny"), models.join("taesd-tiny"));
+    let (model, vae) = (models.join(model), models.join(vae));
     Arc::new(Checkpoint::load(&engine, &model, &vae, &mut |_, _| true).unwrap())
 }
 
@@ -111,6 +120,79 @@ fn prompt_seed_steps_and_guidance_change_the_picture_between_two_frames() {
         );
         pictures.push((name, rgb));
     }
+}
+
+#[test]
+fn a_new_prompt_replaces_the_embedding_of_the_whole_text_too() {
+    let checkpoint = sdxl();
+    let guided = |prompt: Blend<String>, negative: &str| Settings {
+        guidance: Guidance { cfg_type: CfgType::Full, scale: 2.0, delta: 1.0 },
+        negative_prompt: negative.into(),
+        prompt,
+        ..settings(&[20, 40])
+    };
+    let whole =
+        |text: &str| checkpoint.texts.embed(text).unwrap().pooled().unwrap().data().to_vec();
+    let rows = |stream: &Stream| -> Vec<Vec<f32>> {
+        let pooled = stream.conditioning().pooled().unwrap();
+        (0..pooled.shape()[0]).map(|row| pooled.row(row).to_vec()).collect()
+    };
+    let cat = || Blend::one("a red cat".into());
+    let mut stream = Stream::new(checkpoint.clone(), guided(cat(), "blurry")).unwrap();
+    let (negative, positive) = (whole("blurry"), whole("a red cat"));
+    assert_eq!(rows(&stream), [&negative, &negative, &positive, &positive].map(Clone::clone));
+
+    let entries = vec![("a red cat".into(), 1.0), ("a stormy sea".into(), 3.0)];
+    let blend = Blend { entries, interpolation: Interpolation::Linear, normalize: true };
+    stream.update(guided(blend, "blurry")).unwrap();
+    let sea = whole("a stormy sea");
+    let mixed: Vec<f32> =
+        positive.iter().zip(&sea).map(|(cat, sea)| 0.25 * cat + 0.75 * sea).collect();
+    for (row, wanted) in rows(&stream).iter().zip([&negative, &negative, &mixed, &mixed]) {
+        for (ours, wanted) in row.iter().zip(wanted) {
+            assert!((ours - wanted).abs() < 1e-5, "{ours} {wanted}");
+        }
+    }
+    stream.update(guided(Blend::one("a stormy sea".into()), "")).unwrap();
+    let empty = whole("");
+    assert_eq!(rows(&stream), [&empty, &empty, &sea, &sea].map(Clone::clone));
+}
+
+#[test]
+fn the_size_reaches_the_unet_of_sdxl_height_first() {
+    let wide = Settings { shape: Shape::new(2 * SIDE, SIDE), ..settings(&[20, 40]) };
+    let stream = Stream::new(sdxl(), wide).unwrap();
+    let sizes = stream.conditioning().tensors().last().unwrap();
+    assert_eq!(sizes.shape(), [2, 6]);
+    assert_eq!(sizes.row(1), [64.0, 128.0, 0.0, 0.0, 64.0, 128.0]);
+}
+
+#[test]
+fn large_text_encoders_are_let_go_and_come_back_for_a_new_text() {
+    let checkpoint = sdxl();
+    let mut stream = Stream::new(checkpoint.clone(), settings(&[32])).unwrap();
+    let later = Instant::now() + TEXT_ENCODERS_KEPT_FOR;
+    checkpoint.texts.rest(later - Duration::from_secs(1));
+    assert!(checkpoint.texts.are_loaded(), "used just now");
+    checkpoint.texts.rest(later + Duration::from_secs(1));
+    assert!(!checkpoint.texts.are_loaded());
+    stream.update(Settings { seed: Blend::one(3), ..settings(&[32]) }).unwrap();
+    show(&mut stream, &frame(1), 1);
+    Stream::new(checkpoint.clone(), settings(&[32])).unwrap();
+    assert!(!checkpoint.texts.are_loaded(), "the text is known");
+
+    let sea = Settings { prompt: Blend::one("a stormy sea".into()), ..settings(&[32]) };
+    stream.update(sea.clone()).unwrap();
+    assert!(checkpoint.texts.are_loaded());
+    let fresh = Stream::new(sdxl(), sea).unwrap();
+    assert_eq!(stream.conditioning().tensors(), fresh.conditioning().tensors());
+}
+
+#[test]
+fn small_text_encoders_stay() {
+    let checkpoint = checkpoint();
+    checkpoint.texts.rest(Instant::now() + 100 * TEXT_ENCODERS_KEPT_FOR);
+    assert!(checkpoint.texts.are_loaded());
 }
 
 #[test]

@@ -1,17 +1,23 @@
-//! Loading, and the way of a frame.
+//! What the plugins of all families do alike: [`plan`], load a model of theirs, and run a stream's frames through it.
+
+mod plan;
+
+pub use plan::plan;
 
 use std::sync::Arc;
 
 use plugin_api::{
     Error, Formats, Frame, FrameFormat, FrameMut, Host, LogLevel, Outcome, Params, Pipeline, Stream,
 };
-use plugins_diffusion::engine::{Backend, Engine, EngineOptions, Report};
-use plugins_diffusion::folder::Checkpoint;
-use plugins_diffusion::onnx::Provider;
-use plugins_diffusion::params::{Acceleration, RUNTIME, StreamParams, to_error};
-use plugins_diffusion::resolve::ModelRoots;
-use plugins_diffusion::stream::{self, Source, Times};
 use serde_json::{Map, Value};
+
+use crate::engine::{Backend, Engine, EngineOptions, Report};
+use crate::family::Family;
+use crate::folder::Checkpoint;
+use crate::onnx::Provider;
+use crate::params::{Acceleration, RUNTIME, StreamParams, to_error};
+use crate::resolve::ModelRoots;
+use crate::stream::{self, Source, Times};
 
 /// A model's weights, loaded; shared by its streams.
 pub struct Loaded {
@@ -19,12 +25,15 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    pub fn open(host: &Host, values: &Map<String, Value>) -> Result<Self, Error> {
+    /// Loads the model that the params name, which must be of the plugin's family.
+    pub fn open(host: &Host, values: &Map<String, Value>, family: Family) -> Result<Self, Error> {
         let params = read(values)?;
         let environment = host.environment();
         let roots = ModelRoots::from_environment(environment.models_dir.clone());
         let model = roots.resolve(&params.model_id)?;
-        let vae = roots.autoencoder(&model, params.vae_id.as_deref(), params.use_tiny_vae)?;
+        family.expect(&model)?;
+        let small = params.use_tiny_vae.then_some(family.tiny_autoencoder());
+        let vae = roots.autoencoder(&model, params.vae_id.as_deref(), small)?;
         if let Some(warning) = vae.warning {
             host.log(LogLevel::Warn, &warning);
         }

@@ -1,0 +1,69 @@
+//! The answer to "what would happen with these params", without loading anything.
+
+use std::path::Path;
+
+use plugin_api::{Plan, PlanRequest};
+
+use crate::family::{Family, FamilyError};
+use crate::params::{self, StreamParams};
+use crate::resolve::{ChosenAutoencoder, ModelRoots, ResolveError};
+
+/// The plan of a plugin for one family of models.
+pub fn plan(request: &PlanRequest<'_>, family: Family) -> Plan {
+    let params = match StreamParams::read(request.params.values) {
+        Ok(params) => params,
+        Err(error) => return Plan { errors: vec![error], ..Plan::default() },
+    };
+    let mut plan = params::plan(&params, request.previous, request.environment);
+    let models = request.environment.models_dir.clone();
+    match look_at_models(&params, &ModelRoots::from_environment(models), family) {
+        // Models may still be fetched before they are loaded, so an absent one is a warning.
+        Err(error) => plan.warnings.push(format!("Loading will fail: {error}.")),
+        Ok(found) => {
+            plan.memory_bytes = found.bytes;
+            plan.warnings.extend(found.vae.warning.map(|warning| format!("{warning}.")));
+        }
+    }
+    plan
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ModelError {
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Family(#[from] FamilyError),
+}
+
+struct Found {
+    vae: ChosenAutoencoder,
+    /// Of all weights. The text encoders count even where they are let go at times, as they come back.
+    bytes: u64,
+}
+
+fn look_at_models(
+    params: &StreamParams,
+    roots: &ModelRoots,
+    family: Family,
+) -> Result<Found, ModelError> {
+    let model = roots.resolve(&params.model_id)?;
+    family.expect(&model)?;
+    let small = params.use_tiny_vae.then_some(family.tiny_autoencoder());
+    let vae = roots.autoencoder(&model, params.vae_id.as_deref(), small)?;
+    let encoders = family.encoders().iter().map(|folders| model.join(folders.encoder));
+    let parts = encoders.chain([model.join("unet"), vae.folder.clone()]);
+    let bytes = parts.map(|folder| weights_bytes(&folder)).sum();
+    Ok(Found { vae, bytes })
+}
+
+fn weights_bytes(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let weights =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+    // Links into the hub's cache are followed.
+    weights
+        .filter_map(|path| std::fs::metadata(path).ok())
+        .map(|file| file.len())
+        .max()
+        .unwrap_or(0)
+}
