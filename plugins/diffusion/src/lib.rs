@@ -2,7 +2,7 @@
 //!
 //! From the ground up: [`weights`] reads safetensors files and [`config`] the files that describe architectures; [`ops`]
 //! is the vocabulary in which [`nets`] are written once; [`onnx`] and [`candle`] run them, chosen by [`engine`]. A model
-//! is found by [`resolve`] and loaded by [`folder`], with its [`tokenizer`] and [`vae`]. [`stream`] turns frames into
+//! is found by [`resolve`] and loaded by [`folder`], with its [`tokenizer`], its [`vae`] and [`lora`]s in its weights. [`stream`] turns frames into
 //! pictures, by the [`schedule`], with [`guidance`], [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out.
 //! [`params`] are those of the plugins' schemas.
 
@@ -13,6 +13,7 @@ pub mod engine;
 pub mod folder;
 pub mod guidance;
 pub mod image;
+pub mod lora;
 pub mod nets;
 pub mod noise;
 pub mod onnx;

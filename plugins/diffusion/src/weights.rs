@@ -99,6 +99,16 @@ impl Weights {
         &self.path
     }
 
+    /// The names and shapes of all tensors in it.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
+    }
+
+    /// The shape of the tensor of this very name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
     /// Finds a tensor and checks its shape and number format.
     pub fn find(&self, name: &str, wanted: &[usize]) -> Result<Place, WeightsError> {
         let (tensor, path) = (name.to_owned(), self.path.clone());

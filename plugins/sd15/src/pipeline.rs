@@ -7,7 +7,7 @@ use plugin_api::{
     Error, Formats, Frame, FrameFormat, FrameMut, Host, LogLevel, Outcome, Params, Pipeline, Stream,
 };
 use plugins_diffusion::engine::{Backend, Engine, EngineOptions, Report};
-use plugins_diffusion::folder::Checkpoint;
+use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::onnx::Provider;
 use plugins_diffusion::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use plugins_diffusion::resolve::ModelRoots;
@@ -25,6 +25,7 @@ impl Loaded {
         let environment = host.environment();
         let roots = ModelRoots::from_environment(environment.models_dir.clone());
         let model = roots.resolve(&params.model_id)?;
+        let loras = params.loras(&roots, &model)?;
         let vae = roots.autoencoder(&model, params.vae_id.as_deref(), params.use_tiny_vae)?;
         if let Some(warning) = vae.warning {
             host.log(LogLevel::Warn, &warning);
@@ -40,11 +41,13 @@ impl Loaded {
             host.progress(share, &format!("loading {part}"));
             !host.is_cancelled()
         };
-        let loaded = Checkpoint::load(&engine, &model, &vae.folder, &mut progress);
+        let parts = Parts { folder: &model, vae: &vae.folder, loras: &loras };
+        let loaded = Checkpoint::load(&engine, parts, &mut progress);
         let checkpoint = loaded.map_err(|error| match error.is_cancelled() {
             true => Error::cancelled(),
             false => error.into(),
         })?;
+        checkpoint.warnings.iter().for_each(|warning| host.log(LogLevel::Warn, warning));
         log_report(host, &engine.report());
         host.progress(1.0, "loaded");
         Ok(Self { checkpoint: Arc::new(checkpoint) })

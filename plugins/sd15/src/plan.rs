@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plugin_api::{Plan, PlanRequest};
+use plugins_diffusion::folder::check_loras;
 use plugins_diffusion::params::{self, StreamParams};
 use plugins_diffusion::resolve::ModelRoots;
 
@@ -21,17 +22,46 @@ fn look_at_models(params: &StreamParams, models: &Path, plan: &mut Plan) {
     let roots = ModelRoots::from_environment(models.to_owned());
     match roots.resolve(&params.model_id) {
         Err(error) => plan.warnings.push(format!("Loading will fail: {error}.")),
-        Ok(model) => match roots.autoencoder(&model, params.vae_id.as_deref(), params.use_tiny_vae)
-        {
-            Err(error) => plan.warnings.push(format!("Loading will fail: {error}.")),
-            Ok(vae) => {
-                let own = ["text_encoder", "unet"].map(|part| model.join(part));
-                plan.memory_bytes =
-                    own.iter().chain([&vae.folder]).map(|folder| weights_bytes(folder)).sum();
-                plan.warnings.extend(vae.warning.map(|warning| format!("{warning}.")));
+        Ok(model) => {
+            let own = ["text_encoder", "unet"].map(|part| weights_bytes(&model.join(part)));
+            let own: u64 = own.iter().sum();
+            look_at_autoencoder(params, &roots, &model, plan);
+            plan.memory_bytes += own;
+            if has_loras(params, &roots, &model, plan) {
+                // What they change lies in memory beside what is read from the file.
+                plan.memory_bytes += own;
             }
-        },
+        }
     }
+}
+
+fn look_at_autoencoder(params: &StreamParams, roots: &ModelRoots, model: &Path, plan: &mut Plan) {
+    match roots.autoencoder(model, params.vae_id.as_deref(), params.use_tiny_vae) {
+        Err(error) => plan.warnings.push(format!("Loading will fail: {error}.")),
+        Ok(vae) => {
+            plan.memory_bytes += weights_bytes(&vae.folder);
+            plan.warnings.extend(vae.warning.map(|warning| format!("{warning}.")));
+        }
+    }
+}
+
+/// Whether LoRAs will be merged; what is wrong with them is a warning.
+fn has_loras(params: &StreamParams, roots: &ModelRoots, model: &Path, plan: &mut Plan) -> bool {
+    let loras = match params.loras(roots, model) {
+        Ok(loras) => loras,
+        Err(error) => {
+            plan.warnings.push(format!("Loading will fail: {error}."));
+            return false;
+        }
+    };
+    if loras.is_empty() {
+        return false;
+    }
+    match check_loras(model, &loras) {
+        Ok(misfits) => plan.warnings.extend(misfits.iter().map(|misfit| format!("{misfit}."))),
+        Err(error) => plan.warnings.push(format!("Loading will fail: {error}.")),
+    }
+    true
 }
 
 fn weights_bytes(folder: &Path) -> u64 {

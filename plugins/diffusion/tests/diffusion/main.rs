@@ -9,5 +9,6 @@ mod cases;
 mod demo;
 mod golden;
 mod hostile;
+mod lora;
 mod streams;
 mod support;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine};
-use plugins_diffusion::folder::Checkpoint;
+use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::stream::{Settings, Stream, StreamError};
 
@@ -18,7 +18,7 @@ fn checkpoint() -> Arc<Checkpoint> {
     let engine = Engine::start(&crate::support::options(Backend::Onnx))
         .unwrap_or_else(|error| panic!("{error}"));
     let (model, vae) = (models.join("sd15-tiny"), models.join("taesd-tiny"));
-    Arc::new(Checkpoint::load(&engine, &model, &vae, &mut |_, _| true).unwrap())
+    Arc::new(Checkpoint::load(&engine, Parts::new(&model, &vae), &mut |_, _| true).unwrap())
 }
 
 fn settings(t_index_list: &[usize]) -> Settings {
@@ -142,7 +142,7 @@ fn loading_stops_when_it_is_cancelled() {
         calls += u32::from(part == "unet");
         calls < 100
     };
-    let loaded = Checkpoint::load(&engine, &model, &vae, &mut progress);
+    let loaded = Checkpoint::load(&engine, Parts::new(&model, &vae), &mut progress);
     assert!(loaded.map(drop).unwrap_err().is_cancelled());
     assert_eq!(calls, 100);
 }
