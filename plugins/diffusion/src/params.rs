@@ -8,6 +8,8 @@ mod support;
 #[cfg(test)]
 mod tests;
 
+pub use loras::ChosenLoras;
+
 use crate::blend::{Blend, Interpolation};
 use crate::guidance::{CfgType, Guidance};
 use crate::stream::Settings;

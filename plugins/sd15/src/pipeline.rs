@@ -25,10 +25,10 @@ impl Loaded {
         let environment = host.environment();
         let roots = ModelRoots::from_environment(environment.models_dir.clone());
         let model = roots.resolve(&params.model_id)?;
-        let loras = params.loras(&roots, &model)?;
+        let chosen = params.loras(&roots, &model)?;
         let vae = roots.autoencoder(&model, params.vae_id.as_deref(), params.use_tiny_vae)?;
-        if let Some(warning) = vae.warning {
-            host.log(LogLevel::Warn, &warning);
+        for warning in vae.warning.iter().chain(&chosen.warning) {
+            host.log(LogLevel::Warn, warning);
         }
         let engine = Engine::start(&EngineOptions {
             backend: Backend::Any,
@@ -41,7 +41,7 @@ impl Loaded {
             host.progress(share, &format!("loading {part}"));
             !host.is_cancelled()
         };
-        let parts = Parts { folder: &model, vae: &vae.folder, loras: &loras };
+        let parts = Parts { folder: &model, vae: &vae.folder, loras: &chosen.loras };
         let loaded = Checkpoint::load(&engine, parts, &mut progress);
         let checkpoint = loaded.map_err(|error| match error.is_cancelled() {
             true => Error::cancelled(),

@@ -48,7 +48,7 @@ fn look_at_autoencoder(params: &StreamParams, roots: &ModelRoots, model: &Path, 
 /// Whether LoRAs will be merged; what is wrong with them is a warning.
 fn has_loras(params: &StreamParams, roots: &ModelRoots, model: &Path, plan: &mut Plan) -> bool {
     let loras = match params.loras(roots, model) {
-        Ok(loras) => loras,
+        Ok(chosen) => chosen.loras,
         Err(error) => {
             plan.warnings.push(format!("Loading will fail: {error}."));
             return false;

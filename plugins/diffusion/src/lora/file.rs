@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use super::metadata::{self, Settings};
 use super::names::{self, Module, Role};
 use super::{Lora, LoraError, MAX_SCALE};
 use crate::weights::{Place, Weights};
@@ -16,6 +17,7 @@ pub(super) struct File {
     pub modules: BTreeMap<Module, Change>,
     /// Tensors whose names tell nothing.
     pub strangers: Vec<String>,
+    settings: Settings,
     family: Option<&'static str>,
 }
 
@@ -42,6 +44,10 @@ impl File {
             return Err(LoraError::Scale { path, scale });
         }
         let weights = Weights::open(&lora.path)?;
+        let settings = Settings::parse(weights.metadata(metadata::KEY));
+        if let Some((tensor, kind)) = settings.other_kind() {
+            return Err(LoraError::Kind { path, tensor, kind });
+        }
         let (mut found, mut strangers) = (BTreeMap::<Module, Found>::new(), Vec::new());
         for (name, _) in weights.tensors() {
             if let Some(kind) = names::other_kind(name) {
@@ -62,7 +68,7 @@ impl File {
             }
         }
         let family = family(&weights, &modules);
-        Ok(Self { weights, scale, modules, strangers, family })
+        Ok(Self { weights, scale, modules, strangers, settings, family })
     }
 
     pub fn path(&self) -> PathBuf {
@@ -98,8 +104,10 @@ impl File {
     }
 
     /// The number that the trainer divides by the rank; the rank itself where the file has none.
-    pub fn alpha(&self, change: &Change, rank: usize) -> Result<f32, LoraError> {
-        let Some(tensor) = &change.alpha else { return Ok(rank as f32) };
+    pub fn alpha(&self, module: &Module, change: &Change, rank: usize) -> Result<f32, LoraError> {
+        let Some(tensor) = &change.alpha else {
+            return Ok(self.settings.alpha(module).unwrap_or(rank as f32));
+        };
         let (shape, place) = self.find(tensor)?;
         if shape.iter().any(|&dim| dim != 1) {
             let (path, tensor) = (self.path(), tensor.clone());

@@ -8,6 +8,7 @@
 mod error;
 mod file;
 mod fuse;
+mod metadata;
 mod names;
 mod original;
 
@@ -89,7 +90,7 @@ impl Loras {
             file.identity().hash(&mut hasher);
             for (module, change) in file.modules.iter().filter(|(module, _)| module.0 == part) {
                 let Some(target) = targets.get(&module.1) else { continue };
-                if let Some(factor) = factor(file, change, target)? {
+                if let Some(factor) = factor(file, (module, change), target)? {
                     patches.add(target.param, factor);
                 }
                 used.insert(module.clone());
@@ -125,7 +126,7 @@ impl Loras {
         let (path, list) = (path.display(), list.join(", "));
         Ok((count > 0).then(|| {
             format!(
-                "of {path} {fitting} modules are merged; {count} do not fit this model, as {list}"
+                "{path} fits in part: {fitting} of its modules are merged, {count} more fit nothing in this model, as {list}"
             )
         }))
     }
@@ -160,7 +161,7 @@ fn examples(part: Part, targets: &BTreeMap<String, Target<'_>>) -> Vec<String> {
 /// The change of a parameter, checked to fit it; nothing where its strength is zero.
 fn factor(
     file: &Arc<File>,
-    change: &Change,
+    (module, change): (&Module, &Change),
     target: &Target<'_>,
 ) -> Result<Option<Factor>, LoraError> {
     let (down_shape, down) = file.find(&change.down)?;
@@ -186,7 +187,7 @@ fn factor(
     if !fits {
         return Err(misfit(&change.up, &up_shape));
     }
-    let strength = file.scale * (file.alpha(change, rank)? / rank as f32);
+    let strength = file.scale * (file.alpha(module, change, rank)? / rank as f32);
     // A LoRA without strength leaves every bit as it is.
     Ok((strength != 0.0).then(|| Factor {
         file: file.clone(),

@@ -3,20 +3,30 @@
 use std::path::Path;
 
 use super::StreamParams;
-use crate::folder::check_loras;
+use crate::folder::{CheckpointError, check_loras};
 use crate::lora::Lora;
 use crate::resolve::{ModelRoots, ResolveError};
+
+/// The LoRAs to merge, and what their user should know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChosenLoras {
+    pub loras: Vec<Lora>,
+    pub warning: Option<String>,
+}
 
 impl StreamParams {
     /// The LoRAs to merge into the model in `folder`: the LCM one where it is wished and can be used, then those of
     /// `lora_dict`.
-    pub fn loras(&self, roots: &ModelRoots, folder: &Path) -> Result<Vec<Lora>, ResolveError> {
-        let mut loras: Vec<Lora> =
-            self.lcm_lora(roots, Some(folder)).ok().flatten().into_iter().collect();
+    pub fn loras(&self, roots: &ModelRoots, folder: &Path) -> Result<ChosenLoras, ResolveError> {
+        let (lcm, warning) = match self.lcm_lora(roots, Some(folder)) {
+            Ok(lcm) => (lcm, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let mut loras: Vec<Lora> = lcm.into_iter().collect();
         for (name, &scale) in self.lora_dict.iter().flatten() {
             loras.push(Lora { path: roots.resolve_lora(name)?, scale: scale as f32 });
         }
-        Ok(loras)
+        Ok(ChosenLoras { loras, warning })
     }
 
     /// The LCM LoRA, if it is wished; the error is why it has no effect. It is wished by default, so where it is absent
@@ -39,7 +49,7 @@ impl StreamParams {
         let fits = folder
             .map_or(Ok(()), |folder| check_loras(folder, std::slice::from_ref(&lora)).map(drop));
         match fits {
-            Err(crate::folder::CheckpointError::Lora(error)) => Err(without(&error)),
+            Err(CheckpointError::Lora(error)) => Err(without(&error)),
             _ => Ok(Some(lora)),
         }
     }

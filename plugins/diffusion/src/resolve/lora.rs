@@ -10,15 +10,17 @@ const ENDING: &str = ".safetensors";
 /// A folder with more files is none of LoRAs.
 const MAX_LISTED: usize = 1000;
 
-/// Whether a key can name a LoRA at all. File names may hold spaces and brackets, unlike the hub's ids.
+/// Whether a key can name a LoRA at all. File names may hold spaces and brackets, unlike the hub's ids. The way to an
+/// absolute path may lead through hidden folders, as to the hub's cache.
 pub fn is_lora_name(name: &str) -> bool {
+    let path = Path::new(name);
     let is_plain = |component| match component {
         Component::RootDir => true,
-        Component::Normal(part) => !part.to_string_lossy().starts_with('.'),
+        Component::Normal(part) => path.is_absolute() || !part.to_string_lossy().starts_with('.'),
         _ => false,
     };
     let is_text = !name.is_empty() && !name.contains(|c: char| c.is_control() || c == '\\');
-    is_text && name.len() <= MAX_ID_BYTES && Path::new(name).components().all(is_plain)
+    is_text && name.len() <= MAX_ID_BYTES && path.components().all(is_plain)
 }
 
 impl ModelRoots {

@@ -1,7 +1,7 @@
 //! LoRAs beside their golden cases: that files do not get in each other's way, that names and formats do not matter,
 //! and that a file which cannot be used says why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -41,6 +41,10 @@ fn conv(module: &str) -> Vec<Entry> {
 }
 
 fn write(path: &Path, entries: &[Entry]) {
+    write_with(path, entries, None);
+}
+
+fn write_with(path: &Path, entries: &[Entry], metadata: Option<HashMap<String, String>>) {
     let bytes: Vec<Vec<u8>> = entries
         .iter()
         .map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
@@ -48,7 +52,7 @@ fn write(path: &Path, entries: &[Entry]) {
     let views = entries.iter().zip(&bytes).map(|((name, shape, _), data)| {
         (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data).unwrap())
     });
-    serialize_to_file(views, None, path).unwrap();
+    serialize_to_file(views, metadata, path).unwrap();
 }
 
 fn models() -> PathBuf {
@@ -98,7 +102,7 @@ fn files_add_up_whatever_their_order() {
     let own = folder.path().join("own.safetensors");
     write(&own, &[query(QUERY), conv(CONV)].concat());
     let files = [recorded("kohya.safetensors"), recorded("pytorch_lora_weights.safetensors"), own];
-    for seed in 0..20 {
+    for seed in 0..6 {
         let scales = Generator::new(seed).normal([3]);
         let mut loras: Vec<Lora> =
             files.iter().zip(scales.data()).map(|(file, &scale)| lora(file, scale)).collect();
@@ -156,6 +160,9 @@ fn halves_stay_halves_and_both_back_ends_agree() {
             .collect();
         let apart = largest_difference(&outputs[0], &outputs[1]);
         assert!(apart < 1e-4, "{dtype:?}: apart by {apart}");
+        let plain =
+            run(&crate::support::engines()[1].load(network(), &path, &mut || true).unwrap());
+        assert!(largest_difference(&outputs[1], &plain) > 0.01, "{dtype:?}: no effect");
     }
 }
 
@@ -177,6 +184,30 @@ fn the_original_names_mean_the_same_modules() {
     write(&diffusers, &wanted);
     write(&original, &with_values_of(renamed, wanted));
     assert_eq!(fused(&[lora(original, 1.0)]), fused(&[lora(diffusers, 1.0)]));
+}
+
+#[test]
+fn the_alpha_comes_from_a_tensor_or_from_the_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let [plain, tensor, metadata, stabilised] = ["plain", "tensor", "metadata", "stabilised"]
+        .map(|name| path(&format!("{name}.safetensors")));
+    let matrices = [query(QUERY), conv(CONV)].concat();
+    let alphas = [QUERY, CONV].map(|module| (format!("{module}.alpha"), vec![], vec![2.0]));
+    let settings =
+        |text: &str| Some(HashMap::from([("lora_adapter_metadata".into(), text.into())]));
+    write(&plain, &matrices);
+    write(&tensor, &[&matrices[..], &alphas].concat());
+    write_with(&metadata, &matrices, settings(r#"{"unet.r": 4, "unet.lora_alpha": 2}"#));
+    write_with(&stabilised, &matrices, settings(r#"{"unet.use_rslora": true}"#));
+    let half = fused(&[lora(&plain, 0.5)]);
+    assert_eq!(fused(&[lora(&tensor, 1.0)]), half);
+    assert_eq!(fused(&[lora(&metadata, 1.0)]), half);
+    let refusal = patches(&[lora(&stabilised, 1.0)]).unwrap_err().to_string();
+    assert!(
+        refusal.contains("unet.use_rslora") && refusal.contains("rank-stabilised"),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -206,7 +237,7 @@ fn the_text_encoder_is_changed_too_and_what_does_not_fit_is_told() {
             largest_difference(&changed.embed("a cat").unwrap(), &plain.embed("a cat").unwrap());
         assert!(apart > 1e-3, "{module} has no effect");
         let [warning] = &changed.warnings[..] else { panic!("{:?}", changed.warnings) };
-        for part in ["1 module", "2 do not fit", "lora_te2_text_model_x", "`odd`"] {
+        for part in ["1 of its modules", "2 more fit nothing", "lora_te2_text_model_x", "`odd`"] {
             assert!(warning.contains(part), "{part} is not in: {warning}");
         }
     }
