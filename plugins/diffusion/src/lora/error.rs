@@ -27,16 +27,8 @@ pub enum LoraError {
     Alpha { path: PathBuf, tensor: String, found: Vec<usize> },
     #[error("`{tensor}` in {} holds values that are no finite numbers", path.display())]
     NotFinite { path: PathBuf, tensor: String },
-    #[error("`{tensor}` in {} has shape {found:?}, which does not fit the model's `{param}` of shape {wanted:?}{}", path.display(), looks_like(*family))]
-    Shape {
-        path: PathBuf,
-        tensor: String,
-        found: Vec<usize>,
-        param: String,
-        wanted: Vec<usize>,
-        /// The models the file looks made for.
-        family: Option<&'static str>,
-    },
+    #[error(transparent)]
+    Shape(Box<Misfit>),
     #[error("nothing in {} fits the model: it has {}; looked for were {}{}", path.display(), found.join(", "), wanted.join(", "), looks_like(*family))]
     Nothing {
         path: PathBuf,
@@ -52,6 +44,22 @@ pub enum LoraError {
     Overflow { param: String, dtype: Dtype },
     #[error("could not multiply the matrices for `{param}`")]
     Compute { param: String, source: candle_core::Error },
+}
+
+/// A matrix that is none for the parameter it is named after.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{tensor}` in {} has shape {found:?}, which does not fit the model's `{param}` of shape {wanted:?}{}",
+    path.display(), looks_like(*family)
+)]
+pub struct Misfit {
+    pub path: PathBuf,
+    pub tensor: String,
+    pub found: Vec<usize>,
+    pub param: String,
+    pub wanted: Vec<usize>,
+    /// The models the file looks made for.
+    pub family: Option<&'static str>,
 }
 
 fn looks_like(family: Option<&str>) -> String {

@@ -17,7 +17,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use error::LoraError;
+pub use error::{LoraError, Misfit};
 use file::{Change, File};
 use fuse::Factor;
 pub use fuse::{Fused, Patches};
@@ -171,13 +171,15 @@ fn factor(
         let tensor = change.down.clone();
         return Err(LoraError::Rank { path: file.path(), tensor, rank });
     }
-    let misfit = |tensor: &str, found: &[usize]| LoraError::Shape {
-        path: file.path(),
-        tensor: tensor.into(),
-        found: found.to_vec(),
-        param: target.param.into(),
-        wanted: target.shape.to_vec(),
-        family: file.family(),
+    let misfit = |tensor: &str, found: &[usize]| {
+        LoraError::Shape(Box::new(Misfit {
+            path: file.path(),
+            tensor: tensor.into(),
+            found: found.to_vec(),
+            param: target.param.into(),
+            wanted: target.shape.to_vec(),
+            family: file.family(),
+        }))
     };
     let (outputs, inputs) = (target.shape[0], &target.shape[1..]);
     if trimmed(&down_shape[1..]) != trimmed(inputs) {

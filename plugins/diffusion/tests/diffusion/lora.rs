@@ -20,6 +20,8 @@ const QUERY: &str = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_a
 const CONV: &str = "lora_unet_mid_block_resnets_0_conv1";
 const RANK: usize = 4;
 
+type ToHalf = fn(f32) -> [u8; 2];
+
 /// A tensor for a file: name, shape, values.
 type Entry = (String, Vec<usize>, Vec<f32>);
 
@@ -138,7 +140,7 @@ fn a_lora_without_strength_changes_no_bit() {
 #[test]
 fn halves_stay_halves_and_both_back_ends_agree() {
     let folder = tempfile::tempdir().unwrap();
-    let formats: [(Dtype, fn(f32) -> [u8; 2]); 2] = [
+    let formats: [(Dtype, ToHalf); 2] = [
         (Dtype::F16, |value| f16::from_f32(value).to_le_bytes()),
         (Dtype::BF16, |value| bf16::from_f32(value).to_le_bytes()),
     ];
