@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine, EngineOptions};
-use plugins_diffusion::folder::Checkpoint;
+use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::onnx::Provider;
 use plugins_diffusion::stream::hooks::Hooks;
@@ -41,7 +41,8 @@ fn main() -> Result<(), Failure> {
         threads,
     })?;
     let start = Instant::now();
-    let checkpoint = Checkpoint::load(&engine, Path::new(model), Path::new(vae), &mut |_, _| true)?;
+    let checkpoint =
+        Checkpoint::load(&engine, Parts::new(Path::new(model), Path::new(vae)), &mut |_, _| true)?;
     let report = engine.report();
     println!("{} on {}, loaded in {:?}", report.backend, report.provider, start.elapsed());
     for refusal in &report.refused {

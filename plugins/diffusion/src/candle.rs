@@ -2,13 +2,14 @@
 //!
 //! Slower than ONNX Runtime; it is the reference to compare with and what remains where the library is absent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{D, DType, Device, Module};
 use candle_nn::GroupNorm;
 
 use crate::engine::{LoadError, RunError};
+use crate::lora::Fused;
 use crate::nets::Network;
 use crate::onnx;
 use crate::ops::{Function, Groups, OpError, Ops, Value, Window};
@@ -25,10 +26,11 @@ pub struct Params {
 }
 
 impl Params {
-    /// Checks all of the network's parameters, then reads them while `goes_on`.
+    /// Checks all of the network's parameters, then reads them while `goes_on`; those in `fused` are taken from there.
     pub fn load<N: Network>(
         network: &N,
         weights: &Weights,
+        mut fused: BTreeMap<String, Fused>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, LoadError> {
         let mut tensors = HashMap::new();
@@ -36,7 +38,10 @@ impl Params {
             if !goes_on() {
                 return Err(LoadError::Cancelled);
             }
-            let values = weights.read(place).map_err(OpError::from)?;
+            let values = match fused.remove(&name) {
+                Some(fused) => fused.into_floats(),
+                None => weights.read(place)?,
+            };
             let tensor = Candle::from_vec(values, shape, &Device::Cpu).map_err(backend)?;
             tensors.insert(name, tensor);
         }

@@ -3,12 +3,14 @@
 //! Wanted is ONNX Runtime, on TensorRT, else CUDA, else the CPU, each tried strictly; without the library candle takes
 //! over. What was chosen, and why the better ones were not, is data for the status report.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::candle::Params;
+use crate::lora::{Fused, LoraError, Patches};
 use crate::nets::Network;
-use crate::onnx::{Opener, Provider, Refusal, Runtime, RuntimeError, Session};
+use crate::onnx::{self, Merged, Opener, Provider, Refusal, Runtime, RuntimeError, Session};
 use crate::ops::OpError;
 use crate::tensor::Tensor;
 use crate::weights::{Weights, WeightsError};
@@ -52,10 +54,34 @@ pub enum LoadError {
     Weights(#[from] WeightsError),
     #[error(transparent)]
     Network(#[from] OpError),
+    #[error(transparent)]
+    Lora(#[from] LoraError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     #[error("no provider of ONNX Runtime takes the network of {}: {}", path.display(), list(refused))]
     Refused { path: PathBuf, refused: Vec<Refusal> },
     #[error("loading was cancelled")]
     Cancelled,
+}
+
+/// A file of weights, and what is changed in them on the way.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    pub weights: &'a Path,
+    pub patches: &'a Patches,
+}
+
+impl<'a> From<&'a Path> for Source<'a> {
+    fn from(weights: &'a Path) -> Self {
+        static NONE: Patches = Patches::NONE;
+        Self { weights, patches: &NONE }
+    }
+}
+
+impl<'a> From<&'a PathBuf> for Source<'a> {
+    fn from(weights: &'a PathBuf) -> Self {
+        weights.as_path().into()
+    }
 }
 
 /// Why a network could not be run.
@@ -94,6 +120,7 @@ pub struct Engine {
     providers: Arc<Mutex<Vec<Provider>>>,
     report: Arc<Mutex<Report>>,
     engines: PathBuf,
+    threads: usize,
 }
 
 #[derive(Clone)]
@@ -124,6 +151,7 @@ impl Engine {
             providers: Arc::new(Mutex::new(options.providers.clone())),
             report: Arc::new(Mutex::new(report)),
             engines: options.engines.clone(),
+            threads: options.threads,
         })
     }
 
@@ -134,29 +162,59 @@ impl Engine {
 
     /// Opens a weights file and loads the network with it. `goes_on` is asked again and again meanwhile, and cancels by
     /// answering false.
-    pub fn load<N: Network>(
+    pub fn load<'a, N: Network>(
         &self,
         network: N,
-        weights: &Path,
+        source: impl Into<Source<'a>>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Model<N>, LoadError> {
+        let Source { weights, patches } = source.into();
         let weights = Weights::open(weights)?;
+        let fused = self.fuse(&network, &weights, patches, goes_on)?;
         let body = match &self.kind {
             Kind::Onnx(runtime) => {
-                Body::Onnx(self.open_session(runtime, &network, &weights, goes_on)?)
+                let merged = Merged { weights: &weights, fused, digest: patches.digest() };
+                Body::Onnx(self.open_session(runtime, &network, merged, goes_on)?)
             }
             Kind::Candle(pool) => {
-                Body::Candle(Params::load(&network, &weights, goes_on)?, pool.clone())
+                Body::Candle(Params::load(&network, &weights, fused, goes_on)?, pool.clone())
             }
         };
         Ok(Model { network, body })
+    }
+
+    /// The parameters that the patches change, by name. All others stay in the file.
+    fn fuse<N: Network>(
+        &self,
+        network: &N,
+        weights: &Weights,
+        patches: &Patches,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<BTreeMap<String, Fused>, LoadError> {
+        let mut fused = BTreeMap::new();
+        if patches.is_empty() {
+            return Ok(fused);
+        }
+        let params = onnx::check(network, weights)?;
+        let pool = match &self.kind {
+            Kind::Candle(pool) => pool.clone(),
+            Kind::Onnx(_) => start_pool(self.threads)?,
+        };
+        for (param, (_, place)) in params.into_iter().filter(|(param, _)| patches.has(param)) {
+            if !goes_on() {
+                return Err(LoadError::Cancelled);
+            }
+            let values = pool.install(|| patches.fuse(&param, weights, place))?;
+            fused.insert(param, values);
+        }
+        Ok(fused)
     }
 
     fn open_session<N: Network>(
         &self,
         runtime: &Runtime,
         network: &N,
-        weights: &Weights,
+        weights: Merged<'_>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Session, LoadError> {
         let providers = lock(&self.providers).clone();

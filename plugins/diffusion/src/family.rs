@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigError};
+use crate::lora::Part;
 use crate::nets::Reading;
 
 /// Models that are built and prompted alike; each family has a plugin.
@@ -23,6 +24,8 @@ pub struct EncoderFolders {
     pub encoder: &'static str,
     pub tokenizer: &'static str,
     pub reading: Reading,
+    /// What LoRAs call it.
+    pub part: Part,
 }
 
 /// Why a model cannot be used with a plugin.
@@ -85,17 +88,21 @@ impl Family {
 
     /// The text encoders, whose embeddings are joined in this order.
     pub const fn encoders(self) -> &'static [EncoderFolders] {
-        const fn folders(
-            encoder: &'static str,
-            tokenizer: &'static str,
-            reading: Reading,
-        ) -> EncoderFolders {
-            EncoderFolders { encoder, tokenizer, reading }
-        }
-        const SD: &[EncoderFolders] = &[folders("text_encoder", "tokenizer", Reading::Last)];
+        const FIRST: EncoderFolders = EncoderFolders {
+            encoder: "text_encoder",
+            tokenizer: "tokenizer",
+            reading: Reading::Last,
+            part: Part::TextEncoder,
+        };
+        const SD: &[EncoderFolders] = &[FIRST];
         const SDXL: &[EncoderFolders] = &[
-            folders("text_encoder", "tokenizer", Reading::BeforeLast),
-            folders("text_encoder_2", "tokenizer_2", Reading::BeforeLastAndPooled),
+            EncoderFolders { reading: Reading::BeforeLast, ..FIRST },
+            EncoderFolders {
+                encoder: "text_encoder_2",
+                tokenizer: "tokenizer_2",
+                reading: Reading::BeforeLastAndPooled,
+                part: Part::TextEncoder2,
+            },
         ];
         match self {
             Self::Sd => SD,

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{Config, ConfigError};
-use crate::engine::{Engine, LoadError, Model};
+use crate::engine::{Engine, LoadError, Model, Source};
 use crate::family::{EncoderFolders, Family};
+use crate::lora::{Lora, LoraError, Loras, Part, Patches};
 use crate::nets::{ClipText, Unet};
 use crate::schedule::NoiseLevels;
 use crate::text_encoders::{Encoder, TextEncoders};
@@ -25,6 +26,8 @@ pub enum CheckpointError {
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Lora(#[from] LoraError),
     #[error("no weights in {}: there is neither {stem}.safetensors nor {stem}.fp16.safetensors{hint}", folder.display())]
     NoWeights { folder: PathBuf, stem: &'static str, hint: &'static str },
     #[error("the parts of {} do not fit together: {why}", folder.display())]
@@ -50,6 +53,24 @@ pub fn weights_file(folder: &Path, stem: &'static str) -> Result<PathBuf, Checkp
     })
 }
 
+/// What a checkpoint is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The model, a diffusers folder.
+    pub folder: &'a Path,
+    /// The autoencoder's folder.
+    pub vae: &'a Path,
+    /// What is merged into the weights.
+    pub loras: &'a [Lora],
+}
+
+impl<'a> Parts<'a> {
+    /// Without LoRAs.
+    pub fn new(folder: &'a Path, vae: &'a Path) -> Self {
+        Self { folder, vae, loras: &[] }
+    }
+}
+
 /// Everything a stream needs of a model; shared by the streams that use it.
 pub struct Checkpoint {
     pub family: Family,
@@ -57,21 +78,26 @@ pub struct Checkpoint {
     pub vae: Autoencoder,
     pub levels: NoiseLevels,
     pub texts: TextEncoders,
+    /// What a user should know of how it was loaded.
+    pub warnings: Vec<String>,
 }
 
 impl Checkpoint {
-    /// Loads a checkpoint of any family with the autoencoder in `vae`. `progress` is told the share done and the part at
-    /// work, again and again, and cancels by answering false.
+    /// Loads a checkpoint of any family. `progress` is told the share done and the part at work, again and again, and
+    /// cancels by answering false.
     pub fn load(
         engine: &Engine,
-        folder: &Path,
-        vae: &Path,
+        parts: Parts<'_>,
         progress: &mut dyn FnMut(f32, &str) -> bool,
     ) -> Result<Self, CheckpointError> {
+        let Parts { folder, vae, loras } = parts;
         begin(progress(0.0, "tokenizer"))?;
         let family = Family::of(folder)?;
-        let encoders = family.encoders().iter().map(|&folders| encoder(folder, folders));
+        let mut loras = Loras::open(loras)?;
+        let encoders = family.encoders().iter().map(|&own| encoder(folder, own, &mut loras));
         let encoders = encoders.collect::<Result<Vec<_>, CheckpointError>>()?;
+        let (unet, weights, patches) = unet(folder, &mut loras)?;
+        let warnings = loras.leftovers()?;
         let scheduler = Config::read(&folder.join("scheduler/scheduler_config.json"))?;
         let levels = NoiseLevels::from_config(&scheduler)?;
         begin(progress(0.05, "text encoder"))?;
@@ -80,11 +106,9 @@ impl Checkpoint {
         begin(progress(0.2, "autoencoder"))?;
         let vae = Autoencoder::load(engine, vae, &mut || progress(0.2, "autoencoder"))?;
         begin(progress(0.3, "unet"))?;
-        let unet_folder = folder.join("unet");
-        let unet = Unet::from_config(&Config::read(&unet_folder.join("config.json"))?)?;
-        let weights = weights_file(&unet_folder, "diffusion_pytorch_model")?;
-        let unet = engine.load(unet, &weights, &mut || progress(0.3, "unet"))?;
-        let checkpoint = Self { family, unet, vae, levels, texts };
+        let source = Source { weights: &weights, patches: &patches };
+        let unet = engine.load(unet, source, &mut || progress(0.3, "unet"))?;
+        let checkpoint = Self { family, unet, vae, levels, texts, warnings };
         checkpoint
             .check()
             .map_err(|why| CheckpointError::Mismatch { folder: folder.to_owned(), why })?;
@@ -143,13 +167,43 @@ fn kept_for(family: Family) -> Option<Duration> {
     (family == Family::Sdxl).then_some(TEXT_ENCODERS_KEPT_FOR)
 }
 
-fn encoder(folder: &Path, folders: EncoderFolders) -> Result<Encoder, CheckpointError> {
-    let own = folder.join(folders.encoder);
-    Ok(Encoder {
-        tokenizer: Tokenizer::load(&folder.join(folders.tokenizer))?,
-        network: ClipText::from_config(&Config::read(&own.join("config.json"))?, folders.reading)?,
-        weights: weights_file(&own, "model")?,
-    })
+/// Whether LoRAs fit the model in a folder, as far as can be told without reading values; what does not fit, in words.
+pub fn check_loras(folder: &Path, loras: &[Lora]) -> Result<Vec<String>, CheckpointError> {
+    let mut loras = Loras::open(loras)?;
+    for &own in Family::of(folder)?.encoders() {
+        let (network, weights) = text_network(folder, own)?;
+        loras.patches(own.part, &network, &weights)?;
+    }
+    unet(folder, &mut loras)?;
+    Ok(loras.leftovers()?)
+}
+
+fn encoder(
+    folder: &Path,
+    own: EncoderFolders,
+    loras: &mut Loras,
+) -> Result<Encoder, CheckpointError> {
+    let (network, weights) = text_network(folder, own)?;
+    let patches = loras.patches(own.part, &network, &weights)?;
+    let tokenizer = Tokenizer::load(&folder.join(own.tokenizer))?;
+    Ok(Encoder { tokenizer, network, weights, patches })
+}
+
+fn text_network(
+    folder: &Path,
+    own: EncoderFolders,
+) -> Result<(ClipText, PathBuf), CheckpointError> {
+    let folder = folder.join(own.encoder);
+    let network = ClipText::from_config(&Config::read(&folder.join("config.json"))?, own.reading)?;
+    Ok((network, weights_file(&folder, "model")?))
+}
+
+fn unet(folder: &Path, loras: &mut Loras) -> Result<(Unet, PathBuf, Patches), CheckpointError> {
+    let folder = folder.join("unet");
+    let network = Unet::from_config(&Config::read(&folder.join("config.json"))?)?;
+    let weights = weights_file(&folder, "diffusion_pytorch_model")?;
+    let patches = loras.patches(Part::Unet, &network, &weights)?;
+    Ok((network, weights, patches))
 }
 
 fn begin(goes_on: bool) -> Result<(), LoadError> {

@@ -3,7 +3,7 @@
 //! From the ground up: [`weights`] reads safetensors files and [`config`] the files that describe architectures; [`ops`]
 //! is the vocabulary in which [`nets`] are written once; [`onnx`] and [`candle`] run them, chosen by [`engine`]. A model
 //! is found by [`resolve`], told apart by [`family`] and loaded by [`folder`], with its [`tokenizer`], [`text_encoders`]
-//! and [`vae`]; texts become [`conditioning`]. [`stream`] turns frames into
+//! and [`vae`], and [`lora`]s in its weights; texts become [`conditioning`]. [`stream`] turns frames into
 //! pictures, by the [`schedule`], with [`guidance`], [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out.
 //! [`params`] are those of the plugins' schemas, and [`pipeline`] what the plugins do with all of it.
 
@@ -16,6 +16,7 @@ pub mod family;
 pub mod folder;
 pub mod guidance;
 pub mod image;
+pub mod lora;
 pub mod nets;
 pub mod noise;
 pub mod onnx;

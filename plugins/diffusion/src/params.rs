@@ -2,11 +2,14 @@
 //! stream engine, and the part of a plan that no model family changes: [`plan`].
 
 mod changes;
+mod loras;
 mod processing;
 mod rules;
 mod support;
 #[cfg(test)]
 mod tests;
+
+pub use loras::ChosenLoras;
 
 use crate::blend::{Blend, Interpolation};
 use crate::guidance::{CfgType, Guidance};
@@ -14,6 +17,7 @@ use crate::stream::{Settings, Shape, Similarity, Start};
 use plugin_api::{Environment, Error, FieldError, Formats, FrameFormat, Plan};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// The params of a stream, whole: the host fills in the schema's defaults.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,8 +44,9 @@ pub struct StreamParams {
     pub do_add_noise: bool,
     pub frame_buffer_size: usize,
     pub mode: Mode,
-    pub lora_dict: Option<Map<String, Value>>,
+    pub lora_dict: Option<BTreeMap<String, f64>>,
     pub use_lcm_lora: bool,
+    pub lcm_lora_id: String,
     pub use_safety_checker: bool,
     pub enable_similar_image_filter: bool,
     pub similar_image_filter_threshold: f32,
@@ -75,7 +80,7 @@ pub fn plan(
     Plan {
         formats: Formats::same(FrameFormat::new(side(params.width), side(params.height))),
         errors: params.check(),
-        unsupported: support::unsupported(params, &environment.engines_dir.join(RUNTIME)),
+        unsupported: support::unsupported(params, environment),
         reload: previous.map_or(Vec::new(), |previous| changes::reload(&previous, params)),
         latency_frames: side(params.settings().latency()),
         ..Plan::default()

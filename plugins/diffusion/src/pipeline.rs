@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::{Backend, Engine, EngineOptions, Report};
 use crate::family::Family;
-use crate::folder::Checkpoint;
+use crate::folder::{Checkpoint, Parts};
 use crate::onnx::Provider;
 use crate::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use crate::resolve::ModelRoots;
@@ -32,10 +32,11 @@ impl Loaded {
         let roots = ModelRoots::from_environment(environment.models_dir.clone());
         let model = roots.resolve(&params.model_id)?;
         family.expect(&model)?;
+        let chosen = params.loras(&roots, &model)?;
         let small = params.use_tiny_vae.then_some(family.tiny_autoencoder());
         let vae = roots.autoencoder(&model, params.vae_id.as_deref(), small)?;
-        if let Some(warning) = vae.warning {
-            host.log(LogLevel::Warn, &warning);
+        for warning in vae.warning.iter().chain(&chosen.warning) {
+            host.log(LogLevel::Warn, warning);
         }
         let engine = Engine::start(&EngineOptions {
             backend: Backend::Any,
@@ -48,11 +49,13 @@ impl Loaded {
             host.progress(share, &format!("loading {part}"));
             !host.is_cancelled()
         };
-        let loaded = Checkpoint::load(&engine, &model, &vae.folder, &mut progress);
+        let parts = Parts { folder: &model, vae: &vae.folder, loras: &chosen.loras };
+        let loaded = Checkpoint::load(&engine, parts, &mut progress);
         let checkpoint = loaded.map_err(|error| match error.is_cancelled() {
             true => Error::cancelled(),
             false => error.into(),
         })?;
+        checkpoint.warnings.iter().for_each(|warning| host.log(LogLevel::Warn, warning));
         log_report(host, &engine.report());
         host.progress(1.0, "loaded");
         Ok(Self { checkpoint: Arc::new(checkpoint) })

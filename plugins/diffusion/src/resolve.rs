@@ -2,6 +2,10 @@
 //!
 //! Ids come from clients. They never lead outside the folders the operator named.
 
+mod lora;
+
+pub use lora::is_lora_name;
+
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::Config;
@@ -33,6 +37,17 @@ pub enum ResolveError {
         /// Whether the demo model is there to begin with.
         has_demo: bool,
     },
+    #[error(
+        "`{name}` names no LoRA: wanted is a .safetensors file or a folder with one, below the models folder or as ORG/NAME of the hub"
+    )]
+    LoraName { name: String },
+    #[error(
+        "LoRA `{name}` was not found, looked at {}; run `huggingface-cli download {download}` or copy its .safetensors file to {}",
+        list(looked), wanted.display()
+    )]
+    NoLora { name: String, looked: Vec<PathBuf>, wanted: PathBuf, download: String },
+    #[error("LoRA `{name}` is a folder with several files, name one of them: {}", list(files))]
+    SeveralLoras { name: String, files: Vec<PathBuf> },
 }
 
 fn list(paths: &[PathBuf]) -> String {
@@ -129,18 +144,29 @@ impl ModelRoots {
         }
     }
 
-    /// An absolute path is taken when it lies, links followed, in one of the roots.
     fn resolve_path(&self, id: &str) -> Result<PathBuf, ResolveError> {
-        let roots: Vec<PathBuf> = std::iter::once(&self.models).chain(&self.hub).cloned().collect();
-        let path = Path::new(id).canonicalize().ok().filter(|path| path.is_dir());
+        let path = self.inside(id)?;
+        if path.is_dir() { Ok(path) } else { Err(self.outside(id)) }
+    }
+
+    /// An absolute path is taken when it lies, links followed, in one of the roots.
+    fn inside(&self, id: &str) -> Result<PathBuf, ResolveError> {
+        let path = Path::new(id).canonicalize().ok();
         let is_inside = |path: &PathBuf| {
-            roots
-                .iter()
+            self.roots()
                 .filter_map(|root| root.canonicalize().ok())
                 .any(|root| path.starts_with(root))
         };
-        // One answer for absent and forbidden: a client learns nothing about the rest of the disk.
-        path.filter(is_inside).ok_or(ResolveError::Outside { id: id.to_owned(), roots })
+        path.filter(is_inside).ok_or_else(|| self.outside(id))
+    }
+
+    /// One answer for absent and forbidden: a client learns nothing about the rest of the disk.
+    fn outside(&self, id: &str) -> ResolveError {
+        ResolveError::Outside { id: id.to_owned(), roots: self.roots().cloned().collect() }
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.models).chain(&self.hub)
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use crate::engine::{Engine, LoadError, Model, RunError};
+use crate::engine::{Engine, LoadError, Model, RunError, Source};
+use crate::lora::Patches;
 use crate::nets::ClipText;
 use crate::tensor::Tensor;
 use crate::tokenizer::Tokenizer;
@@ -52,6 +53,8 @@ pub struct Encoder {
     pub tokenizer: Tokenizer,
     pub network: ClipText,
     pub weights: PathBuf,
+    /// LoRAs merged into the weights whenever they are loaded.
+    pub patches: Patches,
 }
 
 /// A checkpoint's text encoders, shared by its streams.
@@ -181,10 +184,11 @@ fn load(
     encoders: &[Encoder],
     goes_on: &mut dyn FnMut() -> bool,
 ) -> Result<Vec<Model<ClipText>>, LoadError> {
-    encoders
-        .iter()
-        .map(|encoder| engine.load(encoder.network.clone(), &encoder.weights, goes_on))
-        .collect()
+    let load = |encoder: &Encoder| {
+        let Encoder { network, weights, patches, .. } = encoder;
+        engine.load(network.clone(), Source { weights, patches }, goes_on)
+    };
+    encoders.iter().map(load).collect()
 }
 
 #[cfg(test)]

@@ -69,6 +69,7 @@ pub struct Weights {
     path: PathBuf,
     data_start: u64,
     entries: BTreeMap<String, Entry>,
+    metadata: BTreeMap<String, String>,
 }
 
 impl Weights {
@@ -91,12 +92,28 @@ impl Weights {
         }
         let mut header = vec![0; header_bytes as usize];
         file.read_exact(&mut header).map_err(read_error)?;
-        let entries = parse_header(&header, rest - header_bytes).map_err(format_error)?;
-        Ok(Self { path, data_start: 8 + header_bytes, entries })
+        let (entries, metadata) =
+            parse_header(&header, rest - header_bytes).map_err(format_error)?;
+        Ok(Self { path, data_start: 8 + header_bytes, entries, metadata })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What the file says of itself under a key.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// The names and shapes of all tensors in it.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
+    }
+
+    /// The shape of the tensor of this very name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
     /// Finds a tensor and checks its shape and number format.
@@ -134,10 +151,15 @@ impl Weights {
     }
 }
 
-fn parse_header(header: &[u8], data_bytes: u64) -> Result<BTreeMap<String, Entry>, String> {
+/// The tensors and the metadata.
+type Header = (BTreeMap<String, Entry>, BTreeMap<String, String>);
+
+fn parse_header(header: &[u8], data_bytes: u64) -> Result<Header, String> {
     let mut raw: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)
         .map_err(|error| format!("its header is not JSON: {error}"))?;
-    raw.remove("__metadata__");
+    // It is for people mostly, so that of another form is no reason to refuse the weights.
+    let metadata = raw.remove("__metadata__");
+    let metadata = metadata.and_then(|metadata| serde_json::from_value(metadata).ok());
     let mut entries = BTreeMap::new();
     for (name, value) in raw {
         let entry: Entry = serde_json::from_value(value)
@@ -145,7 +167,7 @@ fn parse_header(header: &[u8], data_bytes: u64) -> Result<BTreeMap<String, Entry
         check_entry(&entry, data_bytes).map_err(|why| format!("tensor `{name}` {why}"))?;
         entries.insert(name, entry);
     }
-    Ok(entries)
+    Ok((entries, metadata.unwrap_or_default()))
 }
 
 fn check_entry(entry: &Entry, data_bytes: u64) -> Result<(), String> {
@@ -229,6 +251,7 @@ mod tests {
             let place = weights.find(name, &shape).unwrap();
             assert_eq!(weights.read(place).unwrap(), [value]);
         }
+        assert_eq!(weights.metadata("format"), Some("pt"));
     }
 
     #[test]

@@ -10,4 +10,4 @@ mod session;
 
 pub use graph::{Dialect, check, write};
 pub use runtime::{Runtime, RuntimeError, has_provider};
-pub use session::{Opener, Provider, Refusal, Session};
+pub use session::{Merged, Opener, Provider, Refusal, Session};

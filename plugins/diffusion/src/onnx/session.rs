@@ -1,20 +1,24 @@
 //! One network in ONNX Runtime, on the first provider that takes it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch, TensorRT};
 use ort::session::SessionInputValue;
 use ort::session::builder::SessionBuilder;
-use ort::value::TensorRef;
+use ort::value::{DynValue, Tensor as OrtTensor, TensorRef};
 use prost::Message;
 
 use super::graph::{self, Dialect};
+use super::messages::ModelProto;
 use super::runtime::Runtime;
 use crate::engine::{LoadError, RunError};
+use crate::lora::Fused;
 use crate::nets::Network;
+use crate::ops::OpError;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 
@@ -84,6 +88,17 @@ pub struct Opener<'a> {
     pub engines: &'a Path,
 }
 
+/// The parameters of a network: a file, and those that are in memory instead of what the file has.
+pub struct Merged<'a> {
+    pub weights: &'a Weights,
+    pub fused: BTreeMap<String, Fused>,
+    /// Tells what is in memory apart from what other patches would have made.
+    pub digest: u64,
+}
+
+/// A parameter in memory. The session keeps it alive: the library goes on reading from there.
+type Held = (String, Arc<DynValue>);
+
 /// An open session, where it runs, and the better providers that refused it.
 pub type Opened = (Session, Provider, Vec<Refusal>);
 
@@ -93,15 +108,19 @@ impl Opener<'_> {
     pub fn open<N: Network>(
         &self,
         network: &N,
-        weights: &Weights,
+        merged: Merged<'_>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Opened, LoadError> {
+        let Merged { weights, fused, digest } = merged;
         let mut refused = Vec::new();
+        let held = hold(network, weights, fused)?;
         for &provider in self.providers {
-            let model = graph::write(network, weights, provider.dialect())?.encode_to_vec();
+            let mut model = graph::write(network, weights, provider.dialect())?;
+            name(&mut model, digest);
             let has_half = !network.needs_full_precision();
             let dispatch = provider.dispatch(self.engines, has_half);
-            match self.commit(dispatch, &model, weights, goes_on)? {
+            let job = Job { dispatch, model: &model.encode_to_vec(), weights, held: &held };
+            match self.commit(job, goes_on)? {
                 Ok(session) => {
                     let inputs = network.inputs().iter().map(|port| port.name).collect();
                     let outputs = network.outputs().iter().map(|port| port.name).collect();
@@ -118,17 +137,14 @@ impl Opener<'_> {
 
     fn commit(
         &self,
-        dispatch: Option<ExecutionProviderDispatch>,
-        model: &[u8],
-        weights: &Weights,
+        job: Job<'_>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<ort::Result<ort::session::Session>, LoadError> {
-        let runtime = self.runtime.clone();
-        let folder = weights.path().parent().unwrap_or(Path::new("/"));
+        let (runtime, model) = (self.runtime.clone(), job.model);
         let mut is_cancelled = false;
         let session = watched(
             move |canceler| {
-                let mut builder = builder(&runtime, dispatch, folder)?;
+                let mut builder = builder(&runtime, job)?;
                 // The receiver waits for this thread, so the canceler arrives.
                 let _ = canceler.send(builder.canceler());
                 builder.commit_from_memory(model)
@@ -164,17 +180,57 @@ fn watched<T: Send, C: Send>(
     })
 }
 
-fn builder(
-    runtime: &Runtime,
+/// What one session is made of.
+struct Job<'a> {
     dispatch: Option<ExecutionProviderDispatch>,
-    folder: &Path,
-) -> ort::Result<SessionBuilder> {
-    let folder = folder.to_string_lossy();
-    let builder = SessionBuilder::new(&runtime.environment)?
+    model: &'a [u8],
+    weights: &'a Weights,
+    held: &'a [Held],
+}
+
+fn builder(runtime: &Runtime, job: Job<'_>) -> ort::Result<SessionBuilder> {
+    let folder = job.weights.path().parent().unwrap_or(Path::new("/")).to_string_lossy();
+    let mut builder = SessionBuilder::new(&runtime.environment)?
         .with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
-    match dispatch {
+    for (param, value) in job.held {
+        builder = builder.with_external_initializer(param, value.clone())?;
+    }
+    match job.dispatch {
         Some(dispatch) => Ok(builder.with_execution_providers([dispatch])?),
         None => Ok(builder),
+    }
+}
+
+/// The values as the library takes them, in the shape and format that the graph declares.
+fn hold<N: Network>(
+    network: &N,
+    weights: &Weights,
+    mut fused: BTreeMap<String, Fused>,
+) -> Result<Vec<Held>, LoadError> {
+    if fused.is_empty() {
+        return Ok(Vec::new());
+    }
+    let params = graph::check(network, weights)?.into_iter();
+    let changed = params.filter_map(|(param, (shape, _))| {
+        let values = fused.remove(&param)?;
+        Some(to_value(shape, values).map(|value| (param, Arc::new(value))))
+    });
+    let held = changed.collect::<ort::Result<_>>();
+    held.map_err(|error| OpError::Backend(Box::new(error)).into())
+}
+
+fn to_value(shape: Vec<usize>, values: Fused) -> ort::Result<DynValue> {
+    Ok(match values {
+        Fused::F32(values) => OrtTensor::from_array((shape, values))?.into_dyn(),
+        Fused::F16(values) => OrtTensor::from_array((shape, values))?.into_dyn(),
+        Fused::Bf16(values) => OrtTensor::from_array((shape, values))?.into_dyn(),
+    })
+}
+
+/// Providers keep what they build under the graph's name and structure; weights that are in memory do not show there.
+fn name(model: &mut ModelProto, digest: u64) {
+    if let Some(graph) = model.graph.as_mut().filter(|_| digest != 0) {
+        graph.name = format!("{}_{digest:016x}", graph.name);
     }
 }
 

@@ -1,8 +1,13 @@
 //! Rules across fields, which a schema cannot say.
 
 use super::{ControlNet, Mix, StreamParams};
+use crate::lora::MAX_SCALE;
+use crate::resolve::is_lora_name;
 use plugin_api::FieldError;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+
+/// Most LoRAs merged at once. Each costs time at loading and nothing later.
+const MOST_LORAS: usize = 32;
 
 /// Longest style image as a data URI holds it: 5 MB in base64, and its head.
 const LONGEST_IMAGE: usize = 5_000_000 / 3 * 4 + 100;
@@ -15,6 +20,7 @@ impl StreamParams {
         errors.extend(self.seed.check("seed", self.normalize_seed_weights));
         errors.extend(check_controlnets(&self.controlnets));
         errors.extend(self.check_processing());
+        errors.extend(self.lora_dict.iter().flat_map(check_loras));
         let urls = [
             ("/ip_adapter_style_image_url", &self.ip_adapter_style_image_url),
             ("/ip_adapter/image_url", &self.ip_adapter.image_url),
@@ -80,6 +86,32 @@ fn check_controlnets(controlnets: &[ControlNet]) -> Vec<FieldError> {
         }
     }
     errors
+}
+
+fn check_loras(loras: &BTreeMap<String, f64>) -> Vec<FieldError> {
+    if loras.len() > MOST_LORAS {
+        let message = format!("must have at most {MOST_LORAS} entries, got {}", loras.len());
+        return vec![FieldError { pointer: "/lora_dict".into(), message }];
+    }
+    let limit = f64::from(MAX_SCALE);
+    let problem = |name: &str, scale: f64| {
+        if !is_lora_name(name) {
+            let wanted = "a .safetensors file or a folder with one, below the models folder or as ORG/NAME of the hub";
+            return Some(format!("must have a key that names {wanted}"));
+        }
+        let is_usable = (-limit..=limit).contains(&scale);
+        (!is_usable).then(|| format!("must be a number from -{limit} to {limit}, got {scale}"))
+    };
+    let error = |(name, &scale): (&String, &f64)| {
+        let pointer = format!("/lora_dict/{}", escaped(name));
+        Some(FieldError { pointer, message: problem(name, scale)? })
+    };
+    loras.iter().filter_map(error).collect()
+}
+
+/// A key as a step of a JSON pointer.
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// Empty stands for the built-in one, as null does.

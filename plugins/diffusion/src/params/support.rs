@@ -4,27 +4,30 @@
 
 use std::path::Path;
 
-use super::{Acceleration, Mode, StreamParams};
+use super::{Acceleration, Mode, RUNTIME, StreamParams};
 use crate::guidance::CfgType;
 use crate::onnx::has_provider;
-use plugin_api::Unsupported;
+use crate::resolve::ModelRoots;
+use plugin_api::{Environment, Unsupported};
 
 /// As in `schema/params.json`.
 const DEFAULT_NEGATIVE_PROMPT: &str = "blurry, low quality, flat, 2d";
 
 /// The wishes that have no effect.
-pub fn unsupported(params: &StreamParams, runtime: &Path) -> Vec<Unsupported> {
+pub fn unsupported(params: &StreamParams, environment: &Environment) -> Vec<Unsupported> {
     let mut list = Vec::new();
     let mut refuse = |is_wished: bool, field: &str, reason: &str| {
         if is_wished {
             list.push(Unsupported { field: field.into(), reason: reason.into() });
         }
     };
+    let reason = lcm_refusal(params, &environment.models_dir);
+    refuse(reason.is_some(), "use_lcm_lora", &reason.unwrap_or_default());
     refuse_models(params, &mut refuse);
     refuse_modes(params, &mut refuse);
     refuse_processing(params, &mut refuse);
     refuse_guidance(params, &mut refuse);
-    let reason = acceleration_refusal(params.acceleration, runtime);
+    let reason = acceleration_refusal(params.acceleration, &environment.engines_dir.join(RUNTIME));
     refuse(reason.is_some(), "acceleration", reason.unwrap_or_default());
     list
 }
@@ -49,14 +52,6 @@ fn refuse_guidance(params: &StreamParams, refuse: &mut Refuse<'_>) {
 }
 
 fn refuse_models(params: &StreamParams, refuse: &mut Refuse<'_>) {
-    let has_loras = params.lora_dict.as_ref().is_some_and(|loras| !loras.is_empty());
-    refuse(
-        has_loras,
-        "lora_dict",
-        "LoRA weights cannot be merged yet; the model runs without them",
-    );
-    let reason = "LoRA weights cannot be merged yet; use a distilled model, as SD-Turbo or LCM_Dreamshaper_v7, for few steps";
-    refuse(params.use_lcm_lora && !params.is_turbo(), "use_lcm_lora", reason);
     let has_controlnets = params.controlnets.iter().any(|controlnet| controlnet.enabled);
     refuse(
         has_controlnets,
@@ -87,6 +82,12 @@ fn refuse_processing(params: &StreamParams, refuse: &mut Refuse<'_>) {
     for (field, names) in params.idle_processors() {
         refuse(true, field, &format!("not available yet: {names}; what runs is feedback"));
     }
+}
+
+fn lcm_refusal(params: &StreamParams, models: &Path) -> Option<String> {
+    let roots = ModelRoots::from_environment(models.to_owned());
+    let model = roots.resolve(&params.model_id).ok();
+    params.lcm_lora(&roots, model.as_deref()).err()
 }
 
 /// Whether a GPU works shows only on loading; a runtime without TensorRT's part shows here.

@@ -5,8 +5,9 @@ use std::path::Path;
 use plugin_api::{Plan, PlanRequest};
 
 use crate::family::{Family, FamilyError};
+use crate::folder::{CheckpointError, check_loras};
 use crate::params::{self, StreamParams};
-use crate::resolve::{ChosenAutoencoder, ModelRoots, ResolveError};
+use crate::resolve::{ModelRoots, ResolveError};
 
 /// The plan of a plugin for one family of models.
 pub fn plan(request: &PlanRequest<'_>, family: Family) -> Plan {
@@ -21,7 +22,7 @@ pub fn plan(request: &PlanRequest<'_>, family: Family) -> Plan {
         Err(error) => plan.warnings.push(format!("Loading will fail: {error}.")),
         Ok(found) => {
             plan.memory_bytes = found.bytes;
-            plan.warnings.extend(found.vae.warning.map(|warning| format!("{warning}.")));
+            plan.warnings.extend(found.warnings.iter().map(|warning| format!("{warning}.")));
         }
     }
     plan
@@ -33,10 +34,12 @@ enum ModelError {
     Resolve(#[from] ResolveError),
     #[error(transparent)]
     Family(#[from] FamilyError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
 }
 
 struct Found {
-    vae: ChosenAutoencoder,
+    warnings: Vec<String>,
     /// Of all weights. The text encoders count even where they are let go at times, as they come back.
     bytes: u64,
 }
@@ -51,9 +54,14 @@ fn look_at_models(
     let small = params.use_tiny_vae.then_some(family.tiny_autoencoder());
     let vae = roots.autoencoder(&model, params.vae_id.as_deref(), small)?;
     let encoders = family.encoders().iter().map(|folders| model.join(folders.encoder));
-    let parts = encoders.chain([model.join("unet"), vae.folder.clone()]);
-    let bytes = parts.map(|folder| weights_bytes(&folder)).sum();
-    Ok(Found { vae, bytes })
+    let own = encoders.chain([model.join("unet")]);
+    let own: u64 = own.map(|folder| weights_bytes(&folder)).sum();
+    let loras = params.loras(roots, &model)?.loras;
+    let mut warnings = check_loras(&model, &loras)?;
+    warnings.extend(vae.warning);
+    // What LoRAs change lies in memory beside what is read from the file.
+    let merged = if loras.is_empty() { 0 } else { own };
+    Ok(Found { warnings, bytes: own + merged + weights_bytes(&vae.folder) })
 }
 
 fn weights_bytes(folder: &Path) -> u64 {

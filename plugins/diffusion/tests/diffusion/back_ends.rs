@@ -16,31 +16,31 @@ use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
 use crate::support::provider;
 
-fn unet_folder() -> PathBuf {
+pub fn unet_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/test/sd15-tiny/unet")
 }
 
-fn network() -> Unet {
+pub fn network() -> Unet {
     Unet::from_config(&Config::read(&unet_folder().join("config.json")).unwrap()).unwrap()
 }
 
-fn weights() -> PathBuf {
+pub fn weights() -> PathBuf {
     unet_folder().join("diffusion_pytorch_model.safetensors")
 }
 
-fn run(unet: &Model<Unet>) -> Tensor {
+pub fn run(unet: &Model<Unet>) -> Tensor {
     let mut generator = Generator::new(1);
     let timesteps = Tensor::new([2], vec![359.0, 99.0]);
     unet.run(&[&generator.normal([2, 4, 8, 8]), &timesteps, &generator.normal([2, 77, 32])])
         .unwrap()
 }
 
-fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+pub fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     a.data().iter().zip(b.data()).fold(0.0, |largest, (a, b)| f32::max(largest, (a - b).abs()))
 }
 
 /// The weights with every tensor changed by `change`, which may also drop it.
-fn rewrite(
+pub fn rewrite(
     path: &Path,
     change: impl Fn(&str, &TensorView<'_>) -> Option<(Dtype, Vec<usize>, Vec<u8>)>,
 ) {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use plugins_diffusion::blend::{Blend, Interpolation};
 use plugins_diffusion::config::Config;
-use plugins_diffusion::engine::Engine;
+use plugins_diffusion::engine::{Engine, Model, Source};
 use plugins_diffusion::family::Family;
-use plugins_diffusion::folder::{Checkpoint, weights_file};
+use plugins_diffusion::folder::{Checkpoint, Parts, weights_file};
 use plugins_diffusion::image;
+use plugins_diffusion::lora::{Lora, Loras, Part};
 use plugins_diffusion::nets::Unet;
 use plugins_diffusion::noise::Generator;
 use plugins_diffusion::schedule::NoiseLevels;
@@ -18,6 +19,7 @@ use plugins_diffusion::stream::similar::SimilarImageFilter;
 use plugins_diffusion::tensor::Tensor;
 use plugins_diffusion::tokenizer::Tokenizer;
 use plugins_diffusion::vae::Autoencoder;
+use plugins_diffusion::weights::Weights;
 
 use crate::stream_cases;
 use crate::support::{Case, Golden, Outcome};
@@ -31,6 +33,7 @@ pub fn run(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
         "scheduler" => scheduler(golden),
         "text_sd15" | "text_sdturbo" | "text_sdxl" => text(golden, name, engine),
         name if name.starts_with("unet_") => unet(golden, name, engine),
+        "lora_kohya" | "lora_peft" => lora(golden, name, engine),
         "vae" => vae(golden, engine),
         "image" => image_case(golden),
         "frames" => frames(golden),
@@ -140,7 +143,7 @@ pub fn checkpoint(
     engine: &Engine,
 ) -> Result<Arc<Checkpoint>, String> {
     let (folder, vae) = (golden.checkpoints.join(name), golden.checkpoints.join(vae));
-    let loaded = Checkpoint::load(engine, &folder, &vae, &mut |_, _| true);
+    let loaded = Checkpoint::load(engine, Parts::new(&folder, &vae), &mut |_, _| true);
     loaded.map(Arc::new).map_err(|error| format!("not supported yet: {error}"))
 }
 
@@ -170,16 +173,46 @@ fn unet(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     let folder = golden.checkpoints.join(case.about["checkpoint"].as_str().unwrap());
     let network = Unet::from_config(&Config::read(&folder.join("config.json")).unwrap()).unwrap();
     let weights = weights_file(&folder, "diffusion_pytorch_model").unwrap();
-    let unet = engine.load(network, &weights, &mut || true).unwrap();
+    let noise = run_unet(&case, &engine.load(network, &weights, &mut || true).unwrap());
+    assert_eq!(noise.shape(), case.float("out").shape());
+    case.compare("out", noise.data());
+    Ok(case.report())
+}
+
+fn run_unet(case: &Case, unet: &Model<Unet>) -> Tensor {
     let timesteps = case.int("timestep").iter().map(|&timestep| timestep as f32).collect();
     let timesteps = Tensor::new(case.int_shape("timestep"), timesteps);
     let mut inputs = vec![case.float("sample"), &timesteps, case.float("encoder_hidden_states")];
     if case.has("text_embeds") {
         inputs.extend([case.float("text_embeds"), case.float("time_ids")]);
     }
-    let noise = unet.run(&inputs).unwrap();
-    assert_eq!(noise.shape(), case.float("out").shape());
-    case.compare("out", noise.data());
+    unet.run(&inputs).unwrap()
+}
+
+fn lora(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
+    let mut case = golden.case(name);
+    let path = golden.checkpoints.join(case.about["file_in_checkpoint"].as_str().unwrap());
+    let scale = case.about["lora_scale"].as_f64().unwrap() as f32;
+    let folder = golden.checkpoints.join("sd15-tiny/unet");
+    let network = Unet::from_config(&Config::read(&folder.join("config.json")).unwrap()).unwrap();
+    let weights = &weights_file(&folder, "diffusion_pytorch_model").unwrap();
+    let mut loras = Loras::open(&[Lora { path, scale }]).unwrap();
+    let patches = &loras.patches(Part::Unet, &network, weights).unwrap();
+    assert_eq!(loras.leftovers().unwrap(), [""; 0]);
+    let query = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight";
+    let file = Weights::open(weights).unwrap();
+    for (tensor, param) in
+        [("fused_to_q", query), ("fused_mid_conv1", "mid_block.resnets.0.conv1.weight")]
+    {
+        if case.has(tensor) {
+            let place = file.find(param, case.float(tensor).shape()).unwrap();
+            let fused = patches.fuse(param, &file, place).unwrap();
+            case.compare(tensor, &fused.into_floats());
+        }
+    }
+    let source = Source { weights, patches };
+    let noise = run_unet(&case, &engine.load(network, source, &mut || true).unwrap());
+    case.compare("out_fused", noise.data());
     Ok(case.report())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::Engine;
-use plugins_diffusion::folder::Checkpoint;
+use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::image;
 use plugins_diffusion::stream::hooks::Hooks;
@@ -51,7 +51,10 @@ fn the_demo_model_draws_what_streamdiffusion_draws() {
 }
 
 fn load(engine: &Engine, folder: &Path) -> Arc<Checkpoint> {
-    Arc::new(Checkpoint::load(engine, folder, &folder.join("vae"), &mut |_, _| true).unwrap())
+    Arc::new(
+        Checkpoint::load(engine, Parts::new(folder, &folder.join("vae")), &mut |_, _| true)
+            .unwrap(),
+    )
 }
 
 fn settings(prompt: &str, width: usize, height: usize) -> Settings {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use plugins_diffusion::blend::Blend;
 use plugins_diffusion::config::Config;
 use plugins_diffusion::engine::{Backend, Engine};
-use plugins_diffusion::folder::Checkpoint;
+use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::nets::{ClipText, Network, Reading, Unet};
 use plugins_diffusion::onnx::{Dialect, Provider, write};
@@ -148,7 +148,8 @@ fn sdxl_in_full_size_fits_into_24_gib() {
     let backend = if provider() == Provider::Cpu { Backend::Candle } else { Backend::Onnx };
     let engine = Engine::start(&crate::support::options(backend)).unwrap();
     let start = Instant::now();
-    let checkpoint = Checkpoint::load(&engine, folder.path(), &vae, &mut |_, _| true).unwrap();
+    let checkpoint =
+        Checkpoint::load(&engine, Parts::new(folder.path(), &vae), &mut |_, _| true).unwrap();
     println!("loaded in {:?}", start.elapsed());
     let settings = Settings {
         shape: Shape::new(SIDE, SIDE),

@@ -41,6 +41,11 @@ fn golden_unets() {
 }
 
 #[test]
+fn golden_loras() {
+    check(&["lora_kohya", "lora_peft"]);
+}
+
+#[test]
 fn golden_autoencoders() {
     check(&["vae"]);
 }

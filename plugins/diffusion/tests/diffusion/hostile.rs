@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine};
-use plugins_diffusion::folder::Checkpoint;
+use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{Settings, Shape, Stream};
@@ -30,7 +30,8 @@ fn engine() -> Engine {
 
 fn load(model: &Path) -> Result<Checkpoint, String> {
     let vae = models().join("taesd-tiny");
-    Checkpoint::load(&engine(), model, &vae, &mut |_, _| true).map_err(|error| error.to_string())
+    Checkpoint::load(&engine(), Parts::new(model, &vae), &mut |_, _| true)
+        .map_err(|error| error.to_string())
 }
 
 /// A copy of the tiny model, to be damaged.

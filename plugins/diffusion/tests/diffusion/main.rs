@@ -11,6 +11,7 @@ mod denoising;
 mod full_size;
 mod golden;
 mod hostile;
+mod lora;
 mod names;
 mod stream_cases;
 mod streams;

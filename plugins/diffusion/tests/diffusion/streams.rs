@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use plugins_diffusion::blend::{Blend, Interpolation};
 use plugins_diffusion::engine::{Backend, Engine};
-use plugins_diffusion::folder::{Checkpoint, TEXT_ENCODERS_KEPT_FOR};
+use plugins_diffusion::folder::{Checkpoint, Parts, TEXT_ENCODERS_KEPT_FOR};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{
@@ -30,7 +30,7 @@ fn load(model: &str, vae: &str) -> Arc<Checkpoint> {
     let engine = Engine::start(&crate::support::options(Backend::Onnx))
         .unwrap_or_else(|error| panic!("{error}"));
     let (model, vae) = (models.join(model), models.join(vae));
-    Arc::new(Checkpoint::load(&engine, &model, &vae, &mut |_, _| true).unwrap())
+    Arc::new(Checkpoint::load(&engine, Parts::new(&model, &vae), &mut |_, _| true).unwrap())
 }
 
 fn settings(t_index_list: &[usize]) -> Settings {
@@ -335,7 +335,7 @@ fn loading_stops_when_it_is_cancelled() {
         calls += u32::from(part == "unet");
         calls < 100
     };
-    let loaded = Checkpoint::load(&engine, &model, &vae, &mut progress);
+    let loaded = Checkpoint::load(&engine, Parts::new(&model, &vae), &mut progress);
     assert!(loaded.map(drop).unwrap_err().is_cancelled());
     assert_eq!(calls, 100);
 }
