@@ -121,7 +121,7 @@ impl Checkpoint {
         let encoders = || self.texts.encoders().iter().map(|encoder| &encoder.network);
         let pooled = encoders().find_map(ClipText::pooled_width);
         let mut tokens = encoders().map(ClipText::tokens);
-        let (first, last) = (tokens.next(), tokens.last());
+        let (first, last) = (tokens.next(), tokens.next_back());
         let pairs = [
             (
                 "text encoder's hidden_size",

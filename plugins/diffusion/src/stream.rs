@@ -160,6 +160,7 @@ impl Stream {
         if rgb.len() != expected {
             return Err(StreamError::Frame { expected, got: rgb.len() });
         }
+        self.checkpoint.texts.rest(Instant::now());
         let mut image = image::to_tensor(rgb, width, height);
         let hooks = &self.settings.hooks;
         feed_back_picture(&hooks.image_preprocessing, &mut image, self.last_picture.as_ref());
@@ -197,7 +198,6 @@ impl Stream {
             let output = self.finish(picture, frame, times);
             self.ready.push_back(output);
         }
-        self.checkpoint.texts.rest(Instant::now());
         Ok(())
     }
 
