@@ -35,7 +35,7 @@ enum ModelError {
     #[error(transparent)]
     Family(#[from] FamilyError),
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    Loras(Box<CheckpointError>),
 }
 
 struct Found {
@@ -57,7 +57,8 @@ fn look_at_models(
     let own = encoders.chain([model.join("unet")]);
     let own: u64 = own.map(|folder| weights_bytes(&folder)).sum();
     let loras = params.loras(roots, &model)?.loras;
-    let mut warnings = check_loras(&model, &loras)?;
+    let mut warnings =
+        check_loras(&model, &loras).map_err(|error| ModelError::Loras(Box::new(error)))?;
     warnings.extend(vae.warning);
     // What LoRAs change lies in memory beside what is read from the file.
     let merged = if loras.is_empty() { 0 } else { own };
