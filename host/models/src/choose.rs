@@ -101,7 +101,7 @@ fn weights(
     if has_stem || !may_have_any_name {
         sets.retain(|stem, _| STEMS.contains(stem));
     }
-    let pick = |[full, half]: [Option<&FileName>; 2]| match precision {
+    let pick = |[half, full]: [Option<&FileName>; 2]| match precision {
         Precision::Half => half.or(full).cloned(),
         Precision::Full => full.or(half).cloned(),
     };
