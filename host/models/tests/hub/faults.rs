@@ -208,9 +208,11 @@ fn a_blob_that_was_shortened_is_fetched_again() {
 #[test]
 fn a_server_in_trouble_is_asked_again_and_given_up_after_five_tries() {
     let in_trouble = |until: usize| {
-        Bench::with(autoencoder(), move |seen, right| match seen.earlier < until && !seen.is_transfer() {
-            true => Reply::new(503, &[], b"later"),
-            false => right,
+        Bench::with(autoencoder(), move |seen, right| {
+            match seen.earlier < until && !seen.is_transfer() {
+                true => Reply::new(503, &[], b"later"),
+                false => right,
+            }
         })
     };
     let bench = in_trouble(4);
@@ -221,6 +223,15 @@ fn a_server_in_trouble_is_asked_again_and_given_up_after_five_tries() {
         matches!(&error, PullError::GaveUp { tries: 5, source, .. } if is_told(source)),
         "{error:?}"
     );
+}
+
+#[test]
+fn a_listing_that_was_cut_is_asked_for_again() {
+    let bench = Bench::with(autoencoder(), |seen, right| {
+        let is_first_listing = seen.target.starts_with("/api/") && seen.earlier == 0;
+        if is_first_listing { right.ending(End::Cut(20)) } else { right }
+    });
+    bench.assert_whole(&bench.pull().expect("the second listing is whole"));
 }
 
 #[test]
