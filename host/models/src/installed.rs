@@ -81,7 +81,7 @@ fn cached(folder: &Path) -> State {
 }
 
 fn state_of(folder: &Path) -> State {
-    if let Some(broken) = broken_link(folder) {
+    if let Some(broken) = broken_link(folder, MAX_DEPTH) {
         return State::Incomplete(format!("{} leads nowhere", broken.display()));
     }
     let index = fs::read_to_string(folder.join(INDEX)).ok();
@@ -108,9 +108,11 @@ fn lack(folder: &Path, component: &str) -> Option<String> {
     }
 }
 
-fn broken_link(folder: &Path) -> Option<PathBuf> {
+/// Folders may be links that lead in circles, so that the depth is bounded.
+fn broken_link(folder: &Path, depth: usize) -> Option<PathBuf> {
     entries(folder).into_iter().find_map(|path| match path.is_dir() {
-        true => broken_link(&path),
+        true if depth > 1 => broken_link(&path, depth - 1),
+        true => None,
         false => (!path.exists()).then_some(path),
     })
 }

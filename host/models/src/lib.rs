@@ -11,6 +11,7 @@ mod client;
 mod download;
 mod error;
 mod folder;
+pub mod fuzzing;
 mod installed;
 mod names;
 mod partial;

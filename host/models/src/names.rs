@@ -125,8 +125,8 @@ fn is_plain(part: &str) -> bool {
         && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// For messages: hostile names are long and have control characters.
-fn shortened(text: &str) -> String {
+/// For messages: what is hostile is long and has control characters.
+pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(MAX_ID_BYTES).flat_map(char::escape_debug).collect()
 }
 

@@ -3,7 +3,7 @@
 use crate::checksum::Checksum;
 use crate::client::{Client, encode, header};
 use crate::error::{PullError, TransferError};
-use crate::names::{FileName, ModelId, Revision};
+use crate::names::{FileName, ModelId, Revision, shortened};
 use crate::patience::Trouble;
 use crate::settings::Hub;
 use serde::Deserialize;
@@ -81,7 +81,7 @@ impl<'a> Repository<'a> {
         let response = self.client.get(&url, 0)?;
         self.check(&response, &url, Some(file))?;
         let bytes = self.client.read(&url, response.into_body(), MAX_INDEX_BYTES)?;
-        let why = |error| PullError::Answer { url, why: format!("it is no JSON object: {error}") };
+        let why = |error| PullError::Answer { url, why: bad_json("it is no JSON object", &error) };
         Ok(serde_json::from_slice(&bytes).map_err(why)?)
     }
 
@@ -160,7 +160,7 @@ impl<'a> Repository<'a> {
 pub fn parse_listing(bytes: &[u8], id: &ModelId, url: &str) -> Result<Listing, PullError> {
     let answer = |why: String| PullError::Answer { url: url.to_owned(), why };
     let raw: RawListing = serde_json::from_slice(bytes)
-        .map_err(|error| answer(format!("it is no listing: {error}")))?;
+        .map_err(|error| answer(bad_json("it is no listing", &error)))?;
     let is_commit = raw.sha.len() == 40 && raw.sha.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_commit {
         return Err(answer("`sha` is not a commit of 40 hexadecimal digits".to_owned()));
@@ -173,4 +173,9 @@ pub fn parse_listing(bytes: &[u8], id: &ModelId, url: &str) -> Result<Listing, P
     let files: BTreeSet<_> =
         names.collect::<Result<_, _>>().map_err(|error| answer(error.to_string()))?;
     Ok(Listing { commit: raw.sha.to_ascii_lowercase(), files: files.into_iter().collect() })
+}
+
+/// The parser repeats what it did not expect, however long that is.
+fn bad_json(what: &str, error: &serde_json::Error) -> String {
+    format!("{what}: {}", shortened(&error.to_string()))
 }

@@ -44,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "host-api",
             "host-media",
+            "host-models",
             "host-plugins",
             "host-ports",
             "host-runtime",
