@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use host_api::Scope;
-use host_daemon::{Bench, ParamsHelp};
+use host_daemon::{Bench, ModelsCommand, ParamsHelp};
 use std::path::PathBuf;
 
 /// Real-time video generation behind a Daydream-compatible API.
@@ -51,6 +51,11 @@ pub enum Command {
     Params(ParamsHelp),
     /// Measure a pipeline on this machine with a built-in clip: frames a second, time for a frame, memory
     Bench(Bench),
+    /// Fetch, list and delete models
+    Models {
+        #[command(subcommand)]
+        command: ModelsCommand,
+    },
     /// Runs plugins; started by the server itself, which talks to it over a socket
     #[command(hide = true)]
     Worker,

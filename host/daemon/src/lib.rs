@@ -9,6 +9,7 @@ pub mod doctor;
 mod gpu;
 mod http;
 pub mod logging;
+mod models;
 mod params_help;
 mod public_base;
 pub mod ready;
@@ -36,6 +37,7 @@ const STREAMS_FILE: &str = "streams.redb";
 
 pub use bench::{Bench, BenchError};
 pub use config::{Config, ConfigError, Loaded, LogConfig, LogFormat};
+pub use models::{ModelsCommand, ModelsError};
 pub use params_help::{ParamsHelp, ParamsHelpError};
 pub use tokens::{TokenError, TokenFile};
 

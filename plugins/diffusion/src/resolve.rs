@@ -27,7 +27,7 @@ pub enum ResolveError {
     #[error("the path `{id}` lies outside the folders models may come from: {}", list(roots))]
     Outside { id: String, roots: Vec<PathBuf> },
     #[error(
-        "model `{id}` was not found, looked at {}; run `huggingface-cli download {id}` or copy a diffusers folder to {}{}",
+        "model `{id}` was not found, looked at {}; run `streamdiffusion-host models pull {id}` or copy a diffusers folder to {}{}",
         list(looked), wanted.display(), if *has_demo { DEMO_HINT } else { "" }
     )]
     NotFound {
@@ -228,9 +228,11 @@ mod tests {
     fn a_missing_model_names_every_place_and_how_to_get_it() {
         let folder = tempfile::tempdir().unwrap();
         let error = roots(folder.path()).resolve("org/name").unwrap_err().to_string();
-        for part in
-            ["models/org/name", "hub/models--org--name", "huggingface-cli download org/name"]
-        {
+        for part in [
+            "models/org/name",
+            "hub/models--org--name",
+            "streamdiffusion-host models pull org/name",
+        ] {
             assert!(error.contains(part), "{error}");
         }
         assert!(!error.contains("demo"), "{error}");

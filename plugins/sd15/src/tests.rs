@@ -362,7 +362,8 @@ fn a_missing_model_says_where_it_was_looked_for() {
     let error =
         Sd15::open(&host, &Params { pipeline: TINY, values: &values }).map(drop).unwrap_err();
     assert!(
-        error.message.contains("models/test/no-such") && error.message.contains("huggingface-cli"),
+        error.message.contains("models/test/no-such")
+            && error.message.contains("streamdiffusion-host models pull"),
         "{error}"
     );
 }

@@ -1,6 +1,7 @@
-//! Fuzz targets for plugin files, params, offers and requests: each takes any bytes, gives them to a parser of the host, and
+//! Fuzz targets for plugin files, params, offers, requests and what the hub lists: each takes any bytes, gives them to a parser of the host, and
 //! panics where a promise is broken. Plain `cargo test` replays `corpus` through them; `targets` hands them to libFuzzer.
 
+mod listing;
 mod manifest;
 mod mutate;
 mod params;
@@ -16,6 +17,7 @@ mod sdp;
 mod support;
 mod wire;
 
+pub use listing::listing;
 pub use manifest::manifest;
 pub use mutate::Mutator;
 pub use params::params;
@@ -62,7 +64,8 @@ impl Target {
 /// The folder with a folder for each target.
 pub const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
 
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
+    Target { name: "listing", run: listing, mutations: 300, words: listing::WORDS },
     Target { name: "manifest", run: manifest, mutations: 300, words: manifest::WORDS },
     Target { name: "params", run: params, mutations: 300, words: params::WORDS },
     Target { name: "sdp", run: sdp, mutations: 200, words: sdp::WORDS },

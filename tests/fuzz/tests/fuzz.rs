@@ -12,6 +12,11 @@ use test_fuzz::{CORPUS, Mutator, TARGETS, Target};
 const STACK: usize = 2 << 20;
 
 #[test]
+fn what_the_hub_lists_stays_inside() {
+    search("listing");
+}
+
+#[test]
 fn manifests_do_no_harm() {
     search("manifest");
 }

@@ -10,12 +10,21 @@ use std::process::Command;
 const MAY_USE: &[(&str, &[&str])] = &[
     (
         "host-daemon",
-        &["host-api", "host-runtime", "host-media", "host-plugins", "host-store", "host-ports"],
+        &[
+            "host-api",
+            "host-runtime",
+            "host-media",
+            "host-models",
+            "host-plugins",
+            "host-store",
+            "host-ports",
+        ],
     ),
     ("host-api", &["host-runtime", "host-stream", "host-ports"]),
     ("host-runtime", &["host-stream", "host-ports"]),
     ("host-media", &["host-ports", "test-peer"]),
     ("host-store", &["host-ports"]),
+    ("host-models", &["host-ports"]),
     ("host-plugins", &["host-ports", "plugin-api"]),
     ("host-ports", &[]),
     ("host-stream", &[]),
@@ -35,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "host-api",
             "host-media",
+            "host-models",
             "host-plugins",
             "host-ports",
             "host-runtime",

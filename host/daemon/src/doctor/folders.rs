@@ -61,7 +61,7 @@ fn models(folder: &Path) -> Finding {
     let count = checkpoints(folder);
     if count == 0 {
         let fix = format!(
-            "put a diffusers folder at {}, or have one in the hub's cache; a pipeline without a model needs none",
+            "put a diffusers folder at {}, or fetch one by `streamdiffusion-host models pull ID`; a pipeline without a model needs none",
             folder.join("OWNER/NAME").display()
         );
         return Finding::warn(AREA, format!("no model in {}", folder.display()), fix);

@@ -1,0 +1,8 @@
+//! Pulls from a stand-in of the hub on this machine, one that serves well and many that do not.
+
+mod bench;
+mod cache;
+mod faults;
+mod refusals;
+mod serving;
+mod stand_in;

@@ -1,0 +1,4 @@
+//! See `tests/fuzz/src/listing.rs`.
+#![no_main]
+
+fuzz_targets::fuzz!("listing");
