@@ -213,7 +213,7 @@ fn a_model_that_is_not_there_is_named_with_its_media_up() {
     assert!(warnings.contains("Loading will fail"), "{warnings}");
     let status = stream.wait_until("the stream fails", |status| status["status"] == "error");
     let error = status["error_message"].as_str().expect("an error is told");
-    assert!(error.contains("huggingface-cli download test/no-such"), "{error}");
+    assert!(error.contains("models pull test/no-such"), "{error}");
     let offer = request("POST", &stream.text("whip_url"), Some("application/sdp"), b"no SDP");
     assert_eq!(offer.status, 400, "media is up and looks at the offer: {}", offer.text);
 }

@@ -14,10 +14,12 @@ SHOWN = ("astronaut", "chelsea", "coffee", "rocket")
 BLEND = ("pencil", "neon")
 
 # What a person sees on the contact sheet of the weights that are there; to be written anew with them.
-SEEN = """The colours of every style are there, most of their drawing is not yet: neon and blueprint have few of their lines, comic has
-no dots and mosaic no tiles, so both look like a plain picture; hatching and brush strokes are faint. Woodcut, thermal, night,
-sepia and pastel look as they are meant to. The training was short (7000 and 2600 steps of the last two stages) and the
-networks have not reached what they can."""
+SEEN = """Every style is drawn as it is meant to be: halftone dots, grout, hatching, brush strokes, cuts and the lines of neon and
+blueprint are there. What is weak: neon's and blueprint's lines are thinner and paler than they should be, and fine ones are
+missing; flat light areas of comic, pencil and mosaic have some false colour along edges; mosaic has a narrow tinted rim,
+seen most at the left, as its grout reaches beyond the picture where nothing is known, and it hides small things by design;
+textures hang on the screen and not on what moves. A plain picture is a little soft, and warm ones are now and then taken for
+sepia or thermal by the judge, as they are when nothing was done to them."""
 
 TEXT = """# Demo model
 

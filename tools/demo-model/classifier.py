@@ -28,6 +28,7 @@ class Classifier:
         self.network = make_network()
         networks.load_trained(self.network, work, "classifier", "classifier")
         self.network.eval()
+        self.temperature = self.fit_temperature(ClassifierStage(examples))
 
     def export(self, path: Path):
         """Writes the weights, with the norms folded into the convolutions, for tests that have no PyTorch."""
@@ -48,8 +49,27 @@ class Classifier:
     @torch.no_grad()
     def share(self, picture: np.ndarray, first: str, last: str) -> float:
         """How much of `last` it sees in a blend of two styles, 0 to 1."""
-        scores = self.network(self.see(picture))[0, [styles.NAMES.index(first), styles.NAMES.index(last)]]
-        return float(scores.softmax(0)[1])
+        lean = self.lean(self.see(picture), styles.NAMES.index(first), styles.NAMES.index(last))
+        return float((lean / self.temperature).sigmoid())
+
+    def lean(self, seen: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """By how much it would sooner name the second style than the first."""
+        scores = self.network(seen)[0]
+        return scores[last] - scores[first]
+
+    @torch.no_grad()
+    def fit_temperature(self, lessons: "ClassifierStage") -> float:
+        """Networks are surer than they are right: of a blend by rule, three parts to one, this one sees one style alone.
+        The temperature at which it comes closest to the true shares of blends by rule, of pictures it was taught with."""
+        rng, leans, shares = np.random.default_rng(29), [], []
+        for share in np.linspace(0.05, 0.95, 260):
+            first, last = rng.choice(len(styles.NAMES), 2, replace=False)
+            seen = data.to_floats([lessons.draw(first, last, share, rng)])
+            leans.append(self.lean(seen, first, last))
+            shares.append(share)
+        leans, shares = torch.stack(leans), torch.tensor(shares)
+        errors = {t: float(((leans / t).sigmoid() - shares).square().mean()) for t in np.linspace(1, 10, 91)}
+        return float(min(errors, key=errors.get))
 
     @staticmethod
     def see(picture: np.ndarray) -> torch.Tensor:
@@ -68,7 +88,7 @@ class Classifier:
 
 class ClassifierStage(stage.Stage):
     name = "classifier"
-    steps = 6000
+    steps = 9000
 
     def __init__(self, examples):
         self.examples = examples

@@ -13,7 +13,7 @@ LARGE_EVERY, LARGE_BATCH, LARGE_SIDE = 6, 2, 80
 
 class LatentStage(Stage):
     name = "latents"
-    steps = 16000
+    steps = 7000
 
     def __init__(self, work, examples, tokenizer):
         self.teacher = Teacher(work, examples, tokenizer)

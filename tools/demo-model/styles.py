@@ -23,7 +23,7 @@ def plain(picture, noise):
 def pencil_sketch(picture, noise):
     light = gray(blur(picture, 0.8))
     shade = smooth_step(0.62, 0.12, gray(blur(picture, 3)))
-    strokes = smooth_step(0.9, -0.9, textures.hatching(noise) + 0.8 - 1.9 * shade) * shade
+    strokes = smooth_step(0.9, -0.9, textures.strokes(noise) + 0.8 - 1.9 * shade) * shade
     ink = np.maximum(0.95 * lines(light, 1.2, 22), 0.75 * strokes)
     return tint(0.97 - 0.85 * ink, (1.0, 0.99, 0.96))
 
@@ -41,7 +41,7 @@ def neon_cyberpunk(picture, noise):
 def oil_painting(picture, noise):
     daubs = saturate(kuwahara(picture, 4), 1.8)
     daubs = np.clip(0.47 + 1.1 * (daubs - 0.5), 0, 1)
-    relief = textures.bristles(noise)[..., None]
+    relief = textures.strokes(noise)[..., None]
     return daubs * (1 + 0.11 * relief) + 0.025 * relief
 
 
@@ -68,7 +68,7 @@ def comic(picture, noise):
 
 def blueprint(picture, noise):
     light = gray(blur(picture, 0.8))
-    edge = lines(light, 1.3, 22)
+    edge = lines(light, 1.5, 15)
     fill = gray(blur(picture, 4))[..., None]
     base = color(0.02, 0.14, 0.52) + fill * color(0.07, 0.16, 0.22)
     return base + edge[..., None] * (color(0.9, 0.96, 1.0) - base)
@@ -83,11 +83,11 @@ def thermal_camera(picture, noise):
 
 
 def mosaic(picture, noise):
-    tile, gap = textures.tiles(noise)
-    stone = tile_means(saturate(picture, 1.6), tile)
-    grout = smooth_step(3.2, 1.2, gap)[..., None]
-    bevel = 1.06 - 0.22 * smooth_step(9, 2, gap)[..., None]
-    return (1 - grout) * stone * bevel + grout * color(0.9, 0.87, 0.8)
+    level, upright = textures.grout(noise)
+    gap = smooth_step(0.7, 1.1, np.maximum(level, upright))[..., None]
+    # Stones bulge between the gaps.
+    stone = saturate(blur(picture, 5), 1.8) * (1 - 0.1 * (level + upright)[..., None])
+    return (1 - gap) * stone + gap * color(0.93, 0.9, 0.82)
 
 
 def night_vision(picture, noise):
@@ -186,13 +186,6 @@ def outline(light, sigma, gain):
 
 def bilateral(picture, sigma):
     return cv2.bilateralFilter(np.ascontiguousarray(picture), -1, 0.14, sigma)
-
-
-def tile_means(picture, tile):
-    """Gives each tile the mean colour of the picture below it."""
-    count = np.maximum(np.bincount(tile.ravel()), 1)
-    means = [np.bincount(tile.ravel(), picture[..., i].ravel()) / count for i in range(3)]
-    return np.stack(means, -1)[tile].astype(np.float32)
 
 
 def kuwahara(picture, radius):

@@ -7,7 +7,6 @@ pure noise: it stands still while a stream runs and the network sees it exactly.
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
 
 LATENT_STRIDE = 4
 
@@ -32,14 +31,9 @@ def paper(noise: np.ndarray) -> np.ndarray:
     return enlarge(band(noise, 1.2, 4.0))
 
 
-def hatching(noise: np.ndarray) -> np.ndarray:
-    """Falling pencil strokes."""
-    return enlarge(stroke(noise, length=4.5, width=0.5, degrees=55))
-
-
-def bristles(noise: np.ndarray) -> np.ndarray:
-    """Broad strokes of a brush."""
-    return enlarge(stroke(noise, length=4.5, width=1.0, degrees=-35))
+def strokes(noise: np.ndarray) -> np.ndarray:
+    """Falling strokes, of a pencil or of a brush."""
+    return enlarge(stroke(noise, length=4.0, width=0.7, degrees=55))
 
 
 def wood(noise: np.ndarray) -> np.ndarray:
@@ -47,14 +41,9 @@ def wood(noise: np.ndarray) -> np.ndarray:
     return enlarge(stroke(noise, length=6.0, width=0.75, degrees=4))
 
 
-def tiles(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each pixel the number of its tile, and how many pixels nearer it is to that tile's centre than to the next."""
-    hills = enlarge(band(noise, 1.25, 1.9))
-    peak = (hills == cv2.dilate(hills, np.ones((13, 13), np.uint8))) & (hills > 0)
-    seeds = np.argwhere(peak).astype(np.float32)
-    pixels = np.argwhere(np.ones_like(peak)).astype(np.float32)
-    distance, nearest = cKDTree(seeds).query(pixels, k=2)
-    return nearest[:, 0].reshape(hills.shape), (distance[:, 1] - distance[:, 0]).reshape(hills.shape)
+def grout(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Waves across and waves along the picture; on the crests of either run the gaps between stones of uneven size."""
+    return tuple(enlarge(stroke(noise, length=4.5, width=1.1, degrees=degrees)) for degrees in (0, 90))
 
 
 def band(noise: np.ndarray, inner: float, outer: float) -> np.ndarray:

@@ -42,7 +42,7 @@ pub enum ResolveError {
     )]
     LoraName { name: String },
     #[error(
-        "LoRA `{name}` was not found, looked at {}; run `huggingface-cli download {download}` or copy its .safetensors file to {}",
+        "LoRA `{name}` was not found, looked at {}; run `streamdiffusion-host models pull {download}` or copy its .safetensors file to {}",
         list(looked), wanted.display()
     )]
     NoLora { name: String, looked: Vec<PathBuf>, wanted: PathBuf, download: String },

@@ -283,7 +283,7 @@ fn a_lora_that_is_not_there_or_does_not_fit_is_warned_of() {
     let warnings = |loras| plan_of(&tiny(json!({"lora_dict": loras}))).warnings;
     assert_eq!(warnings(json!({"test/lora-sd15-tiny": 0.5})), [""; 0]);
     for (name, part) in [
-        ("no/such", "huggingface-cli download no/such"),
+        ("no/such", "models pull no/such"),
         ("test/taesd-tiny", "nothing in"),
         ("/etc/passwd", "outside the folders"),
     ] {
@@ -300,7 +300,7 @@ fn the_lcm_lora_is_used_where_it_is_wished_there_and_fits() {
     };
     let named = |id: &str| refusal(tiny(json!({"lcm_lora_id": id})));
     let reason = named("no/such").unwrap();
-    for part in ["runs without", "huggingface-cli download no/such", "models/no/such"] {
+    for part in ["runs without", "models pull no/such", "models/no/such"] {
         assert!(reason.contains(part), "{reason}");
     }
     assert!(named("test/taesd-tiny").unwrap().contains("nothing in"));
@@ -334,7 +334,7 @@ fn loras_change_the_picture() {
     let values = tiny(json!({"lora_dict": {"no/such": 1}}));
     let error =
         Sd15::open(&host, &Params { pipeline: TINY, values: &values }).map(drop).unwrap_err();
-    assert!(error.message.contains("huggingface-cli download no/such"), "{error}");
+    assert!(error.message.contains("models pull no/such"), "{error}");
 }
 
 #[test]

@@ -51,7 +51,8 @@ impl ModelRoots {
             }
             looked.push(cached.join("snapshots/*").join(&file));
         }
-        let download = if file.is_empty() { repository } else { format!("{repository} {file}") };
+        let download =
+            if file.is_empty() { repository } else { format!("{repository} --file {file}") };
         Err(ResolveError::NoLora { name: name.to_owned(), looked, wanted: own, download })
     }
 }
@@ -155,13 +156,14 @@ mod tests {
     fn a_missing_lora_names_every_place_and_how_to_get_it() {
         let disk = Disk::with(&["models/many/a.safetensors", "models/many/b.safetensors"]);
         let error = disk.find("org/name").unwrap_err();
-        for part in
-            ["models/org/name", "hub/models--org--name", "huggingface-cli download org/name"]
-        {
+        for part in ["models/org/name", "hub/models--org--name", "models pull org/name"] {
             assert!(error.contains(part), "{error}");
         }
         let error = disk.find("org/name/file.safetensors").unwrap_err();
-        assert!(error.contains("huggingface-cli download org/name file.safetensors"), "{error}");
+        assert!(
+            error.contains("streamdiffusion-host models pull org/name --file file.safetensors"),
+            "{error}"
+        );
         let error = disk.find("many").unwrap_err();
         assert!(error.contains("a.safetensors") && error.contains("b.safetensors"), "{error}");
     }
