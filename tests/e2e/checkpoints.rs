@@ -121,6 +121,6 @@ fn an_unknown_model_is_answered_with_the_places_looked_at_and_how_to_get_it() {
     let host = Host::start(&[library("sd15")]);
     let stream = host.create(PIPELINE, params("some/model"));
     let place = root().join("models/some/model");
-    expect_error(&stream, &["some/model", &place.to_string_lossy(), "download some/model"]);
+    expect_error(&stream, &["some/model", &place.to_string_lossy(), "models pull some/model"]);
     expect_picture(&host, &stream);
 }
