@@ -77,15 +77,20 @@ impl Kit {
 
     /// The schema's defaults, overridden.
     fn params_of(&self, schema: &Value) -> Map<String, Value> {
-        let mut params = Map::new();
-        let properties = schema.get("properties").and_then(Value::as_object);
-        for (name, property) in properties.into_iter().flatten() {
-            if let Some(value) = self.params.get(name).or(property.get("default")) {
-                params.insert(name.clone(), value.clone());
-            }
-        }
+        let mut params = defaults(schema);
+        let has = |name: &str| schema["properties"].get(name).is_some();
+        let given = self.params.iter().filter(|(name, _)| has(name));
+        params.extend(given.map(|(name, value)| (name.clone(), value.clone())));
         params
     }
+}
+
+/// The defaults of a claim's schema, with which the host fills in what a stream leaves out.
+pub fn defaults(schema: &Value) -> Map<String, Value> {
+    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    properties
+        .filter_map(|(name, property)| Some((name.clone(), property.get("default")?.clone())))
+        .collect()
 }
 
 /// What came of the checks.

@@ -6,6 +6,7 @@ use plugin_api::{
     Claim, Environment, Frame, FrameMut, Host, Manifest, Params, Pipeline, Plan, PlanRequest,
     Plugin, Stream,
 };
+use plugin_testkit::defaults;
 use serde_json::{Map, Value, json};
 
 use crate::Sd15;
@@ -19,7 +20,7 @@ fn manifest() -> Manifest {
 /// The defaults of a claim's schema with some params set.
 fn values(pipeline: &str, given: Value) -> Map<String, Value> {
     let model = given.get("model_id").and_then(Value::as_str).unwrap_or("stabilityai/sd-turbo");
-    let mut values = defaults(&claim(pipeline, model));
+    let mut values = defaults(&claim(pipeline, model).params);
     values.insert("model_id".into(), model.into());
     values.extend(given.as_object().unwrap().clone());
     values
@@ -32,13 +33,6 @@ fn claim(pipeline: &str, model: &str) -> Claim {
     let found =
         manifest().claims.into_iter().find(|claim| claim.pipeline == pipeline && is_for(claim));
     found.unwrap()
-}
-
-fn defaults(claim: &Claim) -> Map<String, Value> {
-    let properties = claim.params["properties"].as_object().unwrap().iter();
-    properties
-        .filter_map(|(name, property)| Some((name.clone(), property.get("default")?.clone())))
-        .collect()
 }
 
 fn tiny(given: Value) -> Map<String, Value> {
@@ -307,6 +301,8 @@ fn the_lcm_lora_is_used_where_it_is_wished_there_and_fits() {
     assert!(named("../x").unwrap().contains("names no LoRA"));
     assert_eq!(named("test/lora-sd15-tiny"), None);
     assert_eq!(refusal(tiny(json!({"lcm_lora_id": "no/such", "use_lcm_lora": false}))), None);
+    let reason = refusal(tiny(json!({}))).unwrap();
+    assert!(reason.contains("768 wide") && !reason.contains("models pull"), "{reason}");
     let of_model =
         |id: &str| refusal(values(TINY, json!({"lcm_lora_id": "no/such", "model_id": id})));
     assert_eq!(of_model("org/my-turbo"), None);

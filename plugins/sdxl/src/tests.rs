@@ -6,6 +6,7 @@ use plugin_api::{
     Claim, Environment, Frame, FrameMut, Host, Manifest, Params, Pipeline, Plan, PlanRequest,
     Plugin, Stream,
 };
+use plugin_testkit::defaults;
 use serde_json::{Map, Value, json};
 
 use crate::Sdxl;
@@ -20,11 +21,7 @@ fn claim(pipeline: &str) -> Claim {
 
 /// The defaults of a claim's schema with some params set.
 fn values(pipeline: &str, given: Value) -> Map<String, Value> {
-    let properties = claim(pipeline).params["properties"].as_object().unwrap().clone();
-    let defaults = properties
-        .into_iter()
-        .filter_map(|(name, property)| Some((name, property.get("default")?.clone())));
-    let mut values: Map<String, Value> = defaults.collect();
+    let mut values = defaults(&claim(pipeline).params);
     values.insert("model_id".into(), "stabilityai/sdxl-turbo".into());
     values.extend(given.as_object().unwrap().clone());
     values
