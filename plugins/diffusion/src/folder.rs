@@ -169,6 +169,9 @@ fn kept_for(family: Family) -> Option<Duration> {
 
 /// Whether LoRAs fit the model in a folder, as far as can be told without reading values; what does not fit, in words.
 pub fn check_loras(folder: &Path, loras: &[Lora]) -> Result<Vec<String>, CheckpointError> {
+    if loras.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut loras = Loras::open(loras)?;
     for &own in Family::of(folder)?.encoders() {
         let (network, weights) = text_network(folder, own)?;

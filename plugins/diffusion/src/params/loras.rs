@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::StreamParams;
+use crate::config::Config;
 use crate::folder::{CheckpointError, check_loras};
 use crate::lora::Lora;
 use crate::resolve::{ModelRoots, ResolveError};
@@ -13,6 +14,10 @@ pub struct ChosenLoras {
     pub loras: Vec<Lora>,
     pub warning: Option<String>,
 }
+
+/// The LCM LoRAs there are, and how wide the text embeddings of their models are: nobody is told to fetch one in vain.
+const LCM_LORAS: [(&str, usize); 2] =
+    [("latent-consistency/lcm-lora-sdv1-5", 768), ("latent-consistency/lcm-lora-sdxl", 2048)];
 
 impl StreamParams {
     /// The LoRAs to merge into the model in `folder`: the LCM one where it is wished and can be used, then those of
@@ -36,9 +41,14 @@ impl StreamParams {
         roots: &ModelRoots,
         folder: Option<&Path>,
     ) -> Result<Option<Lora>, String> {
-        // As in StreamDiffusion: models that are already distilled are known by their name.
-        if !self.use_lcm_lora || self.model_id.contains("turbo") {
+        if !self.use_lcm_lora || self.is_turbo() {
             return Ok(None);
+        }
+        if let Some((made_for, width)) = folder.and_then(|folder| self.lcm_misfit(folder)) {
+            let id = &self.lcm_lora_id;
+            return Err(format!(
+                "the model runs without the LCM LoRA: {id} is made for text embeddings {made_for} wide, those of this model are {width} wide"
+            ));
         }
         let without = |error: &dyn std::error::Error| {
             format!("the model runs without the LCM LoRA, which makes few steps enough: {error}")
@@ -52,5 +62,13 @@ impl StreamParams {
             Err(CheckpointError::Lora(error)) => Err(without(&error)),
             _ => Ok(Some(lora)),
         }
+    }
+
+    /// What the LCM LoRA is made for and what the model in a folder has, where these are known to differ.
+    fn lcm_misfit(&self, folder: &Path) -> Option<(usize, usize)> {
+        let (_, made_for) = LCM_LORAS.into_iter().find(|(id, _)| *id == self.lcm_lora_id)?;
+        let unet = Config::read(&folder.join("unet/config.json")).ok()?;
+        let width = unet.size("cross_attention_dim").ok()?;
+        (width != made_for).then_some((made_for, width))
     }
 }
