@@ -15,7 +15,7 @@ use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::onnx::Provider;
 use plugins_diffusion::stream::hooks::Hooks;
-use plugins_diffusion::stream::{Settings, Shape, Source, Stream};
+use plugins_diffusion::stream::{Settings, Shape, Source, Stream, Times};
 
 /// Frames that are not counted.
 const WARM_UP: u64 = 5;
@@ -92,7 +92,8 @@ fn measure(stream: &mut Stream, frames: u64) -> Result<(), Failure> {
         if id == 0 {
             println!("first frame: {:.1?}", start.elapsed());
         }
-        let parts = [output.times.encode, output.times.unet, output.times.decode, start.elapsed()];
+        let Times { encode, unet, decode } = output.times.ok_or("a frame without diffusion")?;
+        let parts = [encode, unet, decode, start.elapsed()];
         for (list, time) in times.iter_mut().zip(parts) {
             list.extend((id >= WARM_UP).then_some(time));
         }

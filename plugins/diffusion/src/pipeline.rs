@@ -126,7 +126,9 @@ impl Stream for Running {
             target.copy_from_slice(source);
         }
         output.set_source(picture.frame.id, picture.frame.captured_ns);
-        self.report(picture.times);
+        if let Some(times) = picture.times {
+            self.report(times);
+        }
         Ok(Outcome::Produced)
     }
 }

@@ -54,7 +54,8 @@ pub struct Output {
     pub rgb: Vec<u8>,
     /// The input frame this picture belongs to.
     pub frame: Source,
-    pub times: Times,
+    /// Of the pictures that were made together the first one has these; those that diffusion skips have none.
+    pub times: Option<Times>,
 }
 
 /// How long the parts of one call took.
@@ -108,7 +109,7 @@ impl Stream {
         let mut conditioner = Conditioner::default();
         let mut stream = Self {
             denoiser: Denoiser::new([1, vae.latent_channels(), height, width]),
-            filter: settings.shape.filter().map(SimilarImageFilter::new),
+            filter: settings.shape.active_filter().map(SimilarImageFilter::new),
             conditioning: conditioner.condition(&checkpoint.texts, &settings)?,
             conditioner,
             generator: Generator::new(0),
@@ -165,7 +166,7 @@ impl Stream {
         let hooks = &self.settings.hooks;
         feed_back_picture(&hooks.image_preprocessing, &mut image, self.last_picture.as_ref());
         if skips_diffusion {
-            return Ok(Some(self.finish(image, frame, Times::default())));
+            return Ok(Some(self.finish(image, frame, None)));
         }
         let is_skipped = self.filter.as_mut().is_some_and(|filter| filter.skips(&image));
         if !is_skipped {
@@ -193,15 +194,16 @@ impl Stream {
         let start = Instant::now();
         let pictures = self.checkpoint.vae.decode(&output)?;
         times.decode = start.elapsed();
+        let mut times = Some(times);
         for picture in pictures.into_rows() {
             let Some(frame) = self.under_way.pop_front() else { break };
-            let output = self.finish(picture, frame, times);
+            let output = self.finish(picture, frame, times.take());
             self.ready.push_back(output);
         }
         Ok(())
     }
 
-    fn finish(&mut self, mut picture: Tensor, frame: Source, times: Times) -> Output {
+    fn finish(&mut self, mut picture: Tensor, frame: Source, times: Option<Times>) -> Output {
         let hooks = &self.settings.hooks;
         feed_back_picture(&hooks.image_postprocessing, &mut picture, self.last_picture.as_ref());
         let rgb = image::to_rgb(&picture);

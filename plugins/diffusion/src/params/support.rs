@@ -35,18 +35,16 @@ pub fn unsupported(params: &StreamParams, environment: &Environment) -> Vec<Unsu
 type Refuse<'a> = dyn FnMut(bool, &str, &str) + 'a;
 
 fn refuse_guidance(params: &StreamParams, refuse: &mut Refuse<'_>) {
-    let guidance = params.guidance();
-    let is_guided = guidance.cfg_type != CfgType::None;
+    let settings = params.settings();
+    let is_guided = settings.guidance.cfg_type != CfgType::None;
     let is_wished = params.guidance_scale > 1.0;
     let reason = "cfg_type none does not guide; choose self, full or initialize";
     refuse(!is_guided && is_wished, "guidance_scale", reason);
-    // As in StreamDiffusion, see `stream::Start`.
-    let is_one_step = params.mode == Mode::Txt2img && params.t_index_list.len() == 1;
     let reason = "a turbo model makes pictures of noise in one step without guidance";
-    refuse(is_guided && is_wished && is_one_step && params.is_turbo(), "guidance_scale", reason);
+    refuse(is_guided && is_wished && settings.is_turbo_step(), "guidance_scale", reason);
     // The default is no wish of anybody's.
     let is_wished = !["", DEFAULT_NEGATIVE_PROMPT].contains(&params.negative_prompt.as_str());
-    let has_effect = guidance.negative_rows(1, 1) > 0;
+    let has_effect = settings.negative_rows() > 0;
     let reason = "it is used only with cfg_type full or initialize and guidance_scale above 1";
     refuse(is_wished && !has_effect, "negative_prompt", reason);
 }

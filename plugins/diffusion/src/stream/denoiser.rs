@@ -65,7 +65,7 @@ impl Denoiser {
         if settings.is_turbo_step() {
             self.steps.iter_mut().for_each(|step| *step = step.without_boundary());
         }
-        self.guidance = settings.guidance();
+        self.guidance = settings.effective_guidance();
         (self.is_batched, self.does_add_noise) = (is_batched, do_add_noise);
         (self.frames, self.rows) = (frames, settings.rows());
         let buffered = (self.rows - frames) * self.noise_len();

@@ -85,7 +85,7 @@ impl Shape {
 
 impl Shape {
     /// Frames can be alike only where pictures come from them.
-    pub(super) fn filter(&self) -> Option<Similarity> {
+    pub(super) fn active_filter(&self) -> Option<Similarity> {
         self.filter.filter(|_| self.start == Start::Frames)
     }
 }
@@ -106,11 +106,11 @@ impl Settings {
 
     /// Rows with the negative prompt that a batch has before the others.
     pub fn negative_rows(&self) -> usize {
-        self.guidance().negative_rows(self.rows(), self.shape.frames)
+        self.effective_guidance().negative_rows(self.rows(), self.shape.frames)
     }
 
     /// Guidance as it is used: a turbo model makes pictures of noise without.
-    pub fn guidance(&self) -> Guidance {
+    pub fn effective_guidance(&self) -> Guidance {
         let cfg_type = if self.is_turbo_step() { CfgType::None } else { self.guidance.cfg_type };
         Guidance { cfg_type, ..self.guidance }
     }

@@ -253,6 +253,8 @@ fn frames_taken_together_leave_one_by_one() {
     let ids = shown_ids(&mut two_steps, &frames);
     assert_eq!(ids, [None, Some(0), Some(1), Some(0), Some(1), Some(2)]);
     assert_eq!((one_step.settings().latency(), two_steps.settings().latency()), (1, 3));
+    let has_times = |id: u64| show(&mut one_step, &frame(7), id).times.is_some();
+    assert_eq!([6, 7, 8].map(has_times), [false, true, false], "one call made two pictures");
 }
 
 #[test]
