@@ -2,8 +2,10 @@
 //! its figures beside the bar they are held to, and ends with status 1 when one misses it.
 
 mod age;
+mod beside_pytorch;
 mod crash;
 mod demo;
+mod diffusion;
 mod load;
 mod media;
 mod soak;
@@ -17,10 +19,11 @@ fn main() -> ExitCode {
         "age" => age::run(),
         "crash" => crash::run(),
         "demo" => demo::run(),
+        "diffusion" => diffusion::run(),
         "load" => load::run(),
         "soak" => soak::run(),
         _ => {
-            eprintln!("usage: bench media | age | crash | demo | load | soak");
+            eprintln!("usage: bench media | age | crash | demo | diffusion | load | soak");
             return ExitCode::from(2);
         }
     };

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 
 LATENT_STRIDE = 4
+# Beyond the picture there is no noise, as in the network's own convolutions: what it cannot see it cannot draw.
+BORDER = cv2.BORDER_CONSTANT
 
 
 def make_noise(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -53,7 +55,7 @@ def band(noise: np.ndarray, inner: float, outer: float) -> np.ndarray:
 
 def stroke(noise: np.ndarray, length: float, width: float, degrees: float) -> np.ndarray:
     kernel = stroke_kernel(length, width, degrees) - stroke_kernel(length, width * 2.2, degrees)
-    return unit(lambda field: cv2.filter2D(field, -1, kernel, borderType=cv2.BORDER_REFLECT), noise)
+    return unit(lambda field: cv2.filter2D(field, -1, kernel, borderType=BORDER), noise)
 
 
 def stroke_kernel(length: float, width: float, degrees: float) -> np.ndarray:
@@ -73,7 +75,7 @@ def unit(linear_filter, noise: np.ndarray) -> np.ndarray:
 
 
 def blur(field: np.ndarray, sigma: float) -> np.ndarray:
-    return cv2.GaussianBlur(field, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    return cv2.GaussianBlur(field, (0, 0), sigma, borderType=BORDER)
 
 
 def enlarge(field: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use host_api::Scope;
-use host_daemon::{Bench, ModelsCommand, ParamsHelp};
+use host_daemon::{Bench, EnginesCommand, ModelsCommand, ParamsHelp};
 use std::path::PathBuf;
 
 /// Real-time video generation behind a Daydream-compatible API.
@@ -55,6 +55,11 @@ pub enum Command {
     Models {
         #[command(subcommand)]
         command: ModelsCommand,
+    },
+    /// Build, list and delete what was compiled for this machine's GPU
+    Engines {
+        #[command(subcommand)]
+        command: EnginesCommand,
     },
     /// Runs plugins; started by the server itself, which talks to it over a socket
     #[command(hide = true)]

@@ -20,6 +20,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(Command::Doctor { json }) => return Ok(examine(loaded.config, json)),
         Some(Command::Bench(bench)) => print!("{}", bench.run(loaded.config)?),
         Some(Command::Params(wish)) => print!("{}", wish.text(loaded.config)?),
+        Some(Command::Engines { command }) => print!("{}", command.run(loaded.config)?),
         Some(Command::Models { command }) => print!("{}", command.run(&loaded.config)?),
         Some(Command::Token { command }) => token(command, loaded.config.token_file())?,
         _ if serving.print_config => print!("{}", loaded.written),

@@ -3,12 +3,13 @@
 mod progress;
 
 use crate::Config;
+use crate::size::size;
 use clap::{Args, Subcommand};
 use host_models::{
     Cancel, FileName, Hub, Installed, ModelId, Place, Precision, PullError, Pulled, RemoveError,
     Revision, Selection, SettingsError, State, Wish, installed,
 };
-use progress::{Progress, size};
+use progress::Progress;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
 

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::candle::Params;
+use crate::engines::{Engines, EnginesError};
 use crate::lora::{Fused, LoraError, Patches};
 use crate::nets::Network;
 use crate::onnx::{self, Merged, Opener, Provider, Refusal, Runtime, RuntimeError, Session};
 use crate::ops::OpError;
+use crate::sizes::Sizes;
 use crate::tensor::Tensor;
 use crate::weights::{Weights, WeightsError};
 
@@ -32,7 +34,7 @@ pub struct EngineOptions {
     pub providers: Vec<Provider>,
     /// Where ONNX Runtime's library lies, unless `ORT_DYLIB_PATH` names one.
     pub runtime: PathBuf,
-    /// Where providers keep what they build.
+    /// Where what providers build is kept.
     pub engines: PathBuf,
     /// Threads for all networks of the process together; the first engine's count.
     pub threads: usize,
@@ -58,23 +60,27 @@ pub enum LoadError {
     Lora(#[from] LoraError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Engines(#[from] EnginesError),
     #[error("no provider of ONNX Runtime takes the network of {}: {}", path.display(), list(refused))]
     Refused { path: PathBuf, refused: Vec<Refusal> },
     #[error("loading was cancelled")]
     Cancelled,
 }
 
-/// A file of weights, and what is changed in them on the way.
+/// A file of weights, what is changed in them on the way, and for what inputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     pub weights: &'a Path,
     pub patches: &'a Patches,
+    /// Only a provider that compiles needs to know.
+    pub sizes: Option<Sizes>,
 }
 
 impl<'a> From<&'a Path> for Source<'a> {
     fn from(weights: &'a Path) -> Self {
         static NONE: Patches = Patches::NONE;
-        Self { weights, patches: &NONE }
+        Self { weights, patches: &NONE, sizes: None }
     }
 }
 
@@ -119,7 +125,7 @@ pub struct Engine {
     /// Providers still worth trying; shrinks to what the first network ran on.
     providers: Arc<Mutex<Vec<Provider>>>,
     report: Arc<Mutex<Report>>,
-    engines: PathBuf,
+    engines: Engines,
     threads: usize,
 }
 
@@ -150,7 +156,7 @@ impl Engine {
             kind,
             providers: Arc::new(Mutex::new(options.providers.clone())),
             report: Arc::new(Mutex::new(report)),
-            engines: options.engines.clone(),
+            engines: Engines::new(&options.engines),
             threads: options.threads,
         })
     }
@@ -168,12 +174,12 @@ impl Engine {
         source: impl Into<Source<'a>>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Model<N>, LoadError> {
-        let Source { weights, patches } = source.into();
+        let Source { weights, patches, sizes } = source.into();
         let weights = Weights::open(weights)?;
         let fused = self.fuse(&network, &weights, patches, goes_on)?;
         let body = match &self.kind {
             Kind::Onnx(runtime) => {
-                let merged = Merged { weights: &weights, fused, digest: patches.digest() };
+                let merged = Merged { weights: &weights, fused, digest: patches.digest(), sizes };
                 Body::Onnx(self.open_session(runtime, &network, merged, goes_on)?)
             }
             Kind::Candle(pool) => {

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{Config, ConfigError};
-use crate::engine::{Engine, LoadError, Model, Source};
+use crate::engine::{Engine, LoadError, Model, Report, Source};
 use crate::family::{EncoderFolders, Family};
 use crate::lora::{Lora, LoraError, Loras, Part, Patches};
 use crate::nets::{ClipText, Unet};
 use crate::schedule::NoiseLevels;
+use crate::sizes::{Pictures, Sizes};
 use crate::text_encoders::{Encoder, TextEncoders};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::vae::Autoencoder;
@@ -62,12 +63,14 @@ pub struct Parts<'a> {
     pub vae: &'a Path,
     /// What is merged into the weights.
     pub loras: &'a [Lora],
+    /// What it is loaded for; other pictures work too, but where the networks are compiled.
+    pub pictures: Pictures,
 }
 
 impl<'a> Parts<'a> {
-    /// Without LoRAs.
+    /// Without LoRAs, for single pictures of 512x512.
     pub fn new(folder: &'a Path, vae: &'a Path) -> Self {
-        Self { folder, vae, loras: &[] }
+        Self { folder, vae, loras: &[], pictures: Pictures::new(512, 512) }
     }
 }
 
@@ -78,6 +81,8 @@ pub struct Checkpoint {
     pub vae: Autoencoder,
     pub levels: NoiseLevels,
     pub texts: TextEncoders,
+    /// What its networks run on.
+    pub report: Report,
     /// What a user should know of how it was loaded.
     pub warnings: Vec<String>,
 }
@@ -90,7 +95,7 @@ impl Checkpoint {
         parts: Parts<'_>,
         progress: &mut dyn FnMut(f32, &str) -> bool,
     ) -> Result<Self, CheckpointError> {
-        let Parts { folder, vae, loras } = parts;
+        let Parts { folder, vae, loras, pictures } = parts;
         begin(progress(0.0, "tokenizer"))?;
         let family = Family::of(folder)?;
         let mut loras = Loras::open(loras)?;
@@ -104,11 +109,14 @@ impl Checkpoint {
         let mut goes_on = || progress(0.05, "text encoder");
         let texts = TextEncoders::load(engine, encoders, kept_for(family), &mut goes_on)?;
         begin(progress(0.2, "autoencoder"))?;
-        let vae = Autoencoder::load(engine, vae, &mut || progress(0.2, "autoencoder"))?;
+        let vae = Autoencoder::load(engine, vae, &pictures, &mut || progress(0.2, "autoencoder"))?;
         begin(progress(0.3, "unet"))?;
-        let source = Source { weights: &weights, patches: &patches };
+        let tokens = texts.encoders().first().map_or(0, |encoder| encoder.network.tokens());
+        let sizes = Sizes { rows: pictures.rows, tokens, ..pictures.sizes(vae.downsampling()) };
+        let source = Source { weights: &weights, patches: &patches, sizes: Some(sizes) };
         let unet = engine.load(unet, source, &mut || progress(0.3, "unet"))?;
-        let checkpoint = Self { family, unet, vae, levels, texts, warnings };
+        let report = engine.report();
+        let checkpoint = Self { family, unet, vae, levels, texts, report, warnings };
         checkpoint
             .check()
             .map_err(|why| CheckpointError::Mismatch { folder: folder.to_owned(), why })?;

@@ -1,7 +1,8 @@
 //! What the diffusion plugins share: networks, the back ends that run them, and the stream engine around them.
 //!
 //! From the ground up: [`weights`] reads safetensors files and [`config`] the files that describe architectures; [`ops`]
-//! is the vocabulary in which [`nets`] are written once; [`onnx`] and [`candle`] run them, chosen by [`engine`]. A model
+//! is the vocabulary in which [`nets`] are written once; [`onnx`] and [`candle`] run them, chosen by [`engine`]; what is
+//! compiled for [`sizes`] is kept as [`engines`]. A model
 //! is found by [`resolve`], told apart by [`family`] and loaded by [`folder`], with its [`tokenizer`], [`text_encoders`]
 //! and [`vae`], and [`lora`]s in its weights; texts become [`conditioning`]. [`stream`] turns frames into
 //! pictures, by the [`schedule`], with [`guidance`], [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out.
@@ -12,6 +13,7 @@ pub mod candle;
 pub mod conditioning;
 pub mod config;
 pub mod engine;
+pub mod engines;
 pub mod family;
 pub mod folder;
 pub mod guidance;
@@ -25,6 +27,8 @@ pub mod params;
 pub mod pipeline;
 pub mod resolve;
 pub mod schedule;
+pub mod shared;
+pub mod sizes;
 pub mod stream;
 pub mod tensor;
 pub mod text_encoders;

@@ -4,6 +4,7 @@ mod plan;
 
 pub use plan::plan;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use plugin_api::{
@@ -14,10 +15,50 @@ use serde_json::{Map, Value};
 use crate::engine::{Backend, Engine, EngineOptions, Report};
 use crate::family::Family;
 use crate::folder::{Checkpoint, Parts};
+use crate::lora::Lora;
 use crate::onnx::Provider;
 use crate::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use crate::resolve::ModelRoots;
+use crate::shared::Shared;
+use crate::sizes::Pictures;
 use crate::stream::{self, Source, Times};
+
+/// Those in memory: streams that differ in size, guidance or mode alone share one too.
+static CHECKPOINTS: Shared<Origin, Checkpoint> = Shared::new();
+
+/// All that a loaded checkpoint depends on.
+#[derive(Clone, PartialEq)]
+struct Origin {
+    model: PathBuf,
+    vae: PathBuf,
+    loras: Vec<Lora>,
+    acceleration: Acceleration,
+    compiled: Option<Pictures>,
+}
+
+impl Origin {
+    fn load(&self, host: &Host, pictures: Pictures) -> Result<Checkpoint, Error> {
+        let environment = host.environment();
+        let engine = Engine::start(&EngineOptions {
+            backend: Backend::Any,
+            providers: providers(self.acceleration),
+            runtime: environment.engines_dir.join(RUNTIME),
+            engines: environment.engines_dir.clone(),
+            threads: environment.threads.max(1) as usize,
+        })?;
+        let mut progress = |share: f32, part: &str| {
+            host.progress(share, &format!("loading {part}"));
+            !host.is_cancelled()
+        };
+        let parts = Parts { folder: &self.model, vae: &self.vae, loras: &self.loras, pictures };
+        Checkpoint::load(&engine, parts, &mut progress).map_err(|error| {
+            match error.is_cancelled() {
+                true => Error::cancelled(),
+                false => error.into(),
+            }
+        })
+    }
+}
 
 /// A model's weights, loaded; shared by its streams.
 pub struct Loaded {
@@ -38,27 +79,24 @@ impl Loaded {
         for warning in vae.warning.iter().chain(&chosen.warning) {
             host.log(LogLevel::Warn, warning);
         }
-        let engine = Engine::start(&EngineOptions {
-            backend: Backend::Any,
-            providers: providers(params.acceleration),
-            runtime: environment.engines_dir.join(RUNTIME),
-            engines: environment.engines_dir.clone(),
-            threads: environment.threads.max(1) as usize,
-        })?;
-        let mut progress = |share: f32, part: &str| {
-            host.progress(share, &format!("loading {part}"));
+        let acceleration = params.acceleration;
+        // Only what is compiled depends on the pictures.
+        let pictures = Pictures::of(&params.settings());
+        let compiled = (acceleration == Acceleration::Tensorrt).then_some(pictures);
+        let (vae, loras) = (vae.folder, chosen.loras);
+        let origin = Origin { model, vae, loras, acceleration, compiled };
+        let mut waits = || {
+            host.progress(0.0, "waiting for another stream that loads the same model");
             !host.is_cancelled()
         };
-        let parts = Parts { folder: &model, vae: &vae.folder, loras: &chosen.loras };
-        let loaded = Checkpoint::load(&engine, parts, &mut progress);
-        let checkpoint = loaded.map_err(|error| match error.is_cancelled() {
-            true => Error::cancelled(),
-            false => error.into(),
-        })?;
+        let loaded = CHECKPOINTS
+            .get(origin.clone(), &mut waits, || origin.load(host, pictures))
+            .ok_or_else(Error::cancelled)?;
+        let checkpoint = loaded?;
+        log_report(host, &checkpoint.report);
         checkpoint.warnings.iter().for_each(|warning| host.log(LogLevel::Warn, warning));
-        log_report(host, &engine.report());
         host.progress(1.0, "loaded");
-        Ok(Self { checkpoint: Arc::new(checkpoint) })
+        Ok(Self { checkpoint })
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::engine::{Engine, LoadError, Model, RunError, Source};
 use crate::lora::Patches;
 use crate::nets::ClipText;
+use crate::sizes::{Rows, Sizes};
 use crate::tensor::Tensor;
 use crate::tokenizer::Tokenizer;
 
@@ -186,7 +187,9 @@ fn load(
 ) -> Result<Vec<Model<ClipText>>, LoadError> {
     let load = |encoder: &Encoder| {
         let Encoder { network, weights, patches, .. } = encoder;
-        engine.load(network.clone(), Source { weights, patches }, goes_on)
+        let sizes = Sizes { rows: Rows::ONE, height: 1, width: 1, tokens: network.tokens() };
+        let source = Source { weights, patches, sizes: Some(sizes) };
+        engine.load(network.clone(), source, goes_on)
     };
     encoders.iter().map(load).collect()
 }

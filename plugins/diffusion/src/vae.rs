@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use crate::config::Config;
-use crate::engine::{Engine, Model, RunError};
+use crate::engine::{Engine, Model, RunError, Source};
 use crate::folder::{CheckpointError, weights_file};
 use crate::nets::{KlConfig, KlDecoder, KlEncoder, TinyConfig, TinyDecoder, TinyEncoder};
 use crate::noise::Generator;
+use crate::sizes::Pictures;
 use crate::tensor::Tensor;
 
 /// A loaded autoencoder.
@@ -27,22 +28,29 @@ impl Autoencoder {
     pub fn load(
         engine: &Engine,
         folder: &Path,
+        pictures: &Pictures,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, CheckpointError> {
         let config = Config::read(&folder.join("config.json"))?;
         let weights = weights_file(folder, "diffusion_pytorch_model")?;
         let classes = [("AutoencoderTiny", Class::Tiny), ("AutoencoderKL", Class::Kl)];
+        let source = |downsampling| Source {
+            sizes: Some(pictures.sizes(downsampling)),
+            ..Source::from(&weights)
+        };
         Ok(match config.choice("_class_name", Class::Kl, &classes)? {
             Class::Tiny => {
                 let shape = TinyConfig::from_config(&config)?;
-                let encoder = engine.load(TinyEncoder(shape.clone()), &weights, goes_on)?;
-                let decoder = engine.load(TinyDecoder(shape), &weights, goes_on)?;
+                let latents = shape.downsampling();
+                let encoder = engine.load(TinyEncoder(shape.clone()), source(1), goes_on)?;
+                let decoder = engine.load(TinyDecoder(shape), source(latents), goes_on)?;
                 Self::Tiny { encoder, decoder }
             }
             Class::Kl => {
                 let shape = KlConfig::from_config(&config)?;
-                let encoder = engine.load(KlEncoder(shape.clone()), &weights, goes_on)?;
-                let decoder = engine.load(KlDecoder(shape), &weights, goes_on)?;
+                let latents = shape.downsampling();
+                let encoder = engine.load(KlEncoder(shape.clone()), source(1), goes_on)?;
+                let decoder = engine.load(KlDecoder(shape), source(latents), goes_on)?;
                 Self::Kl { encoder, decoder }
             }
         })

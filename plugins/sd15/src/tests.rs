@@ -403,6 +403,38 @@ fn a_stream_makes_pictures_and_takes_new_prompts_between_them() {
     assert!(stream.update(&Params { pipeline: TINY, values: &wrong }).is_err());
 }
 
+#[test]
+fn pipelines_that_differ_in_size_or_guidance_alone_share_the_model_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    copy(&environment().models_dir.join("test/sd15-tiny"), &model);
+    let host = Host::detached(Environment { models_dir: folder.path().into(), ..environment() });
+    let open = |given: Value| {
+        let mut values = tiny(given);
+        values.insert("model_id".into(), "model".into());
+        values.insert("vae_id".into(), Value::Null);
+        Sd15::open(&host, &Params { pipeline: TINY, values: &values })
+    };
+    let first = open(json!({"width": 64})).unwrap();
+    // From now on the file does not serve to load it again.
+    let weights = std::fs::File::options()
+        .write(true)
+        .open(model.join("unet/diffusion_pytorch_model.safetensors"));
+    weights.unwrap().set_len(100).unwrap();
+    let second = open(json!({"width": 128, "cfg_type": "full"})).unwrap();
+    assert!(open(json!({"acceleration": "tensorrt"})).is_err(), "another back end loads anew");
+    drop((first, second));
+    assert!(open(json!({})).is_err(), "nobody holds it any more");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if from.is_dir() { copy(&from, &to) } else { std::fs::copy(&from, &to).map(drop).unwrap() }
+    }
+}
+
 /// The picture a stream makes of a frame, and the id of the frame it says it shows.
 fn shown(stream: &mut impl Stream, id: u64) -> (Vec<u8>, u64) {
     let (width, height, stride) = (64, 128, 64 * 3);

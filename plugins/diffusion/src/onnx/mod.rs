@@ -1,12 +1,13 @@
 //! The ONNX back end: writes a network as a graph over the user's weights and has ONNX Runtime run it.
 //!
 //! `graph` records the network, `messages` is the file format, `runtime` finds and starts the library, `session` opens
-//! a network on the best provider that works here.
+//! a network on the best provider that works here, `tensorrt` says what TensorRT is told.
 
 mod graph;
 mod messages;
 mod runtime;
 mod session;
+mod tensorrt;
 
 pub use graph::{Dialect, check, write};
 pub use runtime::{Runtime, RuntimeError, has_provider};

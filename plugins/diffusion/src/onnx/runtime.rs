@@ -26,6 +26,7 @@ pub enum RuntimeError {
 #[derive(Clone, Debug)]
 pub struct Runtime {
     pub(super) environment: Environment,
+    pub(super) library: PathBuf,
 }
 
 /// The library can be loaded and its environment made only once in a process.
@@ -44,7 +45,7 @@ impl Runtime {
         let environment = environment(&path, threads)
             .map_err(|why| RuntimeError::Load { path: path.clone(), why })?;
         tracing::info!(library = %path.display(), threads, "onnx runtime started");
-        Ok(started.insert(Self { environment }).clone())
+        Ok(started.insert(Self { environment, library: path }).clone())
     }
 }
 

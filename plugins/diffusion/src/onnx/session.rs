@@ -1,26 +1,29 @@
 //! One network in ONNX Runtime, on the first provider that takes it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch, TensorRT};
-use ort::session::SessionInputValue;
+use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
 use ort::session::builder::SessionBuilder;
+use ort::session::{Session as OrtSession, SessionInputValue};
 use ort::value::{DynValue, Tensor as OrtTensor, TensorRef};
 use prost::Message;
 
 use super::graph::{self, Dialect};
-use super::messages::ModelProto;
 use super::runtime::Runtime;
+use super::tensorrt::Build;
 use crate::engine::{LoadError, RunError};
+use crate::engines::Engines;
 use crate::lora::Fused;
 use crate::nets::Network;
 use crate::ops::OpError;
+use crate::sizes::Sizes;
 use crate::tensor::Tensor;
-use crate::weights::Weights;
+use crate::weights::{Weights, WeightsError};
 
 /// How often the caller is asked while a session is being made.
 const BEAT: Duration = Duration::from_millis(200);
@@ -50,20 +53,6 @@ impl Provider {
             Self::Cpu => Dialect { has_fused_attention: true, has_half: false, merges_runs: true },
         }
     }
-
-    /// What to register; the CPU is always there. Without `has_half` nothing is computed in half precision.
-    fn dispatch(self, engines: &Path, has_half: bool) -> Option<ExecutionProviderDispatch> {
-        match self {
-            Self::TensorRt => {
-                let cache = engines.display();
-                let options = TensorRT::default().with_fp16(has_half).with_engine_cache(true);
-                let options = options.with_engine_cache_path(&cache).with_timing_cache(true);
-                Some(options.with_timing_cache_path(&cache).build().error_on_failure())
-            }
-            Self::Cuda => Some(cuda().build().error_on_failure()),
-            Self::Cpu => None,
-        }
-    }
 }
 
 /// Every network has an arena of its own, which grows by what is asked for: doubling would keep memory that no other
@@ -84,8 +73,8 @@ pub struct Opener<'a> {
     pub runtime: &'a Runtime,
     /// The providers to try, best first.
     pub providers: &'a [Provider],
-    /// Where providers keep what they build.
-    pub engines: &'a Path,
+    /// Where what providers build is kept.
+    pub engines: &'a Engines,
 }
 
 /// The parameters of a network: a file, and those that are in memory instead of what the file has.
@@ -94,6 +83,8 @@ pub struct Merged<'a> {
     pub fused: BTreeMap<String, Fused>,
     /// Tells what is in memory apart from what other patches would have made.
     pub digest: u64,
+    /// What the network will be given, where that is known.
+    pub sizes: Option<Sizes>,
 }
 
 /// A parameter in memory. The session keeps it alive: the library goes on reading from there.
@@ -111,16 +102,24 @@ impl Opener<'_> {
         merged: Merged<'_>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Opened, LoadError> {
-        let Merged { weights, fused, digest } = merged;
+        let Merged { weights, fused, digest, sizes } = merged;
         let mut refused = Vec::new();
         let held = hold(network, weights, fused)?;
         for &provider in self.providers {
-            let mut model = graph::write(network, weights, provider.dialect())?;
-            name(&mut model, digest);
-            let has_half = !network.needs_full_precision();
-            let dispatch = provider.dispatch(self.engines, has_half);
-            let job = Job { dispatch, model: &model.encode_to_vec(), weights, held: &held };
-            match self.commit(job, goes_on)? {
+            let model = graph::write(network, weights, provider.dialect())?.encode_to_vec();
+            let work = Work { model: &model, weights, held: &held };
+            let outcome = match provider {
+                Provider::TensorRt => {
+                    let has_half = !network.needs_full_precision();
+                    let build = Build::new(&network.inputs(), sizes, has_half);
+                    self.compile(&build, work, digest, goes_on)?
+                }
+                Provider::Cuda => {
+                    self.commit(work, Some(cuda().build().error_on_failure()), goes_on)?
+                }
+                Provider::Cpu => self.commit(work, None, goes_on)?,
+            };
+            match outcome {
                 Ok(session) => {
                     let inputs = network.inputs().iter().map(|port| port.name).collect();
                     let outputs = network.outputs().iter().map(|port| port.name).collect();
@@ -135,19 +134,49 @@ impl Opener<'_> {
         Err(LoadError::Refused { path: weights.path().to_owned(), refused })
     }
 
+    /// Opens the network in TensorRT, with the engine that is kept, or builds that.
+    fn compile(
+        &self,
+        build: &Build,
+        work: Work<'_>,
+        changes: u64,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<ort::Result<OrtSession>, LoadError> {
+        let dispatch = |entry: Option<&Path>| build.dispatch(self.engines.folder(), entry);
+        // Where there is no TensorRT, its refusal comes before the weights are read for the key.
+        let is_there = SessionBuilder::new(&self.runtime.environment)
+            .and_then(|builder| Ok(builder.with_execution_providers([dispatch(None)])?));
+        if let Err(error) = is_there {
+            return Ok(Err(error));
+        }
+        if !build.is_kept() {
+            return self.commit(work, Some(dispatch(None)), goes_on);
+        }
+        let weights = work.weights.path();
+        let key = build.key(work.model, weights, changes, &self.runtime.library);
+        let key = key.map_err(|source| WeightsError::Read { path: weights.to_owned(), source })?;
+        let goes_on = RefCell::new(goes_on);
+        self.engines.open(
+            &key,
+            |entry| self.commit(work, Some(dispatch(Some(entry))), *goes_on.borrow_mut()),
+            &mut || (goes_on.borrow_mut())(),
+        )
+    }
+
     fn commit(
         &self,
-        job: Job<'_>,
+        work: Work<'_>,
+        dispatch: Option<ExecutionProviderDispatch>,
         goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<ort::Result<ort::session::Session>, LoadError> {
-        let (runtime, model) = (self.runtime.clone(), job.model);
+    ) -> Result<ort::Result<OrtSession>, LoadError> {
+        let runtime = self.runtime.clone();
         let mut is_cancelled = false;
         let session = watched(
             move |canceler| {
-                let mut builder = builder(&runtime, job)?;
+                let mut builder = builder(&runtime, work, dispatch)?;
                 // The receiver waits for this thread, so the canceler arrives.
                 let _ = canceler.send(builder.canceler());
-                builder.commit_from_memory(model)
+                builder.commit_from_memory(work.model)
             },
             |canceler| {
                 is_cancelled |= !goes_on();
@@ -181,21 +210,25 @@ fn watched<T: Send, C: Send>(
 }
 
 /// What one session is made of.
-struct Job<'a> {
-    dispatch: Option<ExecutionProviderDispatch>,
+#[derive(Clone, Copy)]
+struct Work<'a> {
     model: &'a [u8],
     weights: &'a Weights,
     held: &'a [Held],
 }
 
-fn builder(runtime: &Runtime, job: Job<'_>) -> ort::Result<SessionBuilder> {
-    let folder = job.weights.path().parent().unwrap_or(Path::new("/")).to_string_lossy();
+fn builder(
+    runtime: &Runtime,
+    work: Work,
+    dispatch: Option<ExecutionProviderDispatch>,
+) -> ort::Result<SessionBuilder> {
+    let folder = work.weights.path().parent().unwrap_or(Path::new("/")).to_string_lossy();
     let mut builder = SessionBuilder::new(&runtime.environment)?
         .with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
-    for (param, value) in job.held {
+    for (param, value) in work.held {
         builder = builder.with_external_initializer(param, value.clone())?;
     }
-    match job.dispatch {
+    match dispatch {
         Some(dispatch) => Ok(builder.with_execution_providers([dispatch])?),
         None => Ok(builder),
     }
@@ -227,17 +260,10 @@ fn to_value(shape: Vec<usize>, values: Fused) -> ort::Result<DynValue> {
     })
 }
 
-/// Providers keep what they build under the graph's name and structure; weights that are in memory do not show there.
-fn name(model: &mut ModelProto, digest: u64) {
-    if let Some(graph) = model.graph.as_mut().filter(|_| digest != 0) {
-        graph.name = format!("{}_{digest:016x}", graph.name);
-    }
-}
-
 /// A loaded network and how to call it.
 pub struct Session {
     // The library may be called from many threads; the binding wants one caller at a time.
-    session: Mutex<ort::session::Session>,
+    session: Mutex<OrtSession>,
     inputs: Vec<&'static str>,
     outputs: Vec<&'static str>,
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use plugins_diffusion::engine::Engine;
 use plugins_diffusion::noise::Generator;
+use plugins_diffusion::sizes::Pictures;
 use plugins_diffusion::tensor::Tensor;
 use plugins_diffusion::vae::Autoencoder;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
@@ -64,7 +65,7 @@ fn write_checkpoint(folder: &Path, scaling_factor: f32) {
 fn load(engine: &Engine, scaling_factor: f32) -> Autoencoder {
     let folder = tempfile::tempdir().unwrap();
     write_checkpoint(folder.path(), scaling_factor);
-    Autoencoder::load(engine, folder.path(), &mut || true).unwrap()
+    Autoencoder::load(engine, folder.path(), &Pictures::new(512, 512), &mut || true).unwrap()
 }
 
 #[test]
@@ -93,7 +94,9 @@ fn unequal_widths_are_refused() {
     let config = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, config.replacen("[8,8,8]", "[8,16,8]", 1)).unwrap();
     let engine = crate::support::engines().remove(1);
-    let error =
-        Autoencoder::load(&engine, folder.path(), &mut || true).map(drop).unwrap_err().to_string();
+    let error = Autoencoder::load(&engine, folder.path(), &Pictures::new(512, 512), &mut || true)
+        .map(drop)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("block_out_channels") && error.contains("same width"), "{error}");
 }

@@ -13,6 +13,7 @@ use plugins_diffusion::lora::{Lora, Loras, Part};
 use plugins_diffusion::nets::Unet;
 use plugins_diffusion::noise::Generator;
 use plugins_diffusion::schedule::NoiseLevels;
+use plugins_diffusion::sizes::Pictures;
 use plugins_diffusion::stream::Similarity;
 use plugins_diffusion::stream::hooks::feed_back_picture;
 use plugins_diffusion::stream::similar::SimilarImageFilter;
@@ -210,7 +211,7 @@ fn lora(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
             case.compare(tensor, &fused.into_floats());
         }
     }
-    let source = Source { weights, patches };
+    let source = Source { weights, patches, sizes: None };
     let noise = run_unet(&case, &engine.load(network, source, &mut || true).unwrap());
     case.compare("out_fused", noise.data());
     Ok(case.report())
@@ -222,8 +223,13 @@ fn vae(golden: &Golden, engine: &Engine) -> Outcome {
         if !case.has(&format!("{prefix}_encoded")) {
             continue;
         }
-        let vae =
-            Autoencoder::load(engine, &golden.checkpoints.join(folder), &mut || true).unwrap();
+        let vae = Autoencoder::load(
+            engine,
+            &golden.checkpoints.join(folder),
+            &Pictures::new(512, 512),
+            &mut || true,
+        )
+        .unwrap();
         let latent = vae.encode(case.float("image"), &mut Generator::new(0)).unwrap();
         case.compare(&format!("{prefix}_encoded"), latent.data());
         let image = vae.decode(case.float("latent")).unwrap();
@@ -238,7 +244,7 @@ fn vae(golden: &Golden, engine: &Engine) -> Outcome {
 }
 
 fn kl(case: &mut Case, prefix: &str, folder: &Path, engine: &Engine) {
-    let vae = Autoencoder::load(engine, folder, &mut || true).unwrap();
+    let vae = Autoencoder::load(engine, folder, &Pictures::new(512, 512), &mut || true).unwrap();
     let Autoencoder::Kl { encoder, .. } = &vae else {
         panic!("{} is not a KL autoencoder", folder.display())
     };

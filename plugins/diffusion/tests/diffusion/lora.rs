@@ -128,7 +128,7 @@ fn a_lora_without_strength_changes_no_bit() {
     for engine in crate::support::engines() {
         let path = weights();
         let picture = |patches| {
-            let source = Source { weights: &path, patches };
+            let source = Source { weights: &path, patches, sizes: None };
             run(&engine.load(network(), source, &mut || true).unwrap())
         };
         assert_eq!(picture(&still), picture(&none));
@@ -156,7 +156,7 @@ fn halves_stay_halves_and_both_back_ends_agree() {
         let outputs: Vec<Tensor> = crate::support::engines()
             .iter()
             .map(|engine| {
-                let source = Source { weights: &path, patches };
+                let source = Source { weights: &path, patches, sizes: None };
                 run(&engine.load(network(), source, &mut || true).unwrap())
             })
             .collect();
@@ -217,7 +217,7 @@ fn the_text_encoder_is_changed_too_and_what_does_not_fit_is_told() {
     let engine = Engine::start(&crate::support::options(Backend::Onnx)).unwrap();
     let (folder, vae) = (models().join("sd15-tiny"), models().join("taesd-tiny"));
     let load = |loras: &[Lora]| {
-        let parts = Parts { folder: &folder, vae: &vae, loras };
+        let parts = Parts { loras, ..Parts::new(&folder, &vae) };
         Checkpoint::load(&engine, parts, &mut |_, _| true).unwrap()
     };
     let embedding = |checkpoint: &Checkpoint| checkpoint.texts.embed("a cat").unwrap();
