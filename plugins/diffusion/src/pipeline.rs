@@ -16,7 +16,7 @@ use crate::engine::{Backend, Engine, EngineOptions, Report};
 use crate::family::Family;
 use crate::folder::{Checkpoint, Parts};
 use crate::lora::Lora;
-use crate::onnx::Provider;
+use crate::onnx::{Provider, has_provider};
 use crate::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use crate::resolve::ModelRoots;
 use crate::shared::Shared;
@@ -33,6 +33,7 @@ struct Origin {
     vae: PathBuf,
     loras: Vec<Lora>,
     acceleration: Acceleration,
+    /// For what the networks are compiled, if they are.
     compiled: Option<Pictures>,
 }
 
@@ -80,9 +81,11 @@ impl Loaded {
             host.log(LogLevel::Warn, warning);
         }
         let acceleration = params.acceleration;
-        // Only what is compiled depends on the pictures.
         let pictures = Pictures::of(&params.settings());
-        let compiled = (acceleration == Acceleration::Tensorrt).then_some(pictures);
+        let runtime = environment.engines_dir.join(RUNTIME);
+        let is_compiled =
+            acceleration == Acceleration::Tensorrt && has_provider(&runtime, "tensorrt");
+        let compiled = is_compiled.then_some(pictures);
         let (vae, loras) = (vae.folder, chosen.loras);
         let origin = Origin { model, vae, loras, acceleration, compiled };
         let mut waits = || {

@@ -104,10 +104,11 @@ mod tests {
 
     #[test]
     fn who_wants_a_value_that_is_being_made_waits_or_gives_up() {
-        let shared = Shared::new();
+        let own = Shared::new();
+        let shared = &own;
         let ((begun, has_begun), (finish, may_finish)) = (channel(), channel());
         std::thread::scope(|scope| {
-            let maker = scope.spawn(|| {
+            let maker = scope.spawn(move || {
                 shared.get("model", &mut || true, || {
                     begun.send(()).unwrap();
                     may_finish.recv().unwrap();
