@@ -93,6 +93,13 @@ pub enum RunError {
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("input `{name}` has shape {found:?}, the network takes {wanted}")]
     Input { name: &'static str, wanted: String, found: Vec<usize> },
+    #[error(
+        "the network of {} made numbers that are not finite of ones that are; its weights are damaged or too large for half precision: get the file again, or in full precision",
+        path.display()
+    )]
+    NotFinite { path: PathBuf },
+    #[error("input `{name}` of the network of {} is not finite; a weaker `guidance_scale` or `delta` may help", path.display())]
+    InputNotFinite { name: &'static str, path: PathBuf },
 }
 
 fn list(refused: &[Refusal]) -> String {
@@ -180,7 +187,7 @@ impl Engine {
                 Body::Candle(Params::load(&network, &weights, fused, goes_on)?, pool.clone())
             }
         };
-        Ok(Model { network, body })
+        Ok(Model { network, body, path: weights.path().to_owned() })
     }
 
     /// The parameters that the patches change, by name. All others stay in the file.
@@ -253,6 +260,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub struct Model<N> {
     network: N,
     body: Body,
+    /// Of its weights, to name it by.
+    path: PathBuf,
 }
 
 enum Body {
@@ -270,12 +279,24 @@ impl<N: Network + Sync> Model<N> {
         Ok(self.run_all(inputs)?.swap_remove(0))
     }
 
-    /// Computes all outputs, in the order of [`Network::outputs`]; inputs in that of [`Network::inputs`].
+    /// Computes all outputs, in the order of [`Network::outputs`]; inputs in that of [`Network::inputs`]. They are
+    /// finite: what is not would show as black pictures, and stay in whatever it gets into.
     pub fn run_all(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
         check_inputs(&self.network, inputs)?;
-        match &self.body {
-            Body::Onnx(session) => session.run(inputs),
-            Body::Candle(params, pool) => pool.install(|| params.run(&self.network, inputs)),
+        let outputs = match &self.body {
+            Body::Onnx(session) => session.run(inputs)?,
+            Body::Candle(params, pool) => pool.install(|| params.run(&self.network, inputs))?,
+        };
+        if outputs.iter().all(Tensor::is_finite) { Ok(outputs) } else { Err(self.blame(inputs)) }
+    }
+
+    /// Whose fault it is that outputs are not finite.
+    fn blame(&self, inputs: &[&Tensor]) -> RunError {
+        let path = self.path.clone();
+        let ports = self.network.inputs();
+        match ports.iter().zip(inputs).find(|(_, input)| !input.is_finite()) {
+            Some((port, _)) => RunError::InputNotFinite { name: port.name, path },
+            None => RunError::NotFinite { path },
         }
     }
 }
