@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::candle::Params;
+use crate::files::Stored;
 use crate::lora::{Fused, LoraError, Patches};
 use crate::nets::Network;
 use crate::onnx::{self, Merged, Opener, Provider, Refusal, Runtime, RuntimeError, Session};
 use crate::ops::OpError;
+use crate::original::OriginalError;
 use crate::tensor::Tensor;
-use crate::weights::{Weights, WeightsError};
+use crate::weights::{Place, Weights, WeightsError};
 
 /// The back end an operator or a test insists on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub enum LoadError {
     #[error(transparent)]
     Network(#[from] OpError),
     #[error(transparent)]
+    Original(#[from] OriginalError),
+    #[error(transparent)]
     Lora(#[from] LoraError),
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -64,17 +68,29 @@ pub enum LoadError {
     Cancelled,
 }
 
-/// A file of weights, and what is changed in them on the way.
-#[derive(Clone, Copy, Debug)]
+/// Weights to load, and what is changed in them on the way.
+#[derive(Clone, Debug)]
 pub struct Source<'a> {
-    pub weights: &'a Path,
+    pub weights: Stored,
     pub patches: &'a Patches,
+}
+
+impl Source<'_> {
+    fn plain(weights: Stored) -> Self {
+        static NONE: Patches = Patches::NONE;
+        Self { weights, patches: &NONE }
+    }
+}
+
+impl<'a> From<&'a Stored> for Source<'a> {
+    fn from(weights: &'a Stored) -> Self {
+        Self::plain(weights.clone())
+    }
 }
 
 impl<'a> From<&'a Path> for Source<'a> {
     fn from(weights: &'a Path) -> Self {
-        static NONE: Patches = Patches::NONE;
-        Self { weights, patches: &NONE }
+        Self::plain(Stored::file(weights))
     }
 }
 
@@ -175,8 +191,8 @@ impl Engine {
         source: impl Into<Source<'a>>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Model<N>, LoadError> {
-        let Source { weights, patches } = source.into();
-        let weights = Weights::open(weights)?;
+        let Source { weights: stored, patches } = source.into();
+        let weights = stored.open()?;
         let fused = self.fuse(&network, &weights, patches, goes_on)?;
         let body = match &self.kind {
             Kind::Onnx(runtime) => {
@@ -187,10 +203,11 @@ impl Engine {
                 Body::Candle(Params::load(&network, &weights, fused, goes_on)?, pool.clone())
             }
         };
-        Ok(Model { network, body, path: weights.path().to_owned() })
+        Ok(Model { network, body, path: stored.name() })
     }
 
-    /// The parameters that the patches change, by name. All others stay in the file.
+    /// The parameters that are not as they lie in the file, by name: those that the patches change, and matrices that are
+    /// stored column by column. All others stay in the file.
     fn fuse<N: Network>(
         &self,
         network: &N,
@@ -199,7 +216,7 @@ impl Engine {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<BTreeMap<String, Fused>, LoadError> {
         let mut fused = BTreeMap::new();
-        if patches.is_empty() {
+        if patches.is_empty() && !weights.has_transposed() {
             return Ok(fused);
         }
         let params = onnx::check(network, weights)?;
@@ -207,7 +224,11 @@ impl Engine {
             Kind::Candle(pool) => pool.clone(),
             Kind::Onnx(_) => start_pool(self.threads)?,
         };
-        for (param, (_, place)) in params.into_iter().filter(|(param, _)| patches.has(param)) {
+        let is_other =
+            |param: &str, place: &Place| patches.has(param) || place.transposed.is_some();
+        for (param, (_, place)) in
+            params.into_iter().filter(|(param, (_, place))| is_other(param, place))
+        {
             if !goes_on() {
                 return Err(LoadError::Cancelled);
             }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::{Backend, Engine, EngineOptions, Report};
 use crate::family::Family;
+use crate::files::ModelFiles;
 use crate::folder::{Checkpoint, Parts};
 use crate::onnx::Provider;
 use crate::params::{Acceleration, RUNTIME, StreamParams, to_error};
@@ -31,8 +32,9 @@ impl Loaded {
         let environment = host.environment();
         let roots = ModelRoots::from_environment(environment.models_dir.clone());
         let model = roots.resolve(&params.model_id)?;
-        family.expect(&model)?;
-        let chosen = params.loras(&roots, &model)?;
+        let files = ModelFiles::open(&model)?;
+        family.expect(&files)?;
+        let chosen = params.loras(&roots, &files)?;
         let small = params.use_tiny_vae.then_some(family.tiny_autoencoder());
         let vae = roots.autoencoder(&model, params.vae_id.as_deref(), small)?;
         for warning in vae.warning.iter().chain(&chosen.warning) {
@@ -49,7 +51,7 @@ impl Loaded {
             host.progress(share, &format!("loading {part}"));
             !host.is_cancelled()
         };
-        let parts = Parts { folder: &model, vae: &vae.folder, loras: &chosen.loras };
+        let parts = Parts { model: &model, vae: &vae.path, loras: &chosen.loras };
         let loaded = Checkpoint::load(&engine, parts, &mut progress);
         let checkpoint = loaded.map_err(|error| match error.is_cancelled() {
             true => Error::cancelled(),

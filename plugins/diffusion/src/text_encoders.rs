@@ -5,11 +5,11 @@
 //! back to one needs no encoder.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, LoadError, Model, RunError, Source};
+use crate::files::Stored;
 use crate::lora::Patches;
 use crate::nets::ClipText;
 use crate::tensor::Tensor;
@@ -52,7 +52,7 @@ impl Embedding {
 pub struct Encoder {
     pub tokenizer: Tokenizer,
     pub network: ClipText,
-    pub weights: PathBuf,
+    pub weights: Stored,
     /// LoRAs merged into the weights whenever they are loaded.
     pub patches: Patches,
 }
@@ -186,7 +186,7 @@ fn load(
 ) -> Result<Vec<Model<ClipText>>, LoadError> {
     let load = |encoder: &Encoder| {
         let Encoder { network, weights, patches, .. } = encoder;
-        engine.load(network.clone(), Source { weights, patches }, goes_on)
+        engine.load(network.clone(), Source { weights: weights.clone(), patches }, goes_on)
     };
     encoders.iter().map(load).collect()
 }

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine};
@@ -132,7 +133,7 @@ fn a_weight_that_is_no_number_is_told_by_network_on_the_first_frame() {
             let folder = tempfile::tempdir().unwrap();
             copy(&models().join("sd15-tiny"), folder.path());
             poison(&folder.path().join(file), tensor);
-            let parts = Parts { folder: folder.path(), vae: &folder.path().join("vae"), loras: &[] };
+            let parts = Parts { model: folder.path(), vae: &folder.path().join("vae"), loras: &[] };
             let checkpoint = Checkpoint::load(&engine, parts, &mut |_, _| true).unwrap();
             let error = match Stream::new(Arc::new(checkpoint), settings()) {
                 Err(error) => error,
@@ -286,4 +287,31 @@ fn endless_prompts_are_cut_without_endless_work() {
         assert_eq!(ids.len(), 77);
         assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocabulary()));
     }
+}
+
+/// What the schema allows: 16 prompts of 8192 characters.
+#[test]
+fn as_many_and_as_long_prompts_as_are_allowed_are_encoded_once_and_in_bounded_time() {
+    let demo = models().join("../demo");
+    let vae = demo.join("vae");
+    let parts = Parts::new(&demo, &vae);
+    let checkpoint = Checkpoint::load(&engine(), parts, &mut |_, _| true).unwrap();
+    let mut stream = Stream::new(Arc::new(checkpoint), settings()).unwrap();
+    let text = |index: usize| format!("{index} {}", "stormy sea ".repeat(1000))[..8192].to_owned();
+    let blend = |first: f32| {
+        let weight = |index: usize| if index == 0 { first } else { 1.0 };
+        let entries = (0..16).map(|index| (text(index), weight(index))).collect();
+        Settings { prompt: Blend { entries, ..Blend::one(String::new()) }, ..settings() }
+    };
+    let took = |stream: &mut Stream, settings| {
+        let start = Instant::now();
+        stream.update(settings).unwrap();
+        start.elapsed()
+    };
+    let (first, again) = (took(&mut stream, blend(1.0)), took(&mut stream, blend(3.0)));
+    println!("16 prompts of 8192 characters in {first:?}, with other weights in {again:?}");
+    let limit = Duration::from_secs(20);
+    assert!(first < limit, "{first:?} are more than even a busy machine needs");
+    assert!(again < first, "texts that are in use are not encoded again");
+    assert!(show(&mut stream, &frame(), 1).rgb.iter().any(|&value| value != 0));
 }
