@@ -13,59 +13,66 @@ pub struct Blocks {
 /// Stored tensors: shape and bytes, the latter empty where only the layout counts.
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
 
-/// Pairs of module paths, diffusers' and the original's.
-fn unet_modules(blocks: &Blocks) -> Vec<(String, String)> {
-    let Blocks { layers, attention } = blocks;
-    let levels = attention.len();
-    let mut pairs = vec![
-        ("conv_in".into(), "input_blocks.0.0".into()),
-        ("time_embedding.linear_1".into(), "time_embed.0".into()),
-        ("time_embedding.linear_2".into(), "time_embed.2".into()),
-        ("add_embedding.linear_1".into(), "label_emb.0.0".into()),
-        ("add_embedding.linear_2".into(), "label_emb.0.2".into()),
-        ("conv_norm_out".into(), "out.0".into()),
-        ("conv_out".into(), "out.2".into()),
-        ("mid_block.resnets.0".into(), "middle_block.0".into()),
-        ("mid_block.attentions.0".into(), "middle_block.1".into()),
-        ("mid_block.resnets.1".into(), "middle_block.2".into()),
-    ];
-    let mut block = 1;
-    for level in 0..levels {
-        for layer in 0..*layers {
-            for (place, kind) in ["resnets", "attentions"].iter().enumerate() {
-                pairs.push((
-                    format!("down_blocks.{level}.{kind}.{layer}"),
-                    format!("input_blocks.{block}.{place}"),
-                ));
-            }
+/// Module paths, diffusers' and the original's.
+type Pair = (String, String);
+
+const OUTSIDE: [(&str, &str); 10] = [
+    ("conv_in", "input_blocks.0.0"),
+    ("time_embedding.linear_1", "time_embed.0"),
+    ("time_embedding.linear_2", "time_embed.2"),
+    ("add_embedding.linear_1", "label_emb.0.0"),
+    ("add_embedding.linear_2", "label_emb.0.2"),
+    ("conv_norm_out", "out.0"),
+    ("conv_out", "out.2"),
+    ("mid_block.resnets.0", "middle_block.0"),
+    ("mid_block.attentions.0", "middle_block.1"),
+    ("mid_block.resnets.1", "middle_block.2"),
+];
+
+fn unet_modules(blocks: &Blocks) -> Vec<Pair> {
+    let outside = OUTSIDE.map(|(name, original)| (name.into(), original.into()));
+    [&outside[..], &down_modules(blocks), &up_modules(blocks)].concat()
+}
+
+/// A residual block and, where the level has one, the attention after it.
+fn block_pairs(name: &str, layer: usize, original: &str) -> [Pair; 2] {
+    [("resnets", 0), ("attentions", 1)]
+        .map(|(kind, place)| (format!("{name}.{kind}.{layer}"), format!("{original}.{place}")))
+}
+
+fn down_modules(blocks: &Blocks) -> Vec<Pair> {
+    let (mut pairs, mut block) = (Vec::new(), 1);
+    for level in 0..blocks.attention.len() {
+        let name = format!("down_blocks.{level}");
+        for layer in 0..blocks.layers {
+            pairs.extend(block_pairs(&name, layer, &format!("input_blocks.{block}")));
             block += 1;
         }
-        if level + 1 < levels {
+        if level + 1 < blocks.attention.len() {
             pairs.push((
-                format!("down_blocks.{level}.downsamplers.0.conv"),
+                format!("{name}.downsamplers.0.conv"),
                 format!("input_blocks.{block}.0.op"),
             ));
             block += 1;
         }
     }
-    let mut block = 0;
-    for level in 0..levels {
-        for layer in 0..=*layers {
-            for (place, kind) in ["resnets", "attentions"].iter().enumerate() {
-                pairs.push((
-                    format!("up_blocks.{level}.{kind}.{layer}"),
-                    format!("output_blocks.{block}.{place}"),
-                ));
-            }
-            if layer == *layers {
-                let place = if attention[levels - 1 - level] { 2 } else { 1 };
-                pairs.push((
-                    format!("up_blocks.{level}.upsamplers.0.conv"),
-                    format!("output_blocks.{block}.{place}.conv"),
-                ));
-            }
+    pairs
+}
+
+fn up_modules(blocks: &Blocks) -> Vec<Pair> {
+    let (mut pairs, mut block) = (Vec::new(), 0);
+    for (level, has_attention) in blocks.attention.iter().rev().enumerate() {
+        let name = format!("up_blocks.{level}");
+        for layer in 0..=blocks.layers {
+            pairs.extend(block_pairs(&name, layer, &format!("output_blocks.{block}")));
             block += 1;
         }
+        let place = if *has_attention { 2 } else { 1 };
+        let last = block - 1;
+        pairs.push((
+            format!("{name}.upsamplers.0.conv"),
+            format!("output_blocks.{last}.{place}.conv"),
+        ));
     }
     pairs
 }
