@@ -48,6 +48,35 @@ fn bad_requests_are_answered_with_what_would_be_right() {
 }
 
 #[test]
+fn prompts_are_limited_in_length_and_number_and_the_limit_is_told() {
+    let host = Host::start(&[library("sd15")]);
+    let prompt = |prompt: Value| {
+        let params = json!({"model_id": "test/none", "prompt": prompt});
+        host.send(
+            "POST",
+            "/v1/streams",
+            &json!({"pipeline": "streamdiffusion-sd15", "params": params}),
+        )
+    };
+    let (long, many) = ("x".repeat(8192), |count| json!(vec![json!(["a cat", 1]); count]));
+    // The model is absent, which only loading finds out.
+    for taken in [json!(long), many(16), json!([[long, 1]])] {
+        assert_eq!(prompt(taken).status, 201);
+    }
+    for (refused, pointer, limit) in [
+        (json!("x".repeat(10_000)), "/prompt", "must have 8192 or fewer characters"),
+        (many(17), "/prompt", "must have 16 or fewer items"),
+        (many(1000), "/prompt", "must have 16 or fewer items"),
+        (json!([["a cat", 1], ["x".repeat(8193), 1]]), "/prompt/1/0", "must have 8192 or fewer"),
+    ] {
+        let answer = prompt(refused);
+        let error = check(&answer, 400, "STREAMS/INVALID_PARAMS");
+        assert!(error.contains(limit), "{error}");
+        assert_eq!(answer.json()["details"][0]["pointer"], pointer);
+    }
+}
+
+#[test]
 fn bad_offers_are_refused_and_the_server_goes_on() {
     let host = Host::start(&[library("passthrough")]);
     let stream = host.create("passthrough", json!({}));

@@ -116,6 +116,32 @@ fn a_misshapen_tensor_is_named_with_its_file_and_both_shapes() {
     );
 }
 
+/// The stream goes on, as its params may be what is wrong, and every frame is the publisher's own.
+#[test]
+fn weights_that_are_no_numbers_are_told_on_the_first_frame_and_nobody_sees_black() {
+    let models = tempfile::tempdir().expect("a temporary folder");
+    copy(&root().join("models/test"), &models.path().join("test"));
+    let unet = models.path().join("test/sd15-tiny").join(UNET);
+    let mut bytes = std::fs::read(&unet).expect("the weights");
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xff);
+    std::fs::write(&unet, bytes).expect("the weights again");
+    let folder = models.path().to_string_lossy().into_owned();
+    let host = Host::start_with(&[library("sd15")], &[("SDH_PATHS__MODELS", folder)]);
+    let stream = host.create(PIPELINE, params("test/sd15-tiny"));
+    let clip = Clip::ball(Codec::Vp8, SIDE, SIDE);
+    let _publisher = publish(&stream, &clip, 10);
+    let status = stream.wait_until("a frame fails", |status| !status["error_message"].is_null());
+    let message = status["error_message"].to_string();
+    assert!(message.contains(UNET) && message.contains("not finite"), "{message}");
+    watch(&host, &stream, Codec::Vp8).frames(5);
+    let status = stream.wait_until("frames fail again and again", |status| {
+        status["data"]["host_status"]["drops"]["process"].as_u64() > Some(3)
+    });
+    assert_eq!(status["status"], "running", "{status}");
+    assert_eq!(status["frames_processed"], 0, "{status}");
+}
+
 #[test]
 fn an_unknown_model_is_answered_with_the_places_looked_at_and_how_to_get_it() {
     let host = Host::start(&[library("sd15")]);

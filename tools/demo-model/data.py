@@ -120,16 +120,27 @@ class Crop:
         top, left, side = self.top * STRIDE, self.left * STRIDE, self.side * STRIDE
         return array[top : top + side, left : left + side]
 
+    def inner(self, size: tuple[int, int], margin: int) -> tuple[slice, slice]:
+        """Of the crop's pixels those with `margin` to where it was cut out of an example of this latent size."""
+        length = self.side * STRIDE
+        return tuple(
+            slice(margin if begin > 0 else 0, length - margin if begin + self.side < whole else length)
+            for begin, whole in zip((self.top, self.left), size)
+        )
+
     def latents(self, array):
         return array[..., self.top : self.top + self.side, self.left : self.left + self.side]
 
 
-def choose_crop(examples: list[Example], side: int, rng: np.random.Generator) -> Crop:
-    """`side` is in latent pixels; only examples that are large enough are chosen."""
+def choose_crop(examples: list[Example], side: int, rng: np.random.Generator, corner_share: float = 0) -> Crop:
+    """`side` is in latent pixels; only examples that are large enough are chosen. A share of the crops are corners."""
     fitting = [number for number, example in enumerate(examples) if min(example.latent_size) >= side]
     example = fitting[int(rng.integers(len(fitting)))]
     height, width = examples[example].latent_size
-    return Crop(example, int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1)), side)
+    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    if corner_share and rng.random() < corner_share:
+        top, left = (int(rng.integers(2)) * room for room in (height - side, width - side))
+    return Crop(example, top, left, side)
 
 
 def to_floats(crops: list[np.ndarray]):

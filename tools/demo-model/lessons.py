@@ -53,8 +53,8 @@ class Teacher:
         weights = np.array([SHARES.get(name, 1.0) for name in styles.NAMES])
         self.weights = weights / weights.sum()
 
-    def draw(self, count: int, side: int, rng: np.random.Generator) -> Lesson:
-        crops = [data.choose_crop(self.examples, side, rng) for _ in range(count)]
+    def draw(self, count: int, side: int, rng: np.random.Generator, corner_share: float = 0) -> Lesson:
+        crops = [data.choose_crop(self.examples, side, rng, corner_share) for _ in range(count)]
         wanted = [self.choose_pair(rng) for _ in range(count)]
         is_sentence = rng.random(count) < SENTENCE_SHARE
         share = torch.from_numpy(rng.random(count).astype(np.float32))

@@ -9,11 +9,13 @@ from lessons import Teacher
 from stage import Group, Stage
 
 BATCH, SIDE = 5, 36
-# Whole pictures: the statistics of the norms and the borders are then those of a stream.
+# Whole pictures: the statistics of the norms are then those of a stream.
 LARGE_EVERY, LARGE_SIDE = 3, 128
-# At the edge of a crop the networks see zeros where the picture goes on, so nothing there is theirs to get right: taught
-# with it, they give whole pictures coloured borders. In pixels.
+# Where a crop was cut out, the networks see zeros although the picture goes on, so nothing there is theirs to get right:
+# taught with it, they give whole pictures coloured borders. In pixels.
 MARGIN = 16
+# A true border is drawn worse than what lies inside, and is rare otherwise.
+CORNER_SHARE = 0.6
 # Without this share of plain decoding the decoder forgets what latents of pictures look like.
 DECODING_SHARE = 0.3
 
@@ -33,21 +35,25 @@ class PixelStage(Stage):
 
     def loss(self, step, rng):
         is_large = step % LARGE_EVERY == 0
-        lesson = self.teacher.draw(1 if is_large else BATCH, LARGE_SIDE if is_large else SIDE, rng)
-        margin = 0 if is_large else MARGIN
+        size = (1, LARGE_SIDE) if is_large else (BATCH, SIDE)
+        lesson = self.teacher.draw(*size, rng, corner_share=CORNER_SHARE)
         latents = self.teacher.denoise(self.unet, lesson)
-        losses = self.decoded_loss(latents, lesson.mix(self.teacher.target_pixels), margin)
-        decoding = self.decoding_loss(lesson, margin).mean()
+        losses = self.decoded_loss(lesson, latents, lesson.mix(self.teacher.target_pixels))
+        decoding = self.decoding_loss(lesson).mean()
         figures = figures_by_style(lesson, losses) | {"decoding": decoding.item()}
         return losses.mean() + DECODING_SHARE * decoding, figures
 
-    def decoded_loss(self, latents, wanted, margin: int):
+    def decoded_loss(self, lesson, latents, wanted):
         drawn = self.decoder(latents)
-        inside = (..., slice(margin, drawn.shape[-2] - margin), slice(margin, drawn.shape[-1] - margin))
-        return picture_loss(drawn[inside], wanted[inside], has_edges=True)
+        losses = []
+        for number, crop in enumerate(lesson.crops):
+            size = self.teacher.examples[crop.example].latent_size
+            inner = (slice(number, number + 1), slice(None), *crop.inner(size, MARGIN))
+            losses.append(picture_loss(drawn[inner], wanted[inner], has_edges=True))
+        return torch.cat(losses)
 
-    def decoding_loss(self, lesson, margin: int):
+    def decoding_loss(self, lesson):
         pairs = [(crop, names[0]) for crop, names in zip(lesson.crops, lesson.wanted)]
         latents = torch.stack([self.teacher.target_latents(*pair) for pair in pairs])
         wanted = torch.stack([self.teacher.target_pixels(*pair) for pair in pairs])
-        return self.decoded_loss(latents + 0.02 * torch.randn_like(latents), wanted, margin)
+        return self.decoded_loss(lesson, latents + 0.02 * torch.randn_like(latents), wanted)

@@ -37,6 +37,15 @@ impl Config {
         Ok(Self { path: path.to_owned(), values })
     }
 
+    /// What a file of weights shows of an architecture; `path` says which one.
+    pub fn inferred(path: PathBuf, values: Value) -> Self {
+        let values = match values {
+            Value::Object(values) => values,
+            _ => serde_json::Map::new(),
+        };
+        Self { path, values }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

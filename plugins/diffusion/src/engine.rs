@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex};
 
 use crate::candle::Params;
 use crate::engines::{Engines, EnginesError};
+use crate::files::Stored;
 use crate::lora::{Fused, LoraError, Patches};
 use crate::nets::Network;
 use crate::onnx::{self, Merged, Opener, Provider, Refusal, Runtime, RuntimeError, Session};
 use crate::ops::OpError;
+use crate::original::OriginalError;
 use crate::sizes::Sizes;
 use crate::tensor::Tensor;
-use crate::weights::{Weights, WeightsError};
+use crate::weights::{Place, Weights, WeightsError};
 
 /// The back end an operator or a test insists on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub enum LoadError {
     #[error(transparent)]
     Network(#[from] OpError),
     #[error(transparent)]
+    Original(#[from] OriginalError),
+    #[error(transparent)]
     Lora(#[from] LoraError),
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -68,19 +72,31 @@ pub enum LoadError {
     Cancelled,
 }
 
-/// A file of weights, what is changed in them on the way, and for what inputs.
-#[derive(Clone, Copy, Debug)]
+/// Weights to load, what is changed in them on the way, and for what inputs.
+#[derive(Clone, Debug)]
 pub struct Source<'a> {
-    pub weights: &'a Path,
+    pub weights: Stored,
     pub patches: &'a Patches,
     /// Only a provider that compiles needs to know.
     pub sizes: Option<Sizes>,
 }
 
-impl<'a> From<&'a Path> for Source<'a> {
-    fn from(weights: &'a Path) -> Self {
+impl Source<'_> {
+    fn plain(weights: Stored) -> Self {
         static NONE: Patches = Patches::NONE;
         Self { weights, patches: &NONE, sizes: None }
+    }
+}
+
+impl<'a> From<&'a Stored> for Source<'a> {
+    fn from(weights: &'a Stored) -> Self {
+        Self::plain(weights.clone())
+    }
+}
+
+impl<'a> From<&'a Path> for Source<'a> {
+    fn from(weights: &'a Path) -> Self {
+        Self::plain(Stored::file(weights))
     }
 }
 
@@ -99,6 +115,13 @@ pub enum RunError {
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("input `{name}` has shape {found:?}, the network takes {wanted}")]
     Input { name: &'static str, wanted: String, found: Vec<usize> },
+    #[error(
+        "the network of {} made numbers that are not finite of ones that are; its weights are damaged or too large for half precision: get the file again, or in full precision",
+        path.display()
+    )]
+    NotFinite { path: PathBuf },
+    #[error("input `{name}` of the network of {} is not finite; a weaker `guidance_scale` or `delta` may help", path.display())]
+    InputNotFinite { name: &'static str, path: PathBuf },
 }
 
 fn list(refused: &[Refusal]) -> String {
@@ -174,8 +197,8 @@ impl Engine {
         source: impl Into<Source<'a>>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Model<N>, LoadError> {
-        let Source { weights, patches, sizes } = source.into();
-        let weights = Weights::open(weights)?;
+        let Source { weights: stored, patches, sizes } = source.into();
+        let weights = stored.open()?;
         let fused = self.fuse(&network, &weights, patches, goes_on)?;
         let body = match &self.kind {
             Kind::Onnx(runtime) => {
@@ -186,10 +209,11 @@ impl Engine {
                 Body::Candle(Params::load(&network, &weights, fused, goes_on)?, pool.clone())
             }
         };
-        Ok(Model { network, body })
+        Ok(Model { network, body, path: stored.name() })
     }
 
-    /// The parameters that the patches change, by name. All others stay in the file.
+    /// The parameters that are not as they lie in the file, by name: those that the patches change, and matrices that are
+    /// stored column by column. All others stay in the file.
     fn fuse<N: Network>(
         &self,
         network: &N,
@@ -198,7 +222,7 @@ impl Engine {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<BTreeMap<String, Fused>, LoadError> {
         let mut fused = BTreeMap::new();
-        if patches.is_empty() {
+        if patches.is_empty() && !weights.has_transposed() {
             return Ok(fused);
         }
         let params = onnx::check(network, weights)?;
@@ -206,7 +230,11 @@ impl Engine {
             Kind::Candle(pool) => pool.clone(),
             Kind::Onnx(_) => start_pool(self.threads)?,
         };
-        for (param, (_, place)) in params.into_iter().filter(|(param, _)| patches.has(param)) {
+        let is_other =
+            |param: &str, place: &Place| patches.has(param) || place.transposed.is_some();
+        for (param, (_, place)) in
+            params.into_iter().filter(|(param, (_, place))| is_other(param, place))
+        {
             if !goes_on() {
                 return Err(LoadError::Cancelled);
             }
@@ -259,6 +287,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub struct Model<N> {
     network: N,
     body: Body,
+    /// Of its weights, to name it by.
+    path: PathBuf,
 }
 
 enum Body {
@@ -276,12 +306,24 @@ impl<N: Network + Sync> Model<N> {
         Ok(self.run_all(inputs)?.swap_remove(0))
     }
 
-    /// Computes all outputs, in the order of [`Network::outputs`]; inputs in that of [`Network::inputs`].
+    /// Computes all outputs, in the order of [`Network::outputs`]; inputs in that of [`Network::inputs`]. They are
+    /// finite: what is not would show as black pictures, and stay in whatever it gets into.
     pub fn run_all(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
         check_inputs(&self.network, inputs)?;
-        match &self.body {
-            Body::Onnx(session) => session.run(inputs),
-            Body::Candle(params, pool) => pool.install(|| params.run(&self.network, inputs)),
+        let outputs = match &self.body {
+            Body::Onnx(session) => session.run(inputs)?,
+            Body::Candle(params, pool) => pool.install(|| params.run(&self.network, inputs))?,
+        };
+        if outputs.iter().all(Tensor::is_finite) { Ok(outputs) } else { Err(self.blame(inputs)) }
+    }
+
+    /// Whose fault it is that outputs are not finite.
+    fn blame(&self, inputs: &[&Tensor]) -> RunError {
+        let path = self.path.clone();
+        let ports = self.network.inputs();
+        match ports.iter().zip(inputs).find(|(_, input)| !input.is_finite()) {
+            Some((port, _)) => RunError::InputNotFinite { name: port.name, path },
+            None => RunError::NotFinite { path },
         }
     }
 }

@@ -3,11 +3,12 @@
 //! A family decides which parts a checkpoint has and how its texts are read; what the UNet looks like is its config's
 //! business.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::config::{Config, ConfigError};
+use crate::files::{FilesError, ModelFiles};
 use crate::lora::Part;
 use crate::nets::Reading;
+use crate::original::Component;
 
 /// Models that are built and prompted alike; each family has a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +19,10 @@ pub enum Family {
     Sdxl,
 }
 
-/// A text encoder of a checkpoint and its tokenizer, by their folders.
+/// A text encoder of a checkpoint and its tokenizer's folder.
 #[derive(Clone, Copy, Debug)]
 pub struct EncoderFolders {
-    pub encoder: &'static str,
+    pub encoder: Component,
     pub tokenizer: &'static str,
     pub reading: Reading,
     /// What LoRAs call it.
@@ -32,26 +33,26 @@ pub struct EncoderFolders {
 #[derive(Debug, thiserror::Error)]
 pub enum FamilyError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Files(#[from] FilesError),
     #[error(
         "{} is a model of {}, the plugin {} takes {}; its plugin is {}, with the pipeline {}",
-        folder.display(), found.name(), wanted.plugin(), wanted.name(), found.plugin(), found.pipeline()
+        model.display(), found.name(), wanted.plugin(), wanted.name(), found.plugin(), found.pipeline()
     )]
-    Other { folder: PathBuf, found: Family, wanted: Family },
+    Other { model: PathBuf, found: Family, wanted: Family },
 }
 
 impl Family {
-    /// The family of a diffusers folder.
-    pub fn of(folder: &Path) -> Result<Self, ConfigError> {
-        let unet = Config::read(&folder.join("unet/config.json"))?;
+    /// The family of a model.
+    pub fn of(files: &ModelFiles) -> Result<Self, FilesError> {
+        let unet = files.config(Component::Unet)?;
         let is_sdxl = unet.get("addition_embed_type").is_some_and(|kind| kind == "text_time");
         Ok(if is_sdxl { Self::Sdxl } else { Self::Sd })
     }
 
-    /// Fails unless the model in a diffusers folder is of this family.
-    pub fn expect(self, folder: &Path) -> Result<(), FamilyError> {
-        let found = Self::of(folder)?;
-        let other = || FamilyError::Other { folder: folder.to_owned(), found, wanted: self };
+    /// Fails unless the model is of this family.
+    pub fn expect(self, files: &ModelFiles) -> Result<(), FamilyError> {
+        let found = Self::of(files)?;
+        let other = || FamilyError::Other { model: files.path().to_owned(), found, wanted: self };
         if found == self { Ok(()) } else { Err(other()) }
     }
 
@@ -89,7 +90,7 @@ impl Family {
     /// The text encoders, whose embeddings are joined in this order.
     pub const fn encoders(self) -> &'static [EncoderFolders] {
         const FIRST: EncoderFolders = EncoderFolders {
-            encoder: "text_encoder",
+            encoder: Component::TextEncoder,
             tokenizer: "tokenizer",
             reading: Reading::Last,
             part: Part::TextEncoder,
@@ -98,7 +99,7 @@ impl Family {
         const SDXL: &[EncoderFolders] = &[
             EncoderFolders { reading: Reading::BeforeLast, ..FIRST },
             EncoderFolders {
-                encoder: "text_encoder_2",
+                encoder: Component::TextEncoder2,
                 tokenizer: "tokenizer_2",
                 reading: Reading::BeforeLastAndPooled,
                 part: Part::TextEncoder2,

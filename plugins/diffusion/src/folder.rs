@@ -1,17 +1,18 @@
-//! A checkpoint: a diffusers folder and what is loaded from it.
+//! A checkpoint: what is loaded from a model's files, and whether its parts fit together.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Config, ConfigError};
+use crate::config::ConfigError;
 use crate::engine::{Engine, LoadError, Model, Report, Source};
 use crate::family::{EncoderFolders, Family};
+use crate::files::{FilesError, ModelFiles, Stored};
 use crate::lora::{Lora, LoraError, Loras, Part, Patches};
 use crate::nets::{ClipText, Unet};
+use crate::original::Component;
 use crate::schedule::NoiseLevels;
 use crate::sizes::{Pictures, Sizes};
 use crate::text_encoders::{Encoder, TextEncoders};
-use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::vae::Autoencoder;
 
 /// A stream whose prompts change again and again never waits for its encoders; one that is left alone gives back their
@@ -24,15 +25,13 @@ pub enum CheckpointError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
+    Files(#[from] FilesError),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
     Lora(#[from] LoraError),
-    #[error("no weights in {}: there is neither {stem}.safetensors nor {stem}.fp16.safetensors{hint}", folder.display())]
-    NoWeights { folder: PathBuf, stem: &'static str, hint: &'static str },
-    #[error("the parts of {} do not fit together: {why}", folder.display())]
-    Mismatch { folder: PathBuf, why: String },
+    #[error("the parts of {} do not fit together: {why}", model.display())]
+    Mismatch { model: PathBuf, why: String },
 }
 
 impl CheckpointError {
@@ -41,25 +40,12 @@ impl CheckpointError {
     }
 }
 
-/// The safetensors file of a component, full or half precision.
-pub fn weights_file(folder: &Path, stem: &'static str) -> Result<PathBuf, CheckpointError> {
-    let candidates = [format!("{stem}.safetensors"), format!("{stem}.fp16.safetensors")];
-    let found = candidates.into_iter().map(|name| folder.join(name)).find(|path| path.is_file());
-    found.ok_or_else(|| {
-        let has_pickle = folder.join(format!("{stem}.bin")).exists()
-            || folder.join("pytorch_model.bin").exists();
-        let hint =
-            if has_pickle { "; .bin files are not read, get the safetensors ones" } else { "" };
-        CheckpointError::NoWeights { folder: folder.to_owned(), stem, hint }
-    })
-}
-
 /// What a checkpoint is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
-    /// The model, a diffusers folder.
-    pub folder: &'a Path,
-    /// The autoencoder's folder.
+    /// The model, a diffusers folder or a checkpoint in one file.
+    pub model: &'a Path,
+    /// The autoencoder's folder, or a checkpoint in one file that has one.
     pub vae: &'a Path,
     /// What is merged into the weights.
     pub loras: &'a [Lora],
@@ -69,8 +55,8 @@ pub struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Without LoRAs, for single pictures of 512x512.
-    pub fn new(folder: &'a Path, vae: &'a Path) -> Self {
-        Self { folder, vae, loras: &[], pictures: Pictures::new(512, 512) }
+    pub fn new(model: &'a Path, vae: &'a Path) -> Self {
+        Self { model, vae, loras: &[], pictures: Pictures::new(512, 512) }
     }
 }
 
@@ -95,16 +81,17 @@ impl Checkpoint {
         parts: Parts<'_>,
         progress: &mut dyn FnMut(f32, &str) -> bool,
     ) -> Result<Self, CheckpointError> {
-        let Parts { folder, vae, loras, pictures } = parts;
+        let Parts { model, vae, loras, pictures } = parts;
         begin(progress(0.0, "tokenizer"))?;
-        let family = Family::of(folder)?;
+        let files = ModelFiles::open(model)?;
+        let family = Family::of(&files)?;
         let mut loras = Loras::open(loras)?;
-        let encoders = family.encoders().iter().map(|&own| encoder(folder, own, &mut loras));
+        let encoders = family.encoders().iter().map(|&own| encoder(&files, own, &mut loras));
         let encoders = encoders.collect::<Result<Vec<_>, CheckpointError>>()?;
-        let (unet, weights, patches) = unet(folder, &mut loras)?;
-        let warnings = loras.leftovers()?;
-        let scheduler = Config::read(&folder.join("scheduler/scheduler_config.json"))?;
-        let levels = NoiseLevels::from_config(&scheduler)?;
+        let (unet, weights, patches) = unet(&files, &mut loras)?;
+        let mut warnings = loras.leftovers()?;
+        warnings.extend(files.warning());
+        let levels = NoiseLevels::from_config(&files.scheduler()?)?;
         begin(progress(0.05, "text encoder"))?;
         let mut goes_on = || progress(0.05, "text encoder");
         let texts = TextEncoders::load(engine, encoders, kept_for(family), &mut goes_on)?;
@@ -113,13 +100,13 @@ impl Checkpoint {
         begin(progress(0.3, "unet"))?;
         let tokens = texts.encoders().first().map_or(0, |encoder| encoder.network.tokens());
         let sizes = Sizes { rows: pictures.rows, tokens, ..pictures.sizes(vae.downsampling()) };
-        let source = Source { weights: &weights, patches: &patches, sizes: Some(sizes) };
+        let source = Source { weights, patches: &patches, sizes: Some(sizes) };
         let unet = engine.load(unet, source, &mut || progress(0.3, "unet"))?;
         let report = engine.report();
         let checkpoint = Self { family, unet, vae, levels, texts, report, warnings };
         checkpoint
             .check()
-            .map_err(|why| CheckpointError::Mismatch { folder: folder.to_owned(), why })?;
+            .map_err(|why| CheckpointError::Mismatch { model: model.to_owned(), why })?;
         Ok(checkpoint)
     }
 
@@ -175,44 +162,41 @@ fn kept_for(family: Family) -> Option<Duration> {
     (family == Family::Sdxl).then_some(TEXT_ENCODERS_KEPT_FOR)
 }
 
-/// Whether LoRAs fit the model in a folder, as far as can be told without reading values; what does not fit, in words.
-pub fn check_loras(folder: &Path, loras: &[Lora]) -> Result<Vec<String>, CheckpointError> {
+/// Whether LoRAs fit a model, as far as can be told without reading values; what does not fit, in words.
+pub fn check_loras(files: &ModelFiles, loras: &[Lora]) -> Result<Vec<String>, CheckpointError> {
     if loras.is_empty() {
         return Ok(Vec::new());
     }
     let mut loras = Loras::open(loras)?;
-    for &own in Family::of(folder)?.encoders() {
-        let (network, weights) = text_network(folder, own)?;
+    for &own in Family::of(files)?.encoders() {
+        let (network, weights) = text_network(files, own)?;
         loras.patches(own.part, &network, &weights)?;
     }
-    unet(folder, &mut loras)?;
+    unet(files, &mut loras)?;
     Ok(loras.leftovers()?)
 }
 
 fn encoder(
-    folder: &Path,
+    files: &ModelFiles,
     own: EncoderFolders,
     loras: &mut Loras,
 ) -> Result<Encoder, CheckpointError> {
-    let (network, weights) = text_network(folder, own)?;
+    let (network, weights) = text_network(files, own)?;
     let patches = loras.patches(own.part, &network, &weights)?;
-    let tokenizer = Tokenizer::load(&folder.join(own.tokenizer))?;
-    Ok(Encoder { tokenizer, network, weights, patches })
+    Ok(Encoder { tokenizer: files.tokenizer(own)?, network, weights, patches })
 }
 
 fn text_network(
-    folder: &Path,
+    files: &ModelFiles,
     own: EncoderFolders,
-) -> Result<(ClipText, PathBuf), CheckpointError> {
-    let folder = folder.join(own.encoder);
-    let network = ClipText::from_config(&Config::read(&folder.join("config.json"))?, own.reading)?;
-    Ok((network, weights_file(&folder, "model")?))
+) -> Result<(ClipText, Stored), CheckpointError> {
+    let network = ClipText::from_config(&files.config(own.encoder)?, own.reading)?;
+    Ok((network, files.weights(own.encoder)?))
 }
 
-fn unet(folder: &Path, loras: &mut Loras) -> Result<(Unet, PathBuf, Patches), CheckpointError> {
-    let folder = folder.join("unet");
-    let network = Unet::from_config(&Config::read(&folder.join("config.json"))?)?;
-    let weights = weights_file(&folder, "diffusion_pytorch_model")?;
+fn unet(files: &ModelFiles, loras: &mut Loras) -> Result<(Unet, Stored, Patches), CheckpointError> {
+    let network = Unet::from_config(&files.config(Component::Unet)?)?;
+    let weights = files.weights(Component::Unet)?;
     let patches = loras.patches(Part::Unet, &network, &weights)?;
     Ok((network, weights, patches))
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::{Backend, Engine, EngineOptions, Report};
 use crate::family::Family;
+use crate::files::ModelFiles;
 use crate::folder::{Checkpoint, Parts};
 use crate::lora::Lora;
 use crate::onnx::{Provider, has_provider};
@@ -51,7 +52,7 @@ impl Origin {
             host.progress(share, &format!("loading {part}"));
             !host.is_cancelled()
         };
-        let parts = Parts { folder: &self.model, vae: &self.vae, loras: &self.loras, pictures };
+        let parts = Parts { model: &self.model, vae: &self.vae, loras: &self.loras, pictures };
         Checkpoint::load(&engine, parts, &mut progress).map_err(|error| {
             match error.is_cancelled() {
                 true => Error::cancelled(),
@@ -73,8 +74,9 @@ impl Loaded {
         let environment = host.environment();
         let roots = ModelRoots::from_environment(environment.models_dir.clone());
         let model = roots.resolve(&params.model_id)?;
-        family.expect(&model)?;
-        let chosen = params.loras(&roots, &model)?;
+        let files = ModelFiles::open(&model)?;
+        family.expect(&files)?;
+        let chosen = params.loras(&roots, &files)?;
         let small = params.use_tiny_vae.then_some(family.tiny_autoencoder());
         let vae = roots.autoencoder(&model, params.vae_id.as_deref(), small)?;
         for warning in vae.warning.iter().chain(&chosen.warning) {
@@ -86,7 +88,7 @@ impl Loaded {
         let is_compiled =
             acceleration == Acceleration::Tensorrt && has_provider(&runtime, "tensorrt");
         let compiled = is_compiled.then_some(pictures);
-        let (vae, loras) = (vae.folder, chosen.loras);
+        let (vae, loras) = (vae.path, chosen.loras);
         let origin = Origin { model, vae, loras, acceleration, compiled };
         let mut waits = || {
             host.progress(0.0, "waiting for another stream that loads the same model");

@@ -1,8 +1,9 @@
-//! From a `model_id` to a folder: a path, a folder under `models`, or the hub's cache.
+//! From a `model_id` to a folder or a checkpoint in one file: a path, what is under `models`, or the hub's cache.
 //!
 //! Ids come from clients. They never lead outside the folders the operator named.
 
 mod lora;
+mod single;
 
 pub use lora::is_lora_name;
 
@@ -24,16 +25,19 @@ const DEMO_HINT: &str = "; a small model that needs no download is here: \"pipel
 pub enum ResolveError {
     #[error("`{id}` is not a model id: wanted is ORG/NAME of letters, digits, `.`, `_` and `-`")]
     Id { id: String },
+    #[error("`{id}` names {}, a checkpoint that is no safetensors file; convert it to one, or get the one of that ending", path.display())]
+    NotSafetensors { id: String, path: PathBuf },
     #[error("the path `{id}` lies outside the folders models may come from: {}", list(roots))]
     Outside { id: String, roots: Vec<PathBuf> },
     #[error(
-        "model `{id}` was not found, looked at {}; run `streamdiffusion-host models pull {id}` or copy a diffusers folder to {}{}",
+        "model `{id}` was not found, looked at {}; run `streamdiffusion-host models pull {download}` or copy a diffusers folder or a .safetensors checkpoint to {}{}",
         list(looked), wanted.display(), if *has_demo { DEMO_HINT } else { "" }
     )]
     NotFound {
         id: String,
         looked: Vec<PathBuf>,
         wanted: PathBuf,
+        download: String,
         /// Whether the demo model is there to begin with.
         has_demo: bool,
     },
@@ -54,10 +58,11 @@ fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// An autoencoder's folder, and what its user should know.
+/// Where an autoencoder is, and what its user should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChosenAutoencoder {
-    pub folder: PathBuf,
+    /// Its folder, or a checkpoint in one file that has one.
+    pub path: PathBuf,
     pub warning: Option<String>,
 }
 
@@ -89,7 +94,7 @@ impl ModelRoots {
         Self { models, hub }
     }
 
-    /// The folder of a model. Where it is not found, another that is there is named.
+    /// The folder or file of a model. Where it is not found, another that is there is named.
     pub fn resolve(&self, id: &str) -> Result<PathBuf, ResolveError> {
         let mut found = self.find(id);
         if let Err(ResolveError::NotFound { has_demo, .. }) = &mut found {
@@ -107,17 +112,21 @@ impl ModelRoots {
         }
         let own = self.models.join(id);
         let mut looked = vec![own.clone()];
-        if own.is_dir() {
-            return Ok(own);
+        if let Some(found) = single::folder_or_file(&own, id)? {
+            return Ok(found);
         }
+        let (repository, file) = lora::split(id);
         if let Some(hub) = &self.hub {
-            let cached = hub.join(format!("models--{}", id.replace('/', "--")));
-            if let Some(snapshot) = snapshot(&cached) {
-                return Ok(snapshot);
+            let cached = hub.join(format!("models--{}", repository.replace('/', "--")));
+            if let Some(snapshot) = snapshot(&cached)
+                && let Some(found) = single::folder_or_file(&snapshot.join(&file), id)?
+            {
+                return Ok(found);
             }
             looked.push(cached);
         }
-        Err(ResolveError::NotFound { id: id.to_owned(), looked, wanted: own, has_demo: false })
+        let (id, wanted, download) = (id.to_owned(), own, lora::download(&repository, &file));
+        Err(ResolveError::NotFound { id, looked, wanted, download, has_demo: false })
     }
 
     /// The autoencoder for a model: the wished one, else the `small` one of its family if one is named, else the model's
@@ -128,8 +137,8 @@ impl ModelRoots {
         wish: Option<&str>,
         small: Option<&str>,
     ) -> Result<ChosenAutoencoder, ResolveError> {
-        let own = model.join("vae");
-        let chosen = |folder, warning| Ok(ChosenAutoencoder { folder, warning });
+        let own = if model.is_file() { model.to_owned() } else { model.join("vae") };
+        let chosen = |path, warning| Ok(ChosenAutoencoder { path, warning });
         match (wish, small) {
             (Some(id), _) => chosen(self.find(id)?, None),
             (None, Some(id)) if !is_tiny(&own) => match self.find(id) {
@@ -145,8 +154,8 @@ impl ModelRoots {
     }
 
     fn resolve_path(&self, id: &str) -> Result<PathBuf, ResolveError> {
-        let path = self.inside(id)?;
-        if path.is_dir() { Ok(path) } else { Err(self.outside(id)) }
+        self.inside(id)?;
+        single::folder_or_file(Path::new(id), id)?.ok_or_else(|| self.outside(id))
     }
 
     /// An absolute path is taken when it lies, links followed, in one of the roots.
@@ -261,15 +270,15 @@ mod tests {
         let choose = |wish, small| roots.autoencoder(own.parent().unwrap(), wish, small).unwrap();
         let small = Some("madebyollin/taesd");
         let fallback = choose(None, small);
-        assert_eq!(fallback.folder, own);
+        assert_eq!(fallback.path, own);
         assert!(fallback.warning.unwrap().contains("madebyollin/taesd"));
         let tiny = roots.models.join("madebyollin/taesd");
         std::fs::create_dir_all(&tiny).unwrap();
-        assert_eq!(choose(None, small), ChosenAutoencoder { folder: tiny.clone(), warning: None });
-        assert_eq!(choose(None, None).folder, own);
-        assert_eq!(choose(small, None).folder, tiny);
+        assert_eq!(choose(None, small), ChosenAutoencoder { path: tiny.clone(), warning: None });
+        assert_eq!(choose(None, None).path, own);
+        assert_eq!(choose(small, None).path, tiny);
         std::fs::write(own.join("config.json"), r#"{"_class_name": "AutoencoderTiny"}"#).unwrap();
-        assert_eq!(choose(None, small), ChosenAutoencoder { folder: own.clone(), warning: None });
+        assert_eq!(choose(None, small), ChosenAutoencoder { path: own.clone(), warning: None });
         assert!(roots.autoencoder(&own, Some("no/such"), small).is_err());
     }
 

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::conditioning::{Conditioner, Conditioning};
 use crate::engine::RunError;
 use crate::folder::Checkpoint;
+use crate::guidance::Guidance;
 use crate::image;
 use crate::noise::Generator;
 use crate::tensor::Tensor;
@@ -35,6 +36,10 @@ pub enum StreamError {
     Shape { old: Box<Shape>, new: Box<Shape> },
     #[error("a frame must be {expected} bytes of RGB, got {got}")]
     Frame { expected: usize, got: usize },
+    #[error(
+        "the stream's latents are not finite any more: `guidance_scale` {scale} and `delta` {delta} are too strong, smaller ones would do"
+    )]
+    Overflow { scale: f32, delta: f32 },
     #[error(transparent)]
     Text(#[from] EmbedError),
     #[error(transparent)]
@@ -155,6 +160,7 @@ impl Stream {
 
     /// Gives a frame, gets the picture of an earlier one, or none where there is nothing new; see the module's
     /// description. A stream that has no frames under way runs the first ones often enough to fill all steps with them.
+    /// On an error the frames under way are lost, and the next one starts anew.
     pub fn process(&mut self, rgb: &[u8], frame: Source) -> Result<Option<Output>, StreamError> {
         let Shape { width, height, frames, skips_diffusion, .. } = self.settings.shape;
         let expected = 3 * width * height;
@@ -172,10 +178,22 @@ impl Stream {
         if !is_skipped {
             self.waiting.push((image, frame));
         }
-        if self.waiting.len() == frames {
-            self.render()?;
+        if self.waiting.len() == frames
+            && let Err(error) = self.render()
+        {
+            self.forget();
+            return Err(error);
         }
         Ok(self.ready.pop_front())
+    }
+
+    /// Starts anew: numbers that are not finite would otherwise stay in what goes from frame to frame.
+    fn forget(&mut self) {
+        self.denoiser.forget();
+        self.under_way.clear();
+        self.is_cold = true;
+        self.filter = self.settings.shape.active_filter().map(SimilarImageFilter::new);
+        (self.last_picture, self.last_latents) = (None, None);
     }
 
     /// Makes pictures of the frames that wait.
@@ -235,6 +253,10 @@ impl Stream {
             checkpoint.unet.run(&inputs)
         })?;
         let unet = start.elapsed();
+        if !passes.iter().all(|pass| pass.denoised.is_finite()) {
+            let Guidance { scale, delta, .. } = self.settings.guidance;
+            return Err(StreamError::Overflow { scale, delta });
+        }
         let last = passes.last().map_or(&noisy, |pass| &pass.denoised);
         let mut output = last.tail(self.settings.shape.frames);
         let (hooks, last) = (&self.settings.hooks, self.last_latents.as_ref());

@@ -47,6 +47,15 @@ impl Tensor {
         self.data
     }
 
+    /// Whether all values are numbers, and none infinite.
+    pub fn is_finite(&self) -> bool {
+        /// The bits of infinity; those of everything that is no number are above, without the sign.
+        const INFINITE: u32 = 0x7f80_0000;
+        // Without a branch for every value, since whole pictures are looked at.
+        let largest = self.data.iter().map(|value| value.to_bits() & 0x7fff_ffff).fold(0, u32::max);
+        largest < INFINITE
+    }
+
     /// The values of one row, an entry of the first axis.
     pub fn row(&self, index: usize) -> &[f32] {
         let width = self.row_len();
@@ -117,5 +126,22 @@ impl Tensor {
         let mut shape = self.shape.clone();
         shape[0] *= count;
         Self { shape, data: self.data.repeat(count) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tensor;
+
+    #[test]
+    fn one_value_that_is_no_number_is_found_among_finite_ones() {
+        let with = |value: f32| Tensor::new([3], vec![f32::MAX, value, -1.0]);
+        for value in [0.0, -0.0, f32::MIN, f32::MIN_POSITIVE / 2.0] {
+            assert!(with(value).is_finite(), "{value}");
+        }
+        for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(!with(value).is_finite(), "{value}");
+        }
+        assert!(Tensor::zeros([0]).is_finite());
     }
 }

@@ -5,11 +5,11 @@
 //! back to one needs no encoder.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, LoadError, Model, RunError, Source};
+use crate::files::Stored;
 use crate::lora::Patches;
 use crate::nets::ClipText;
 use crate::sizes::{Rows, Sizes};
@@ -53,7 +53,7 @@ impl Embedding {
 pub struct Encoder {
     pub tokenizer: Tokenizer,
     pub network: ClipText,
-    pub weights: PathBuf,
+    pub weights: Stored,
     /// LoRAs merged into the weights whenever they are loaded.
     pub patches: Patches,
 }
@@ -188,7 +188,7 @@ fn load(
     let load = |encoder: &Encoder| {
         let Encoder { network, weights, patches, .. } = encoder;
         let sizes = Sizes { rows: Rows::ONE, height: 1, width: 1, tokens: network.tokens() };
-        let source = Source { weights, patches, sizes: Some(sizes) };
+        let source = Source { weights: weights.clone(), patches, sizes: Some(sizes) };
         engine.load(network.clone(), source, goes_on)
     };
     encoders.iter().map(load).collect()

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::engine::{Engine, Model, RunError, Source};
-use crate::folder::{CheckpointError, weights_file};
+use crate::files::{ModelFiles, Stored, weights_file};
+use crate::folder::CheckpointError;
 use crate::nets::{KlConfig, KlDecoder, KlEncoder, TinyConfig, TinyDecoder, TinyEncoder};
 use crate::noise::Generator;
+use crate::original::Component;
 use crate::sizes::Pictures;
 use crate::tensor::Tensor;
 
@@ -23,16 +25,16 @@ enum Class {
 }
 
 impl Autoencoder {
-    /// Loads the autoencoder in a folder with a `config.json`; its `_class_name` says which one it is.
+    /// Loads the autoencoder in a folder with a `config.json`, whose `_class_name` says which one it is, or that of a
+    /// checkpoint in one file.
     /// `goes_on` is asked again and again meanwhile, and cancels by answering false.
     pub fn load(
         engine: &Engine,
-        folder: &Path,
+        path: &Path,
         pictures: &Pictures,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, CheckpointError> {
-        let config = Config::read(&folder.join("config.json"))?;
-        let weights = weights_file(folder, "diffusion_pytorch_model")?;
+        let (config, weights) = open(path)?;
         let classes = [("AutoencoderTiny", Class::Tiny), ("AutoencoderKL", Class::Kl)];
         let source = |downsampling| Source {
             sizes: Some(pictures.sizes(downsampling)),
@@ -100,6 +102,16 @@ impl Autoencoder {
             Self::Kl { encoder, .. } => encoder.network().0.downsampling(),
         }
     }
+}
+
+fn open(path: &Path) -> Result<(Config, Stored), CheckpointError> {
+    let part = Component::Autoencoder;
+    if path.is_file() {
+        let files = ModelFiles::open(path)?;
+        return Ok((files.config(part)?, files.weights(part)?));
+    }
+    let config = Config::read(&path.join("config.json"))?;
+    Ok((config, Stored::file(weights_file(path, part.stem())?)))
 }
 
 /// Draws from the distribution that stacked means and log variances describe.

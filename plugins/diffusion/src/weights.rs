@@ -1,7 +1,12 @@
-//! A safetensors file: what is in it, checked, and its values on request.
+//! A file of weights, by safetensors or by torch: what is in it, checked, and its values on request.
 //!
 //! Only the header is read on opening; it comes from outside, so its size is bounded and every offset is checked
 //! against the file. The ONNX back end hands the file on by name and offset, candle reads the values.
+
+mod pickle;
+mod torch;
+mod view;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,8 +16,15 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use serde::Deserialize;
 
+pub use view::{Piece, Renamed};
+
 /// Largest header taken. Those of the largest models are a few hundred kilobytes; what is parsed takes many times more.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
+
+/// What pickles begin with, before the number of their protocol.
+const PICKLE: u8 = 0x80;
+const OLD_TORCH: &str = "it is a pickle, as torch wrote weights before 1.6, and reading those would run what is in them; \
+                         get the safetensors file, or save it anew with a torch of today";
 
 /// Why a weights file, or a tensor in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +33,8 @@ pub enum WeightsError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{} is not a safetensors file: {why}", path.display())]
     Format { path: PathBuf, why: String },
+    #[error("{} is not a state dict as torch writes it: {why}", path.display())]
+    Torch { path: PathBuf, why: String },
     #[error("{} has no tensor `{tensor}` of shape {wanted:?}; the file belongs to another architecture", path.display())]
     Missing { tensor: String, path: PathBuf, wanted: Vec<usize> },
     #[error("tensor `{tensor}` in {} has shape {found:?}, config.json asks for {wanted:?}", path.display())]
@@ -54,13 +68,18 @@ pub struct Place {
     pub offset: u64,
     /// In bytes.
     pub length: u64,
+    /// The rows and columns it is stored with, where these are its columns and rows.
+    pub transposed: Option<[usize; 2]>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Entry {
     dtype: String,
     shape: Vec<usize>,
     data_offsets: (u64, u64),
+    /// Whether it is a matrix that is stored column by column.
+    #[serde(skip)]
+    is_transposed: bool,
 }
 
 /// An opened file of weights.
@@ -73,7 +92,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Reads and checks the header of a safetensors file.
+    /// Reads and checks what a file says of its tensors.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let read_error = |source| WeightsError::Read { path: path.to_owned(), source };
         // The hub's cache is made of links; runtimes refuse weights that a link leads out of their folder.
@@ -85,6 +104,14 @@ impl Weights {
         let mut length = [0; 8];
         file.read_exact(&mut length)
             .map_err(|_| format_error("it is shorter than 8 bytes".into()))?;
+        if length.starts_with(zip::MAGIC) {
+            let entries =
+                torch::read(file).map_err(|why| WeightsError::Torch { path: path.clone(), why })?;
+            return Ok(Self { path, data_start: 0, entries, metadata: BTreeMap::new() });
+        }
+        if let [PICKLE, 2..=5, ..] = length {
+            return Err(format_error(OLD_TORCH.into()));
+        }
         let header_bytes = u64::from_le_bytes(length);
         let rest = file_bytes.saturating_sub(8);
         if header_bytes > rest.min(MAX_HEADER_BYTES) {
@@ -116,6 +143,11 @@ impl Weights {
         self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
+    /// Whether there are matrices that are stored column by column.
+    pub fn has_transposed(&self) -> bool {
+        self.entries.values().any(|entry| entry.is_transposed)
+    }
+
     /// Finds a tensor and checks its shape and number format.
     pub fn find(&self, name: &str, wanted: &[usize]) -> Result<Place, WeightsError> {
         let (tensor, path) = (name.to_owned(), self.path.clone());
@@ -135,7 +167,11 @@ impl Weights {
             return Err(WeightsError::Dtype { tensor, path, found: entry.dtype.clone() });
         };
         let (begin, end) = entry.data_offsets;
-        Ok(Place { dtype, offset: self.data_start + begin, length: end - begin })
+        let transposed = match entry.shape[..] {
+            [columns, rows] if entry.is_transposed => Some([rows, columns]),
+            _ => None,
+        };
+        Ok(Place { dtype, offset: self.data_start + begin, length: end - begin, transposed })
     }
 
     /// The values of a tensor as `f32`.
@@ -147,7 +183,11 @@ impl Weights {
             file.read_exact(&mut bytes)
         };
         read().map_err(|source| WeightsError::Read { path: self.path.clone(), source })?;
-        Ok(decode(&bytes, place.dtype))
+        let values = decode(&bytes, place.dtype);
+        let Some([rows, columns]) = place.transposed else { return Ok(values) };
+        let places =
+            (0..columns).flat_map(|column| (0..rows).map(move |row| row * columns + column));
+        Ok(places.map(|place| values[place]).collect())
     }
 }
 
@@ -219,7 +259,7 @@ fn decode(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    fn file_with(header: &str, data: &[u8]) -> tempfile::NamedTempFile {
+    pub(super) fn file_with(header: &str, data: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend_from_slice(header.as_bytes());

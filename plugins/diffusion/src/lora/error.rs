@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::MAX_SCALE;
 use crate::ops::OpError;
+use crate::original::OriginalError;
 use crate::weights::{Dtype, WeightsError};
 
 /// Why a LoRA cannot be merged.
@@ -11,6 +12,8 @@ use crate::weights::{Dtype, WeightsError};
 pub enum LoraError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Original(#[from] OriginalError),
     #[error(transparent)]
     Network(#[from] OpError),
     #[error("the strength of {} must be a number from -{MAX_SCALE} to {MAX_SCALE}, got {scale}", path.display())]

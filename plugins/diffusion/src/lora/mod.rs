@@ -10,11 +10,10 @@ mod file;
 mod fuse;
 mod metadata;
 mod names;
-mod original;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use error::{LoraError, Misfit};
@@ -24,9 +23,9 @@ pub use fuse::{Fused, Patches};
 pub use names::Part;
 use names::{Module, underscored};
 
+use crate::files::Stored;
 use crate::nets::Network;
 use crate::onnx;
-use crate::weights::Weights;
 
 /// Strongest use of a LoRA; beyond a handful pictures are noise already.
 pub const MAX_SCALE: f32 = 100.0;
@@ -75,13 +74,13 @@ impl Loras {
         &mut self,
         part: Part,
         network: &N,
-        weights: &Path,
+        weights: &Stored,
     ) -> Result<Patches, LoraError> {
         let mut patches = Patches::default();
         if self.files.is_empty() {
             return Ok(patches);
         }
-        let params = onnx::check(network, &Weights::open(weights)?)?;
+        let params = onnx::check(network, &weights.open()?)?;
         let shapes = params.iter().map(|(param, (shape, _))| (param.as_str(), shape.as_slice()));
         let targets = targets(shapes);
         self.looked_for.extend(examples(part, &targets));

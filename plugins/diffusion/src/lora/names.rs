@@ -4,7 +4,7 @@
 //! `unet.down_blocks.0.attentions.0.proj_in.lora_A.weight`. Both are told here as the module's path in the diffusers
 //! state dict with its dots turned to underscores, which is compared with the paths of the network at hand.
 
-use super::original;
+use crate::original::unet::UNDERSCORED;
 
 /// The network of a checkpoint that a module belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +83,7 @@ pub(super) fn parse(name: &str) -> Option<(Module, Role)> {
     }
     let module = underscored(&path);
     let module = match part {
-        Part::Unet => original::to_diffusers(&module).unwrap_or(module),
+        Part::Unet => UNDERSCORED.to_diffusers(&module).unwrap_or(module),
         _ => module,
     };
     Some(((part, module), role))

@@ -1,11 +1,10 @@
 //! Which LoRAs a stream's params ask for, as files.
 
-use std::path::Path;
-
 use super::StreamParams;
-use crate::config::Config;
+use crate::files::ModelFiles;
 use crate::folder::{CheckpointError, check_loras};
 use crate::lora::Lora;
+use crate::original::Component;
 use crate::resolve::{ModelRoots, ResolveError};
 
 /// The LoRAs to merge, and what their user should know.
@@ -20,10 +19,14 @@ const LCM_LORAS: [(&str, usize); 2] =
     [("latent-consistency/lcm-lora-sdv1-5", 768), ("latent-consistency/lcm-lora-sdxl", 2048)];
 
 impl StreamParams {
-    /// The LoRAs to merge into the model in `folder`: the LCM one where it is wished and can be used, then those of
+    /// The LoRAs to merge into a model: the LCM one where it is wished and can be used, then those of
     /// `lora_dict`.
-    pub fn loras(&self, roots: &ModelRoots, folder: &Path) -> Result<ChosenLoras, ResolveError> {
-        let (lcm, warning) = match self.lcm_lora(roots, Some(folder)) {
+    pub fn loras(
+        &self,
+        roots: &ModelRoots,
+        model: &ModelFiles,
+    ) -> Result<ChosenLoras, ResolveError> {
+        let (lcm, warning) = match self.lcm_lora(roots, Some(model)) {
             Ok(lcm) => (lcm, None),
             Err(reason) => (None, Some(reason)),
         };
@@ -39,12 +42,12 @@ impl StreamParams {
     pub fn lcm_lora(
         &self,
         roots: &ModelRoots,
-        folder: Option<&Path>,
+        model: Option<&ModelFiles>,
     ) -> Result<Option<Lora>, String> {
         if !self.use_lcm_lora || self.is_turbo() {
             return Ok(None);
         }
-        if let Some((made_for, width)) = folder.and_then(|folder| self.lcm_misfit(folder)) {
+        if let Some((made_for, width)) = model.and_then(|model| self.lcm_misfit(model)) {
             let id = &self.lcm_lora_id;
             return Err(format!(
                 "the model runs without the LCM LoRA: {id} is made for text embeddings {made_for} wide, those of this model are {width} wide"
@@ -56,18 +59,18 @@ impl StreamParams {
         let path = roots.resolve_lora(&self.lcm_lora_id).map_err(|error| without(&error))?;
         let lora = Lora { path, scale: 1.0 };
         // What is wrong with the model itself is for loading to say.
-        let fits = folder
-            .map_or(Ok(()), |folder| check_loras(folder, std::slice::from_ref(&lora)).map(drop));
+        let fits =
+            model.map_or(Ok(()), |model| check_loras(model, std::slice::from_ref(&lora)).map(drop));
         match fits {
             Err(CheckpointError::Lora(error)) => Err(without(&error)),
             _ => Ok(Some(lora)),
         }
     }
 
-    /// What the LCM LoRA is made for and what the model in a folder has, where these are known to differ.
-    fn lcm_misfit(&self, folder: &Path) -> Option<(usize, usize)> {
+    /// What the LCM LoRA is made for and what the model has, where these are known to differ.
+    fn lcm_misfit(&self, model: &ModelFiles) -> Option<(usize, usize)> {
         let (_, made_for) = LCM_LORAS.into_iter().find(|(id, _)| *id == self.lcm_lora_id)?;
-        let unet = Config::read(&folder.join("unet/config.json")).ok()?;
+        let unet = model.config(Component::Unet).ok()?;
         let width = unet.size("cross_attention_dim").ok()?;
         (width != made_for).then_some((made_for, width))
     }

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::{Acceleration, Mode, RUNTIME, StreamParams};
+use crate::files::ModelFiles;
 use crate::guidance::CfgType;
 use crate::onnx::has_provider;
 use crate::resolve::ModelRoots;
@@ -85,7 +86,8 @@ fn refuse_processing(params: &StreamParams, refuse: &mut Refuse<'_>) {
 fn lcm_refusal(params: &StreamParams, models: &Path) -> Option<String> {
     let roots = ModelRoots::from_environment(models.to_owned());
     let model = roots.resolve(&params.model_id).ok();
-    params.lcm_lora(&roots, model.as_deref()).err()
+    let model = model.and_then(|path| ModelFiles::open(&path).ok());
+    params.lcm_lora(&roots, model.as_ref()).err()
 }
 
 /// Whether a GPU works shows only on loading; a runtime without TensorRT's part shows here.

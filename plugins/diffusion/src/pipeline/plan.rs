@@ -1,10 +1,9 @@
 //! The answer to "what would happen with these params", without loading anything.
 
-use std::path::Path;
-
 use plugin_api::{Plan, PlanRequest};
 
 use crate::family::{Family, FamilyError};
+use crate::files::{FilesError, ModelFiles, folder_bytes};
 use crate::folder::{CheckpointError, check_loras};
 use crate::params::{self, StreamParams};
 use crate::resolve::{ModelRoots, ResolveError};
@@ -33,6 +32,8 @@ enum ModelError {
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
     Family(#[from] FamilyError),
     #[error(transparent)]
     Loras(Box<CheckpointError>),
@@ -50,29 +51,16 @@ fn look_at_models(
     family: Family,
 ) -> Result<Found, ModelError> {
     let model = roots.resolve(&params.model_id)?;
-    family.expect(&model)?;
+    let files = ModelFiles::open(&model)?;
+    family.expect(&files)?;
     let small = params.use_tiny_vae.then_some(family.tiny_autoencoder());
     let vae = roots.autoencoder(&model, params.vae_id.as_deref(), small)?;
-    let encoders = family.encoders().iter().map(|folders| model.join(folders.encoder));
-    let own = encoders.chain([model.join("unet")]);
-    let own: u64 = own.map(|folder| weights_bytes(&folder)).sum();
-    let loras = params.loras(roots, &model)?.loras;
+    let own = files.bytes(family.encoders());
+    let loras = params.loras(roots, &files)?.loras;
     let mut warnings =
-        check_loras(&model, &loras).map_err(|error| ModelError::Loras(Box::new(error)))?;
-    warnings.extend(vae.warning);
+        check_loras(&files, &loras).map_err(|error| ModelError::Loras(Box::new(error)))?;
+    warnings.extend(vae.warning.into_iter().chain(files.warning()));
     // What LoRAs change lies in memory beside what is read from the file.
     let merged = if loras.is_empty() { 0 } else { own };
-    Ok(Found { warnings, bytes: own + merged + weights_bytes(&vae.folder) })
-}
-
-fn weights_bytes(folder: &Path) -> u64 {
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let weights =
-        files.filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
-    // Links into the hub's cache are followed.
-    weights
-        .filter_map(|path| std::fs::metadata(path).ok())
-        .map(|file| file.len())
-        .max()
-        .unwrap_or(0)
+    Ok(Found { warnings, bytes: own + merged + folder_bytes(&vae.path) })
 }

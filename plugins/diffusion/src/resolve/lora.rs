@@ -51,19 +51,23 @@ impl ModelRoots {
             }
             looked.push(cached.join("snapshots/*").join(&file));
         }
-        let download =
-            if file.is_empty() { repository } else { format!("{repository} --file {file}") };
+        let download = download(&repository, &file);
         Err(ResolveError::NoLora { name: name.to_owned(), looked, wanted: own, download })
     }
 }
 
 /// A name's repository, the first two segments, and the file in it, if one is named.
-fn split(name: &str) -> (String, String) {
+pub(super) fn split(name: &str) -> (String, String) {
     let ends: Vec<usize> = name.match_indices('/').map(|(at, _)| at).collect();
     match ends.get(1) {
         Some(&at) => (name[..at].to_owned(), name[at + 1..].to_owned()),
         None => (name.to_owned(), String::new()),
     }
+}
+
+/// How to fetch a repository, or a file of it.
+pub(super) fn download(repository: &str, file: &str) -> String {
+    if file.is_empty() { repository.to_owned() } else { format!("{repository} --file {file}") }
 }
 
 /// The file at a path, or the one in the folder there.

@@ -82,6 +82,12 @@ impl Denoiser {
         self.noise = noise;
     }
 
+    /// Forgets the frames under way and what guidance has gathered.
+    pub fn forget(&mut self) {
+        self.buffer.fill(0.0);
+        self.stock = StockNoise::zeros(self.noise.shape());
+    }
+
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }

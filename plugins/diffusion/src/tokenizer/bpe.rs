@@ -43,6 +43,22 @@ impl Bpe {
     pub fn parse(vocabulary: &str, merges: &str) -> Result<Self, String> {
         let ids: HashMap<String, u32> = serde_json::from_str(vocabulary)
             .map_err(|error| format!("it is not a map of tokens to ids: {error}"))?;
+        Ok(Self::new(ids, merges))
+    }
+
+    /// The vocabulary that CLIP's trainer made of its merges: the letters, the letters that end a word, what the merges
+    /// make, and special tokens.
+    pub fn of_merges(merges: &str, special: &[&str]) -> Self {
+        let mut letters: Vec<String> = letters().iter().map(char::to_string).collect();
+        letters.sort();
+        let ends = letters.iter().map(|letter| format!("{letter}{WORD_END}")).collect::<Vec<_>>();
+        let made = pairs(merges).map(|(left, right)| format!("{left}{right}"));
+        let tokens = letters.into_iter().chain(ends).chain(made);
+        let tokens = tokens.chain(special.iter().map(|&token| token.to_owned()));
+        Self::new(tokens.zip(0..).collect(), merges)
+    }
+
+    fn new(ids: HashMap<String, u32>, merges: &str) -> Self {
         let (symbols, symbol_ids) = (HashMap::new(), Vec::new());
         let mut bpe = Self { ids, symbols, merges: HashMap::new(), symbol_ids };
         // Two for each byte, so that their numbers are computed in `split`.
@@ -50,13 +66,12 @@ impl Bpe {
             bpe.symbol(letter.to_string());
             bpe.symbol(format!("{letter}{WORD_END}"));
         }
-        let lines = merges.lines().filter(|line| !line.starts_with("#version"));
-        for (rank, (left, right)) in lines.filter_map(|line| line.split_once(' ')).enumerate() {
+        for (rank, (left, right)) in pairs(merges).enumerate() {
             let into = bpe.symbol(format!("{left}{right}"));
             let pair = (bpe.symbol(left.into()), bpe.symbol(right.into()));
             bpe.merges.insert(pair, Merge { rank, into });
         }
-        Ok(bpe)
+        bpe
     }
 
     pub fn len(&self) -> usize {
@@ -117,6 +132,12 @@ impl Bpe {
         self.symbols.insert(text, next);
         next
     }
+}
+
+/// The pairs of a merge list, first come first.
+fn pairs(merges: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = merges.lines().filter(|line| !line.starts_with("#version"));
+    lines.filter_map(|line| line.split_once(' '))
 }
 
 fn pair_at(parts: &[Part], left: usize) -> Option<(u32, u32)> {

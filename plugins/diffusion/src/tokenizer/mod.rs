@@ -22,6 +22,21 @@ const MAX_TEXT_CHARS: usize = 16 << 10;
 
 const BEGIN: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
+/// The first token of the vocabulary.
+const NOTHING: &str = "!";
+
+/// CLIP's merges, from which its vocabulary follows. As shipped by open_clip_torch 2.32.0: MIT, copyright OpenAI and the
+/// OpenCLIP authors.
+const MERGES: &str = include_str!("clip_merges.txt");
+
+/// What texts are padded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pad {
+    /// The end token, as OpenAI's CLIP has it.
+    End,
+    /// `!`, which has the id 0, as OpenCLIP has it.
+    Nothing,
+}
 
 /// Why a tokenizer could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -55,12 +70,24 @@ impl Tokenizer {
             |name: &str, why: String| TokenizerError::Format { path: folder.join(name), why };
         let bpe = Bpe::parse(&read("vocab.json")?, &read("merges.txt")?)
             .map_err(|why| format_error("vocab.json", why))?;
-        let id = |token: &str| {
-            bpe.id(token)
-                .ok_or_else(|| format_error("vocab.json", format!("it has no token `{token}`")))
+        Self::of(bpe, pad_token(folder)?)
+            .map_err(|token| format_error("vocab.json", format!("it has no token `{token}`")))
+    }
+
+    /// CLIP's own vocabulary, which models of Stable Diffusion use; texts are padded with `pad`, a token of it.
+    pub fn clip(pad: Pad) -> Self {
+        let pad = match pad {
+            Pad::End => END,
+            Pad::Nothing => NOTHING,
         };
+        Self::of(Bpe::of_merges(MERGES, &[BEGIN, END]), pad.to_owned())
+            .expect("the vocabulary is a constant that the tests compare with the published one")
+    }
+
+    /// With special tokens that the vocabulary must have; the error is one that it lacks.
+    fn of(bpe: Bpe, pad: String) -> Result<Self, String> {
+        let id = |token: &str| bpe.id(token).ok_or_else(|| token.to_owned());
         let (begin, end) = (id(BEGIN)?, id(END)?);
-        let pad = pad_token(folder)?;
         let pad_id = id(&pad)?;
         let mut special = vec![(BEGIN.to_owned(), begin), (END.to_owned(), end)];
         if special.iter().all(|(token, _)| *token != pad) && !pad.is_empty() {
@@ -138,4 +165,28 @@ fn pad_token(folder: &Path) -> Result<String, TokenizerError> {
         }
     }
     Ok(END.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_vocabulary_is_the_published_one() {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/test/tokenizer-clip-full");
+        let published = std::fs::read_to_string(folder.join("vocab.json")).unwrap();
+        let published: std::collections::HashMap<String, u32> =
+            serde_json::from_str(&published).unwrap();
+        let (built_in, loaded) = (Tokenizer::clip(Pad::End), Tokenizer::load(&folder).unwrap());
+        assert_eq!(built_in.vocabulary(), published.len());
+        for (token, &id) in &published {
+            assert_eq!(built_in.bpe.id(token), Some(id), "{token}");
+        }
+        for text in ["a photo of a cat", "Über <|endoftext|>!", "\u{1f680} 12", ""] {
+            assert_eq!(built_in.encode(text, 77), loaded.encode(text, 77), "{text}");
+        }
+        let padded = Tokenizer::clip(Pad::Nothing).encode("a cat", 77);
+        assert_eq!((padded[3], padded[4], padded[76]), (49407, 0, 0));
+    }
 }

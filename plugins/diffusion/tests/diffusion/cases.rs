@@ -7,7 +7,8 @@ use plugins_diffusion::blend::{Blend, Interpolation};
 use plugins_diffusion::config::Config;
 use plugins_diffusion::engine::{Engine, Model, Source};
 use plugins_diffusion::family::Family;
-use plugins_diffusion::folder::{Checkpoint, Parts, weights_file};
+use plugins_diffusion::files::{Stored, weights_file};
+use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::image;
 use plugins_diffusion::lora::{Lora, Loras, Part};
 use plugins_diffusion::nets::Unet;
@@ -198,7 +199,7 @@ fn lora(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     let network = Unet::from_config(&Config::read(&folder.join("config.json")).unwrap()).unwrap();
     let weights = &weights_file(&folder, "diffusion_pytorch_model").unwrap();
     let mut loras = Loras::open(&[Lora { path, scale }]).unwrap();
-    let patches = &loras.patches(Part::Unet, &network, weights).unwrap();
+    let patches = &loras.patches(Part::Unet, &network, &Stored::file(weights)).unwrap();
     assert_eq!(loras.leftovers().unwrap(), [""; 0]);
     let query = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight";
     let file = Weights::open(weights).unwrap();
@@ -211,7 +212,7 @@ fn lora(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
             case.compare(tensor, &fused.into_floats());
         }
     }
-    let source = Source { weights, patches, sizes: None };
+    let source = Source { weights: Stored::file(weights), patches, sizes: None };
     let noise = run_unet(&case, &engine.load(network, source, &mut || true).unwrap());
     case.compare("out_fused", noise.data());
     Ok(case.report())

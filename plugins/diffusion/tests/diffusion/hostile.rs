@@ -4,19 +4,23 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine};
 use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::stream::hooks::Hooks;
-use plugins_diffusion::stream::{Settings, Shape, Stream};
+use plugins_diffusion::stream::{Settings, Shape, Source, Stream};
 use plugins_diffusion::tokenizer::Tokenizer;
+use plugins_diffusion::weights::Weights;
 use serde_json::{Value, json};
 
 use crate::streams::show;
 
 const SIDE: usize = 72;
+
+const SOURCE: Source = Source { id: 1, captured_ns: 0 };
 
 type Damage = fn(&File);
 
@@ -67,12 +71,6 @@ fn open(path: &Path) -> File {
     OpenOptions::new().read(true).write(true).open(path).unwrap()
 }
 
-fn header_bytes(file: &File) -> u64 {
-    let mut length = [0; 8];
-    file.read_exact_at(&mut length, 0).unwrap();
-    u64::from_le_bytes(length)
-}
-
 fn settings() -> Settings {
     Settings {
         shape: Shape::new(SIDE, SIDE + 16),
@@ -112,17 +110,49 @@ fn damaged_weights_are_refused_by_name() {
     }
 }
 
+/// Makes the first value of a tensor in a safetensors file one that is no number.
+fn poison(path: &Path, tensor: &str) {
+    let place = Weights::open(path).unwrap();
+    let shape = place.shape(tensor).unwrap().to_vec();
+    let place = place.find(tensor, &shape).unwrap();
+    open(path).write_all_at(&f32::NAN.to_le_bytes(), place.offset).unwrap();
+}
+
 #[test]
-fn weights_that_are_no_numbers_give_a_picture_all_the_same() {
-    let checkpoint = loaded_after(|folder| {
-        let file = open(&unet_weights(folder));
-        let data = 8 + header_bytes(&file);
-        let size = (file.metadata().unwrap().len() - data) as usize;
-        file.write_all_at(&vec![0xff; size], data).unwrap();
-    });
-    let mut stream = Stream::new(Arc::new(checkpoint.unwrap()), settings()).unwrap();
-    let picture = show(&mut stream, &frame(), 1).rgb;
-    assert!(picture.iter().all(|&value| value == 0));
+fn a_weight_that_is_no_number_is_told_by_network_on_the_first_frame() {
+    let unet = "unet/diffusion_pytorch_model.safetensors";
+    let vae = "vae/diffusion_pytorch_model.safetensors";
+    let cases = [
+        (unet, "mid_block.resnets.0.conv1.weight", "network of"),
+        (vae, "encoder.conv_out.bias", "network of"),
+        (vae, "decoder.conv_out.bias", "network of"),
+        ("text_encoder/model.safetensors", "text_model.final_layer_norm.bias", "network of"),
+    ];
+    for engine in crate::support::engines() {
+        for (file, tensor, reason) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            copy(&models().join("sd15-tiny"), folder.path());
+            poison(&folder.path().join(file), tensor);
+            let parts = Parts::new(folder.path(), &folder.path().join("vae"));
+            let checkpoint = Checkpoint::load(&engine, parts, &mut |_, _| true).unwrap();
+            let error = match Stream::new(Arc::new(checkpoint), settings()) {
+                Err(error) => error,
+                Ok(mut stream) => {
+                    let first = stream.process(&frame(), SOURCE).unwrap_err();
+                    // It stays so, and does not become the fault of what the first frame left behind.
+                    assert_eq!(
+                        stream.process(&frame(), SOURCE).unwrap_err().to_string(),
+                        first.to_string()
+                    );
+                    first
+                }
+            };
+            let message = error.to_string();
+            for part in [file, reason, "not finite", "get the file again"] {
+                assert!(message.contains(part), "{tensor}: {message}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -194,23 +224,27 @@ fn sides_need_only_be_multiples_of_eight() {
 }
 
 #[test]
-fn guidance_that_overflowed_leaves_no_trace_once_it_is_gone() {
+fn guidance_that_overflowed_is_told_and_leaves_no_trace_once_it_is_gone() {
     let checkpoint = Arc::new(load(&models().join("sd15-tiny")).unwrap());
-    let mut stream = Stream::new(checkpoint, settings()).unwrap();
     // With a single step the estimate of the negative prediction feeds on itself alone.
-    let guided = |scale| Settings {
-        guidance: Guidance { cfg_type: CfgType::Own, scale, delta: 1.0 },
-        t_index_list: vec![32],
-        ..settings()
-    };
-    stream.update(guided(f32::MAX)).unwrap();
-    for id in 0..3 {
-        show(&mut stream, &frame(), id);
+    for steps in [vec![32], vec![20, 40]] {
+        let mut stream = Stream::new(checkpoint.clone(), settings()).unwrap();
+        let guided = |scale| Settings {
+            guidance: Guidance { cfg_type: CfgType::Own, scale, delta: 1.0 },
+            t_index_list: steps.clone(),
+            ..settings()
+        };
+        stream.update(guided(f32::MAX)).unwrap();
+        let errors = (0..4).filter_map(|_| stream.process(&frame(), SOURCE).err());
+        let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
+        assert!(errors.iter().any(|error| error.contains("`guidance_scale`")), "{errors:?}");
+        stream.update(guided(1.2)).unwrap();
+        let picture = show(&mut stream, &frame(), 3);
+        assert!(stream.denoiser().stock_noise().is_finite());
+        assert!(stream.denoiser().buffer().iter().all(|value| value.is_finite()));
+        let mut fresh = Stream::new(checkpoint.clone(), guided(1.2)).unwrap();
+        assert_eq!(picture.rgb, show(&mut fresh, &frame(), 3).rgb);
     }
-    stream.update(guided(1.2)).unwrap();
-    let last = (3..7).map(|id| show(&mut stream, &frame(), id).rgb).last().unwrap();
-    assert!(stream.denoiser().stock_noise().data().iter().all(|value| value.is_finite()));
-    assert!(last.iter().any(|&value| value != 0));
 }
 
 #[test]
@@ -253,4 +287,31 @@ fn endless_prompts_are_cut_without_endless_work() {
         assert_eq!(ids.len(), 77);
         assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocabulary()));
     }
+}
+
+/// What the schema allows: 16 prompts of 8192 characters.
+#[test]
+fn as_many_and_as_long_prompts_as_are_allowed_are_encoded_once_and_in_bounded_time() {
+    let demo = models().join("../demo");
+    let vae = demo.join("vae");
+    let parts = Parts::new(&demo, &vae);
+    let checkpoint = Checkpoint::load(&engine(), parts, &mut |_, _| true).unwrap();
+    let mut stream = Stream::new(Arc::new(checkpoint), settings()).unwrap();
+    let text = |index: usize| format!("{index} {}", "stormy sea ".repeat(1000))[..8192].to_owned();
+    let blend = |first: f32| {
+        let weight = |index: usize| if index == 0 { first } else { 1.0 };
+        let entries = (0..16).map(|index| (text(index), weight(index))).collect();
+        Settings { prompt: Blend { entries, ..Blend::one(String::new()) }, ..settings() }
+    };
+    let took = |stream: &mut Stream, settings| {
+        let start = Instant::now();
+        stream.update(settings).unwrap();
+        start.elapsed()
+    };
+    let (first, again) = (took(&mut stream, blend(1.0)), took(&mut stream, blend(3.0)));
+    println!("16 prompts of 8192 characters in {first:?}, with other weights in {again:?}");
+    let limit = Duration::from_secs(20);
+    assert!(first < limit, "{first:?} are more than even a busy machine needs");
+    assert!(again < first, "texts that are in use are not encoded again");
+    assert!(show(&mut stream, &frame(), 1).rgb.iter().any(|&value| value != 0));
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use plugins_diffusion::engine::{Backend, Engine, Source};
+use plugins_diffusion::files::{ModelFiles, Stored};
 use plugins_diffusion::folder::{Checkpoint, Parts, check_loras};
 use plugins_diffusion::lora::{Lora, LoraError, Loras, Part, Patches};
 use plugins_diffusion::noise::Generator;
@@ -71,7 +72,7 @@ fn lora(path: impl Into<PathBuf>, scale: f32) -> Lora {
 
 fn patches(loras: &[Lora]) -> Result<Patches, LoraError> {
     let mut loras = Loras::open(loras)?;
-    let patches = loras.patches(Part::Unet, &network(), &weights())?;
+    let patches = loras.patches(Part::Unet, &network(), &Stored::file(weights()))?;
     loras.leftovers()?;
     Ok(patches)
 }
@@ -128,7 +129,7 @@ fn a_lora_without_strength_changes_no_bit() {
     for engine in crate::support::engines() {
         let path = weights();
         let picture = |patches| {
-            let source = Source { weights: &path, patches, sizes: None };
+            let source = Source { weights: Stored::file(&path), patches, sizes: None };
             run(&engine.load(network(), source, &mut || true).unwrap())
         };
         assert_eq!(picture(&still), picture(&none));
@@ -152,11 +153,11 @@ fn halves_stay_halves_and_both_back_ends_agree() {
             Some((dtype, view.shape().to_vec(), values.flat_map(convert).collect()))
         });
         let mut loras = Loras::open(&[lora(recorded("kohya.safetensors"), 0.7)]).unwrap();
-        let patches = &loras.patches(Part::Unet, &network(), &path).unwrap();
+        let patches = &loras.patches(Part::Unet, &network(), &Stored::file(&path)).unwrap();
         let outputs: Vec<Tensor> = crate::support::engines()
             .iter()
             .map(|engine| {
-                let source = Source { weights: &path, patches, sizes: None };
+                let source = Source { weights: Stored::file(&path), patches, sizes: None };
                 run(&engine.load(network(), source, &mut || true).unwrap())
             })
             .collect();
@@ -369,7 +370,8 @@ fn a_damaged_file_is_refused_by_name() {
 #[test]
 fn whether_loras_fit_is_known_without_loading() {
     let folder = models().join("sd15-tiny");
-    let check = |path| check_loras(&folder, &[lora(path, 1.0)]).map_err(|error| error.to_string());
+    let files = ModelFiles::open(&folder).unwrap();
+    let check = |path| check_loras(&files, &[lora(path, 1.0)]).map_err(|error| error.to_string());
     assert_eq!(check(recorded("kohya.safetensors")), Ok(vec![]));
     assert!(
         check(folder.join("unet/diffusion_pytorch_model.safetensors"))

@@ -33,7 +33,7 @@ fn load(model: &str, vae: &str) -> Arc<Checkpoint> {
     Arc::new(Checkpoint::load(&engine, Parts::new(&model, &vae), &mut |_, _| true).unwrap())
 }
 
-fn settings(t_index_list: &[usize]) -> Settings {
+pub fn settings(t_index_list: &[usize]) -> Settings {
     Settings {
         shape: Shape::new(SIDE, SIDE),
         prompt: Blend::one("a red cat".into()),
