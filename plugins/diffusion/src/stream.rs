@@ -100,7 +100,7 @@ pub struct Stream {
     ready: VecDeque<Output>,
     /// Whether the batch holds no frames yet, so that outputs would mean nothing.
     is_cold: bool,
-    /// What left last, as far as a hook asks for it.
+    /// What left last, for hooks that are there or may come.
     last_picture: Option<Tensor>,
     last_latents: Option<Tensor>,
 }
@@ -225,7 +225,7 @@ impl Stream {
         let hooks = &self.settings.hooks;
         feed_back_picture(&hooks.image_postprocessing, &mut picture, self.last_picture.as_ref());
         let rgb = image::to_rgb(&picture);
-        self.last_picture = hooks.needs_last_picture().then_some(picture);
+        self.last_picture = Some(picture);
         Output { rgb, frame, times }
     }
 
@@ -261,7 +261,7 @@ impl Stream {
         let mut output = last.tail(self.settings.shape.frames);
         let (hooks, last) = (&self.settings.hooks, self.last_latents.as_ref());
         feed_back_latents(&hooks.latent_postprocessing, &mut output, last, size);
-        self.last_latents = hooks.needs_last_latent().then(|| output.clone());
+        self.last_latents = Some(output.clone());
         Ok(Advance { noisy, passes, output, times: Times { encode, unet, decode: Duration::ZERO } })
     }
 

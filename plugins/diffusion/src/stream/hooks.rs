@@ -19,16 +19,6 @@ pub struct Hooks {
     pub latent_postprocessing: Vec<f32>,
 }
 
-impl Hooks {
-    pub fn needs_last_picture(&self) -> bool {
-        !(self.image_preprocessing.is_empty() && self.image_postprocessing.is_empty())
-    }
-
-    pub fn needs_last_latent(&self) -> bool {
-        !(self.latent_preprocessing.is_empty() && self.latent_postprocessing.is_empty())
-    }
-}
-
 /// Mixes the last picture into every row of `pictures`, in [-1, 1].
 pub fn feed_back_picture(strengths: &[f32], pictures: &mut Tensor, last: Option<&Tensor>) {
     let Some(last) = last else { return };

@@ -133,7 +133,8 @@ fn a_weight_that_is_no_number_is_told_by_network_on_the_first_frame() {
             let folder = tempfile::tempdir().unwrap();
             copy(&models().join("sd15-tiny"), folder.path());
             poison(&folder.path().join(file), tensor);
-            let parts = Parts::new(folder.path(), &folder.path().join("vae"));
+            let vae = folder.path().join("vae");
+            let parts = Parts::new(folder.path(), &vae);
             let checkpoint = Checkpoint::load(&engine, parts, &mut |_, _| true).unwrap();
             let error = match Stream::new(Arc::new(checkpoint), settings()) {
                 Err(error) => error,

@@ -122,7 +122,8 @@ fn a_checkpoint_in_one_file_goes_with_loras_and_with_parts_of_folders() {
     let loras = [Lora { path: models().join("lora-sd15-tiny/kohya.safetensors"), scale: 1.0 }];
     let (folder, taesd) = (models().join("sd15-tiny"), models().join("taesd-tiny"));
     for engine in crate::support::engines() {
-        let of = |model: &Path| picture(&engine, Parts { loras: &loras, ..Parts::new(model, &taesd) });
+        let of =
+            |model: &Path| picture(&engine, Parts { loras: &loras, ..Parts::new(model, &taesd) });
         let merged = of(&folder);
         assert_eq!(of(&file), merged);
         // Parts of either kind go together.
