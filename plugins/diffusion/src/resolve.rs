@@ -2,11 +2,14 @@
 //!
 //! Ids come from clients. They never lead outside the folders the operator named.
 
+mod hub;
 mod lora;
 
 pub use lora::is_lora_name;
 
 use std::path::{Component, Path, PathBuf};
+
+use plugin_api::Artefact;
 
 use crate::config::Config;
 
@@ -59,6 +62,8 @@ fn list(paths: &[PathBuf]) -> String {
 pub struct ChosenAutoencoder {
     pub folder: PathBuf,
     pub warning: Option<String>,
+    /// What would be used in its place, were it here.
+    pub missing: Option<Artefact>,
 }
 
 fn is_tiny(folder: &Path) -> bool {
@@ -98,7 +103,8 @@ impl ModelRoots {
         found
     }
 
-    fn find(&self, id: &str) -> Result<PathBuf, ResolveError> {
+    /// As [`ModelRoots::resolve`], for what another model could not stand in for.
+    pub fn find(&self, id: &str) -> Result<PathBuf, ResolveError> {
         if Path::new(id).is_absolute() {
             return self.resolve_path(id);
         }
@@ -129,18 +135,19 @@ impl ModelRoots {
         small: Option<&str>,
     ) -> Result<ChosenAutoencoder, ResolveError> {
         let own = model.join("vae");
-        let chosen = |folder, warning| Ok(ChosenAutoencoder { folder, warning });
+        let chosen = |folder| Ok(ChosenAutoencoder { folder, warning: None, missing: None });
         match (wish, small) {
-            (Some(id), _) => chosen(self.find(id)?, None),
+            (Some(id), _) => chosen(self.find(id)?),
             (None, Some(id)) if !is_tiny(&own) => match self.find(id) {
-                Ok(folder) => chosen(folder, None),
+                Ok(folder) => chosen(folder),
                 Err(error) => {
                     let warning =
                         format!("the model's own autoencoder is used, which is slower: {error}");
-                    chosen(own, Some(warning))
+                    let missing = error.artefact();
+                    Ok(ChosenAutoencoder { folder: own, warning: Some(warning), missing })
                 }
             },
-            _ => chosen(own, None),
+            _ => chosen(own),
         }
     }
 
@@ -263,13 +270,15 @@ mod tests {
         let fallback = choose(None, small);
         assert_eq!(fallback.folder, own);
         assert!(fallback.warning.unwrap().contains("madebyollin/taesd"));
+        assert_eq!(fallback.missing.unwrap().model, "madebyollin/taesd");
         let tiny = roots.models.join("madebyollin/taesd");
         std::fs::create_dir_all(&tiny).unwrap();
-        assert_eq!(choose(None, small), ChosenAutoencoder { folder: tiny.clone(), warning: None });
+        let chosen = |folder| ChosenAutoencoder { folder, warning: None, missing: None };
+        assert_eq!(choose(None, small), chosen(tiny.clone()));
         assert_eq!(choose(None, None).folder, own);
         assert_eq!(choose(small, None).folder, tiny);
         std::fs::write(own.join("config.json"), r#"{"_class_name": "AutoencoderTiny"}"#).unwrap();
-        assert_eq!(choose(None, small), ChosenAutoencoder { folder: own.clone(), warning: None });
+        assert_eq!(choose(None, small), chosen(own.clone()));
         assert!(roots.autoencoder(&own, Some("no/such"), small).is_err());
     }
 

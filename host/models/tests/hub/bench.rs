@@ -1,6 +1,6 @@
 //! What the tests have in common: a small model, a cache of its own and how it is pulled.
 
-use crate::stand_in::{Reply, Repo, Seen, StandIn};
+use test_hub::{Reply, Repo, Seen, StandIn};
 use host_models::{Cancel, Event, Hub, ModelId, PullError, Pulled, Timing, Wish};
 use std::ffi::OsString;
 use std::fs;

@@ -1,7 +1,7 @@
 //! Pulls that meet, end early or are undone.
 
 use crate::bench::{Bench, autoencoder, names, weights, wish};
-use crate::stand_in::sha256;
+use test_hub::sha256;
 use host_models::{Cancel, Event, Place, PullError, RemoveError, State, installed};
 use std::fs;
 use std::path::Path;

@@ -5,4 +5,3 @@ mod cache;
 mod faults;
 mod refusals;
 mod serving;
-mod stand_in;

@@ -1,7 +1,7 @@
 //! A hub that serves as it should.
 
 use crate::bench::{Bench, ID, autoencoder, names, weights, wish};
-use crate::stand_in::{COMMIT, Connection, Repo, StandIn, git_sha1, sha256};
+use test_hub::{COMMIT, Connection, Repo, StandIn, git_sha1, sha256};
 use host_models::{
     Cancel, Event, FileName, Precision, PullError, Revision, Selection, TransferError, Wish,
 };

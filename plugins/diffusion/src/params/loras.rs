@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use plugin_api::Artefact;
+
 use super::StreamParams;
 use crate::config::Config;
 use crate::folder::{CheckpointError, check_loras};
@@ -15,6 +17,14 @@ pub struct ChosenLoras {
     pub warning: Option<String>,
 }
 
+/// Why the LCM LoRA has no effect.
+#[derive(Debug)]
+pub struct LcmRefusal {
+    pub reason: String,
+    /// What would change that.
+    pub missing: Option<Artefact>,
+}
+
 /// The LCM LoRAs there are, and how wide the text embeddings of their models are: nobody is told to fetch one in vain.
 const LCM_LORAS: [(&str, usize); 2] =
     [("latent-consistency/lcm-lora-sdv1-5", 768), ("latent-consistency/lcm-lora-sdxl", 2048)];
@@ -25,7 +35,7 @@ impl StreamParams {
     pub fn loras(&self, roots: &ModelRoots, folder: &Path) -> Result<ChosenLoras, ResolveError> {
         let (lcm, warning) = match self.lcm_lora(roots, Some(folder)) {
             Ok(lcm) => (lcm, None),
-            Err(reason) => (None, Some(reason)),
+            Err(refusal) => (None, Some(refusal.reason)),
         };
         let mut loras: Vec<Lora> = lcm.into_iter().collect();
         for (name, &scale) in self.lora_dict.iter().flatten() {
@@ -40,26 +50,31 @@ impl StreamParams {
         &self,
         roots: &ModelRoots,
         folder: Option<&Path>,
-    ) -> Result<Option<Lora>, String> {
+    ) -> Result<Option<Lora>, LcmRefusal> {
         if !self.use_lcm_lora || self.is_turbo() {
             return Ok(None);
         }
         if let Some((made_for, width)) = folder.and_then(|folder| self.lcm_misfit(folder)) {
             let id = &self.lcm_lora_id;
-            return Err(format!(
+            let reason = format!(
                 "the model runs without the LCM LoRA: {id} is made for text embeddings {made_for} wide, those of this model are {width} wide"
-            ));
+            );
+            return Err(LcmRefusal { reason, missing: None });
         }
-        let without = |error: &dyn std::error::Error| {
-            format!("the model runs without the LCM LoRA, which makes few steps enough: {error}")
+        let without = |error: &dyn std::error::Error, missing| {
+            let reason = format!(
+                "the model runs without the LCM LoRA, which makes few steps enough: {error}"
+            );
+            LcmRefusal { reason, missing }
         };
-        let path = roots.resolve_lora(&self.lcm_lora_id).map_err(|error| without(&error))?;
+        let path = roots.resolve_lora(&self.lcm_lora_id);
+        let path = path.map_err(|error| without(&error, error.artefact()))?;
         let lora = Lora { path, scale: 1.0 };
         // What is wrong with the model itself is for loading to say.
         let fits = folder
             .map_or(Ok(()), |folder| check_loras(folder, std::slice::from_ref(&lora)).map(drop));
         match fits {
-            Err(CheckpointError::Lora(error)) => Err(without(&error)),
+            Err(CheckpointError::Lora(error)) => Err(without(&error, None)),
             _ => Ok(Some(lora)),
         }
     }

@@ -85,7 +85,7 @@ fn refuse_processing(params: &StreamParams, refuse: &mut Refuse<'_>) {
 fn lcm_refusal(params: &StreamParams, models: &Path) -> Option<String> {
     let roots = ModelRoots::from_environment(models.to_owned());
     let model = roots.resolve(&params.model_id).ok();
-    params.lcm_lora(&roots, model.as_deref()).err()
+    params.lcm_lora(&roots, model.as_deref()).err().map(|refusal| refusal.reason)
 }
 
 /// Whether a GPU works shows only on loading; a runtime without TensorRT's part shows here.

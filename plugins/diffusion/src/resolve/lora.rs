@@ -58,7 +58,7 @@ impl ModelRoots {
 }
 
 /// A name's repository, the first two segments, and the file in it, if one is named.
-fn split(name: &str) -> (String, String) {
+pub(super) fn split(name: &str) -> (String, String) {
     let ends: Vec<usize> = name.match_indices('/').map(|(at, _)| at).collect();
     match ends.get(1) {
         Some(&at) => (name[..at].to_owned(), name[at + 1..].to_owned()),

@@ -1,5 +1,5 @@
-//! A hub of one model on a free port: the listing, small files at their address, weights by a redirect to another host
-//! name. A hook may answer in its place. It closes each connection after one answer.
+//! A stand-in of the hub for tests, with one model, on a free port: the listing, small files at their address, weights by a
+//! redirect to another host name. A hook may answer in its place. It closes each connection after one answer.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -212,7 +212,7 @@ impl Server {
     fn right(&self, seen: &Seen) -> Reply {
         let id = &self.repo.id;
         if seen.target.starts_with(&format!("/api/models/{id}/revision/")) {
-            return self.listing();
+            return self.listing(seen.target.ends_with("?blobs=true"));
         }
         let not_found = || Reply::new(404, &[("X-Error-Code", "EntryNotFound")], b"");
         if let Some(name) = seen.target.strip_prefix(&format!("/{id}/resolve/{COMMIT}/")) {
@@ -224,9 +224,12 @@ impl Server {
         blob.map_or_else(not_found, |bytes| ranged(bytes, seen.from))
     }
 
-    fn listing(&self) -> Reply {
-        let names = self.repo.files.keys().map(|name| format!("{{\"rfilename\": {name:?}}}"));
-        let names = names.collect::<Vec<_>>().join(", ");
+    fn listing(&self, tells_sizes: bool) -> Reply {
+        let entry = |(name, bytes): (&String, &Vec<u8>)| match tells_sizes {
+            true => format!("{{\"rfilename\": {name:?}, \"size\": {}}}", bytes.len()),
+            false => format!("{{\"rfilename\": {name:?}}}"),
+        };
+        let names = self.repo.files.iter().map(entry).collect::<Vec<_>>().join(", ");
         let text = format!("{{\"id\": \"x\", \"sha\": \"{COMMIT}\", \"siblings\": [{names}]}}");
         Reply::new(200, &[], text.as_bytes())
     }
