@@ -32,15 +32,19 @@ pub struct EventData {
     revision: u64,
     /// For people.
     message: String,
-    /// Of `loading`: how far, from 0 to 1.
+    /// Of `loading` and `fetching`: how far, from 0 to 1.
     progress: Option<f32>,
+    /// Of `fetching`: what is there of the model.
+    bytes_done: Option<u64>,
+    /// Of `fetching`: what the model has; null while that is not known.
+    bytes_total: Option<u64>,
     /// Of `degraded`: the state as `GET …/status` has it.
     state: Option<&'static str>,
 }
 
 /// Follow a stream's events
 ///
-/// Server-sent events: `created`, `loading`, `running`, `first_frame`, `input_lost`, `input_back`, `reloading`, `reloaded`,
+/// Server-sent events: `created`, `fetching`, `fetched`, `loading`, `running`, `first_frame`, `input_lost`, `input_back`, `reloading`, `reloaded`,
 /// `degraded`, `plugin_crashed`, `plugin_recovered`, `error`, `deleted`, which is the last. A new reader is first told what is
 /// kept of the past, at most 64 events; with `Last-Event-ID` only what came after that one. An event `missed` with `count` in
 /// its data says how many were gone before the reader came to them. After `degraded`, `running` says that all is well again.
@@ -100,11 +104,17 @@ fn as_json(data: &EventData) -> String {
 
 impl EventData {
     fn to_wire(event: StreamEvent, stream_id: &str) -> Self {
-        let (progress, state) = match event.kind {
-            EventKind::Loading(fraction) => (Some(fraction), None),
-            EventKind::Degraded(condition) => (None, Some(condition.name())),
-            _ => (None, None),
-        };
+        let (mut progress, mut state, mut bytes) = (None, None, (None, None));
+        match event.kind {
+            EventKind::Loading(fraction) => progress = Some(fraction),
+            EventKind::Fetching { done, total } => {
+                bytes = (Some(done), Some(total).filter(|total| *total > 0));
+                progress = bytes.1.map(|total| (done as f64 / total as f64) as f32);
+            }
+            EventKind::Degraded(condition) => state = Some(condition.name()),
+            _ => {}
+        }
+        let (bytes_done, bytes_total) = bytes;
         Self {
             stream_id: stream_id.to_owned(),
             event: event.kind.name(),
@@ -112,6 +122,8 @@ impl EventData {
             revision: event.revision,
             message: event.message,
             progress,
+            bytes_done,
+            bytes_total,
             state,
         }
     }

@@ -88,7 +88,8 @@ impl Drop for Fetches {
     /// A thread that waits for a server which has stalled is left behind: the next fetch goes on where it ended.
     fn drop(&mut self) {
         self.shared.jobs().close();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads.into_iter().filter(JoinHandle::is_finished) {
             // A panic there was reported when it happened.
             let _ = thread.join();
@@ -113,7 +114,10 @@ impl Shared {
             // A panic here is a fault of this host's. It costs the fetch, and not those that come after.
             let pulled = catch_unwind(AssertUnwindSafe(|| self.pull(&order)));
             let result = pulled.unwrap_or_else(|_| {
-                Err(FetchError { message: "the host failed at fetching it".to_owned(), may_pass: true })
+                Err(FetchError {
+                    message: "the host failed at fetching it".to_owned(),
+                    may_pass: true,
+                })
             });
             self.jobs().end(order.number, &result);
         }
@@ -127,7 +131,9 @@ impl Shared {
         }
         let mut report = |event: Event<'_>| {
             let (what, bytes) = match event {
-                Event::Waiting { .. } => ("waits for another program that fetches it".to_owned(), None),
+                Event::Waiting { .. } => {
+                    ("waits for another program that fetches it".to_owned(), None)
+                }
                 Event::Progress { file, done, total } => (file.to_string(), Some((done, total))),
                 Event::Retrying { error, wait } => {
                     (format!("tries again in {} s: {}", wait.as_secs_f32(), chain(error)), None)

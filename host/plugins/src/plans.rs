@@ -88,8 +88,7 @@ fn read_plan(text: &str) -> Result<Plan, String> {
     let plan: plugin_api::Plan =
         serde_json::from_str(text).map_err(|error| format!("its plan cannot be read: {error}"))?;
     let plugin_api::Plan { formats, errors, unsupported, reload, warnings, artefacts, .. } = plan;
-    let lengths =
-        [errors.len(), unsupported.len(), reload.len(), warnings.len(), artefacts.len()];
+    let lengths = [errors.len(), unsupported.len(), reload.len(), warnings.len(), artefacts.len()];
     let longest = lengths.into_iter().max();
     if longest > Some(MAX_ITEMS) {
         return Err(format!("its plan has a list of more than {MAX_ITEMS} items"));
@@ -150,7 +149,8 @@ mod tests {
             is_optional,
             without: String::new(),
         };
-        let wanted = [artefact("org/name", "main", &[], false), artefact("o/n", "v1", &["a"], true)];
+        let wanted =
+            [artefact("org/name", "main", &[], false), artefact("o/n", "v1", &["a"], true)];
         assert_eq!(artefacts, wanted);
         let warnings = vec!["w"; MAX_ITEMS + 1];
         let size = serde_json::json!({ "width": 8, "height": 8 });

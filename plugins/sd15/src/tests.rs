@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use plugin_api::{
-    Artefact, Claim, Environment, Frame, FrameMut, Host, Manifest, Params, Pipeline, Plan, PlanRequest,
-    Plugin, Stream,
+    Artefact, Claim, Environment, Frame, FrameMut, Host, Manifest, Params, Pipeline, Plan,
+    PlanRequest, Plugin, Stream,
 };
 use plugin_testkit::defaults;
 use serde_json::{Map, Value, json};
@@ -313,8 +313,11 @@ fn the_lcm_lora_is_used_where_it_is_wished_there_and_fits() {
 fn what_is_not_here_is_named_for_the_hub_with_what_holds_without_it() {
     let artefacts = |values| {
         let plan = plan_of(&values);
-        let told: Vec<_> =
-            plan.warnings.into_iter().chain(plan.unsupported.into_iter().map(|u| u.reason)).collect();
+        let told: Vec<_> = plan
+            .warnings
+            .into_iter()
+            .chain(plan.unsupported.into_iter().map(|u| u.reason))
+            .collect();
         let is_told = |artefact: &Artefact| told.contains(&artefact.without);
         let short = |artefact: Artefact| {
             let told = is_told(&artefact);

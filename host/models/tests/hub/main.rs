@@ -3,5 +3,6 @@
 mod bench;
 mod cache;
 mod faults;
+mod fetches;
 mod refusals;
 mod serving;

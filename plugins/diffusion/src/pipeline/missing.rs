@@ -15,11 +15,12 @@ use crate::resolve::{ModelRoots, ResolveError};
 pub fn missing(params: &StreamParams, roots: &ModelRoots, family: Family) -> Vec<Artefact> {
     let model = roots.resolve(&params.model_id);
     let vae = params.vae_id.as_deref().map(|id| roots.find(id));
-    let mut artefacts: Vec<_> = [model.as_ref().err(), vae.as_ref().and_then(|vae| vae.as_ref().err())]
-        .into_iter()
-        .flatten()
-        .filter_map(needed)
-        .collect();
+    let mut artefacts: Vec<_> =
+        [model.as_ref().err(), vae.as_ref().and_then(|vae| vae.as_ref().err())]
+            .into_iter()
+            .flatten()
+            .filter_map(needed)
+            .collect();
     let loras = params.lora_dict.iter().flatten();
     let loras = loras.filter_map(|(name, _)| roots.resolve_lora(name).err());
     artefacts.extend(loras.filter_map(|error| needed(&error)));
