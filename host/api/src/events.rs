@@ -128,3 +128,24 @@ impl EventData {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_fetch_tells_its_bytes_and_none_that_are_not_known() {
+        let data = |kind| {
+            let (at, message) = (SystemTime::UNIX_EPOCH, "org/name: unet".to_owned());
+            let event = StreamEvent { id: 1, kind, at, revision: 1, message };
+            let data = EventData::to_wire(event, "str_1");
+            (data.event, data.progress, data.bytes_done, data.bytes_total)
+        };
+        let begun = data(EventKind::Fetching { done: 0, total: 0 });
+        assert_eq!(begun, ("fetching", None, Some(0), None));
+        let half = data(EventKind::Fetching { done: 5, total: 10 });
+        assert_eq!(half, ("fetching", Some(0.5), Some(5), Some(10)));
+        assert_eq!(data(EventKind::Fetched), ("fetched", None, None, None));
+    }
+}

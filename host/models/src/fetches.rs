@@ -2,7 +2,7 @@
 
 use crate::choose::{Precision, Selection};
 use crate::error::PullError;
-use crate::jobs::{Jobs, Order, Seat, Told};
+use crate::jobs::{Jobs, Order, Seat};
 use crate::names::{FileName, ModelId, NameError, Revision};
 use crate::pull::{Event, Wish};
 use crate::settings::Hub;
@@ -61,7 +61,6 @@ impl ModelStore for Fetches {
         artefact: &Artefact,
         told: Box<dyn Fn(FetchNews) + Send + Sync>,
     ) -> Box<dyn Fetch> {
-        let told: Told = told;
         let (seat, needs_worker) = {
             let mut jobs = self.shared.jobs();
             (jobs.join(artefact, told), jobs.hire())

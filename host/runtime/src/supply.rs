@@ -138,7 +138,8 @@ impl Desk {
         unsupported.retain(|each| !is_cured(&each.reason));
         let hub = models.hub();
         let promised = artefacts.iter().map(|artefact| {
-            format!("{artefact} is not on this machine; it is fetched from {hub} before the pipeline is loaded")
+            let end = if artefact.is_optional { ", which can do without it" } else { "" };
+            format!("{artefact} is not on this machine; it is fetched from {hub} before the pipeline is loaded{end}")
         });
         let failed = sought.iter().filter_map(|Sought { artefact, failure }| {
             Some(format!("{artefact} was not fetched: {}", failure.as_ref()?))
@@ -159,11 +160,21 @@ impl Desk {
         let mut total = Some(0u64).filter(|_| artefacts.len() <= MOST_MEASURED);
         for (artefact, size) in artefacts.iter().zip(asked.collect::<Vec<_>>()) {
             let size = size.await.ok().flatten();
-            let bytes = size.as_ref().and_then(|size| size.as_ref().ok()?.bytes);
+            let bytes = size.as_ref().and_then(|size| bytes_to_come(artefact, size));
             total = total.zip(bytes).map(|(total, bytes)| total.saturating_add(bytes));
             told.extend(size.map(|size| said(artefact, &size)));
         }
         (total, told)
+    }
+}
+
+/// None when that is not known.
+fn bytes_to_come(artefact: &Artefact, size: &Result<Size, FetchError>) -> Option<u64> {
+    match size {
+        Ok(size) => size.bytes,
+        // The pipeline is loaded without it.
+        Err(error) if artefact.is_optional && !error.may_pass => Some(0),
+        Err(_) => None,
     }
 }
 

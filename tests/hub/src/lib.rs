@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,6 +18,27 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub struct Repo {
     pub id: String,
     pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Repo {
+    /// All files of a folder.
+    pub fn of_folder(id: &str, folder: &Path) -> Self {
+        let mut files = BTreeMap::new();
+        read_into(&mut files, folder, "");
+        Self { id: id.to_owned(), files }
+    }
+}
+
+fn read_into(files: &mut BTreeMap<String, Vec<u8>>, folder: &Path, before: &str) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let name = format!("{before}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            read_into(files, &entry.path(), &format!("{name}/"));
+        } else {
+            files.insert(name, std::fs::read(entry.path()).expect("a file"));
+        }
+    }
 }
 
 /// A request as it came.

@@ -57,26 +57,22 @@ impl Waiter {
     }
 }
 
-/// Holds transfers back, from the `from`th on, until it is dropped.
-struct Gate(Arc<Mutex<()>>);
-
-impl Gate {
-    fn hook(&self) -> impl Fn(&Seen, Reply) -> Reply + Send + Sync + 'static {
-        let gate = self.0.clone();
-        move |seen, right| {
-            if seen.is_transfer() {
-                drop(gate.lock());
-            }
-            right
+/// A hub that answers what `is_held` says only while the gate is not locked.
+fn gated(gate: &Arc<Mutex<()>>, is_held: fn(&Seen) -> bool) -> Bench {
+    let gate = gate.clone();
+    Bench::with(autoencoder(), move |seen, right| {
+        if is_held(seen) {
+            drop(gate.lock());
         }
-    }
+        right
+    })
 }
 
 #[test]
 fn who_waits_for_the_same_model_sees_the_same_fetch() {
-    let gate = Gate(Arc::default());
-    let bench = Bench::with(autoencoder(), gate.hook());
-    let held = gate.0.lock().expect("no panic");
+    let gate = Arc::default();
+    let bench = gated(&gate, Seen::is_transfer);
+    let held = gate.lock().expect("no panic");
     let fetches = Fetches::new(bench.client(&[]));
     let first = Waiter::of(&fetches, &artefact(ID));
     let whole = first.progress_until(|progress| progress.bytes_total > 0).bytes_total;
@@ -115,16 +111,10 @@ fn one_who_leaves_takes_nothing_from_the_others_and_the_last_one_ends_it() {
 
 #[test]
 fn a_few_models_are_fetched_at_a_time_and_the_others_in_order() {
-    let gate = Gate(Arc::default());
-    let bench = Bench::with(autoencoder(), |_, right| right);
-    let slow = gate.0.clone();
-    let hub = Bench::with(autoencoder(), move |_, right| {
-        drop(slow.lock());
-        right
-    });
-    drop(bench);
-    let held = gate.0.lock().expect("no panic");
-    let fetches = Fetches::new(hub.client(&[]));
+    let gate = Arc::default();
+    let bench = gated(&gate, |_| true);
+    let held = gate.lock().expect("no panic");
+    let fetches = Fetches::new(bench.client(&[]));
     let models = ["org/one", "org/two", "org/three", ID];
     let waiters = models.map(|model| Waiter::of(&fetches, &artefact(model)));
     for waiter in &waiters[..2] {
@@ -142,21 +132,17 @@ fn a_few_models_are_fetched_at_a_time_and_the_others_in_order() {
 
 #[test]
 fn a_fetch_that_was_not_begun_is_forgotten_with_the_last_who_waits() {
-    let gate = Gate(Arc::default());
-    let slow = gate.0.clone();
-    let hub = Bench::with(autoencoder(), move |_, right| {
-        drop(slow.lock());
-        right
-    });
-    let held = gate.0.lock().expect("no panic");
-    let fetches = Fetches::new(hub.client(&[]));
+    let gate = Arc::default();
+    let bench = gated(&gate, |_| true);
+    let held = gate.lock().expect("no panic");
+    let fetches = Fetches::new(bench.client(&[]));
     let begun = ["org/one", "org/two"].map(|model| Waiter::of(&fetches, &artefact(model)));
     drop(Waiter::of(&fetches, &artefact(ID)));
     drop(held);
     assert!(begun.iter().all(|waiter| waiter.end().is_err()));
     let last = Waiter::of(&fetches, &artefact("org/three"));
     assert!(last.end().is_err());
-    assert!(hub.hub.seen().iter().all(|seen| !seen.target.contains(ID)));
+    assert!(bench.hub.seen().iter().all(|seen| !seen.target.contains(ID)));
 }
 
 #[test]
