@@ -22,7 +22,7 @@ pub struct ChosenLoras {
 pub struct LcmRefusal {
     pub reason: String,
     /// What would change that.
-    pub missing: Option<Artefact>,
+    pub missing: Option<Box<Artefact>>,
 }
 
 /// The LCM LoRAs there are, and how wide the text embeddings of their models are: nobody is told to fetch one in vain.
@@ -68,7 +68,7 @@ impl StreamParams {
             LcmRefusal { reason, missing }
         };
         let path = roots.resolve_lora(&self.lcm_lora_id);
-        let path = path.map_err(|error| without(&error, error.artefact()))?;
+        let path = path.map_err(|error| without(&error, error.artefact().map(Box::new)))?;
         let lora = Lora { path, scale: 1.0 };
         // What is wrong with the model itself is for loading to say.
         let fits = folder

@@ -49,5 +49,5 @@ fn small_autoencoder(roots: &ModelRoots, model: Option<&Path>, family: Family) -
 
 fn lcm_lora(params: &StreamParams, roots: &ModelRoots, model: Option<&Path>) -> Option<Artefact> {
     let refusal = params.lcm_lora(roots, model).err()?;
-    Some(Artefact { is_optional: true, without: refusal.reason, ..refusal.missing? })
+    Some(Artefact { is_optional: true, without: refusal.reason, ..*refusal.missing? })
 }

@@ -219,7 +219,8 @@ impl PipelineCatalog for FakeCatalog {
             message: "must be another one".to_owned(),
         });
         let is_large = params["model_id"] == "large";
-        let missing = is_large.then(|| script.missing.lock().unwrap().clone()).unwrap_or_default();
+        let mut missing = script.missing.lock().unwrap().clone();
+        missing.retain(|_| is_large);
         let memory_bytes = *script.memory_bytes.lock().unwrap();
         Ok(Plan {
             formats: formats(params),
