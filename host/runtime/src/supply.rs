@@ -55,7 +55,6 @@ pub async fn supply(
             return Err(SupplyError { message, may_pass: false });
         }
         let artefact = artefact.clone();
-        info!(%artefact, hub = models.hub(), "fetching a model");
         let failure = match fetch(&**models, &artefact, &shared).await {
             Ok(()) => {
                 info!(%artefact, "model fetched");
@@ -82,9 +81,17 @@ async fn fetch(
     let told = move |latest: FetchNews| drop(news_in.send_replace(Some(latest)));
     let _fetch = models.fetch(artefact, Box::new(told));
     let _shown = Shown(shared);
+    // Only what comes is worth a line: a hub that is away is tried again and again.
+    let mut is_logged = false;
     while news.changed().await.is_ok() {
         match news.borrow_and_update().clone() {
-            Some(FetchNews::Progress(progress)) => tell(shared, progress),
+            Some(FetchNews::Progress(progress)) => {
+                let bytes = progress.bytes_total;
+                if bytes > 0 && !std::mem::replace(&mut is_logged, true) {
+                    info!(%artefact, bytes, hub = models.hub(), "fetching a model");
+                }
+                tell(shared, progress);
+            }
             Some(FetchNews::Ended(result)) => return result,
             None => {}
         }

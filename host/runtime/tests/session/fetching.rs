@@ -250,7 +250,7 @@ async fn what_a_pipeline_can_do_without_does_not_hold_it_up() {
     stream.reach(Phase::Running).await;
     let expected = ["org/small-vae is not here.", "`org/small-vae` was not fetched: no such host"];
     assert_eq!(stream.status().view.warnings, expected);
-    // A hot change and a restart seek it no more, another pipeline does.
+    // A hot change does not seek it again, another pipeline does.
     let view = stream.change(json!({ "prompt": "new" })).await;
     assert_eq!(view.warnings, expected);
     let view = stream.change(json!({ "width": 16 })).await;
