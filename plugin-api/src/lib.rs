@@ -34,7 +34,7 @@ pub use manifest::{
     ABI_VERSION, CONTRIBUTING_FEATURES, Choice, Claim, Contribution, MANIFEST_SECTION, Manifest,
     ManifestError, PIPELINE_FEATURE,
 };
-pub use plan::{FieldError, Plan, Unsupported};
+pub use plan::{Artefact, FieldError, Plan, Unsupported};
 pub use sdk::{Environment, Outcome, Params, Pipeline, PlanRequest, Plugin, Stream};
 
 // The guide's examples are compiled with the crate's own.

@@ -36,6 +36,48 @@ pub struct Plan {
     /// Calls of `process` from an input to its output, minus one: 0 for most, n - 1 for a stream batch of n.
     #[serde(default)]
     pub latency_frames: u32,
+    /// What the load needs of the hub and does not find on this machine. The host fetches the first and asks again, so
+    /// that what shows only then can be added or left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artefacts: Vec<Artefact>,
+}
+
+/// A model of the hub, or some files of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artefact {
+    /// Its id on the hub: `ORG/NAME`.
+    pub model: String,
+    /// A branch, a tag or a commit.
+    #[serde(default = "main_branch")]
+    pub revision: String,
+    /// Files of the repository, such as one LoRA of many. Empty: what a pipeline needs of it, which is its components'
+    /// configurations, tokenizers and weights, or the weights in its root where it has no components.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// Whether the load goes on without it where it cannot be fetched.
+    #[serde(default)]
+    pub is_optional: bool,
+    /// What holds as long as it is missing: the same text as one of `warnings`, or as a reason in `unsupported`. Where the
+    /// host fetches the artefact it leaves that one out. May be empty.
+    #[serde(default)]
+    pub without: String,
+}
+
+impl Artefact {
+    /// What a pipeline needs of a model's main branch; the load fails without it.
+    pub fn of_model(model: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            revision: main_branch(),
+            files: Vec::new(),
+            is_optional: false,
+            without: String::new(),
+        }
+    }
+}
+
+fn main_branch() -> String {
+    "main".into()
 }
 
 /// A param that cannot be accepted.

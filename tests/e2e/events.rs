@@ -13,10 +13,10 @@ use tests::peers::publish;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Names of events, as they come.
-struct Events(Receiver<String>);
+pub struct Events(Receiver<String>);
 
 impl Events {
-    fn of(host: &Host, stream: &Stream<'_>) -> Self {
+    pub fn of(host: &Host, stream: &Stream<'_>) -> Self {
         let authority = host.authority();
         let mut connection = TcpStream::connect(authority).expect("the server listens");
         let path = format!("{}/events", stream.path());
@@ -38,7 +38,7 @@ impl Events {
 
     /// Those up to this one; the loading's progress as one.
     #[track_caller]
-    fn until(&self, name: &str) -> Vec<String> {
+    pub fn until(&self, name: &str) -> Vec<String> {
         let mut names = Vec::new();
         while names.last().is_none_or(|last| last != name) {
             let next = self.0.recv_timeout(PATIENCE);

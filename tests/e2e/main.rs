@@ -7,6 +7,7 @@ mod clients;
 mod contract;
 mod events;
 mod faults;
+mod fetching;
 mod frame_age;
 mod hostile;
 mod main_job;

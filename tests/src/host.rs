@@ -244,6 +244,8 @@ fn settings(folder: &TempDir) -> Vec<(&'static str, String)> {
         ("SDH_HTTP__MEDIA_PORTS", "[]".into()),
         ("SDH_MEDIA__PORT", "0".into()),
         ("SDH_PLUGINS__FOLDERS", format!("[{:?}]", folder.path().join("plugins"))),
+        // What tests need is here; those that fetch say so.
+        ("SDH_MODELS__FETCH", "false".into()),
         ("SDH_PATHS__CACHE", text(folder.path().join("cache"))),
         ("SDH_PATHS__STATE", text(folder.path().join("state"))),
         ("SDH_PATHS__MODELS", text(root().join("models"))),

@@ -30,7 +30,7 @@ export function showStatus(status) {
     dropped(host) ? `${dropped(host)} dropped` : "",
     host.egress.readers === 1 ? "1 viewer" : `${host.egress.readers} viewers`,
   ].filter(Boolean).join(" · ");
-  showLoading(status.data.state === "LOADING" ? host.loading : null);
+  showLoading(status.data.state === "LOADING" ? progressOf(host) : null);
   showNotes("server", [...errorNotes(status), ...warningNotes(status)]);
 }
 
@@ -75,6 +75,15 @@ function replaceNotes(list, source, notes) {
     item.dataset.source = source;
     list.append(item);
   }
+}
+
+/** What is under way; of a fetch, how many bytes. */
+function progressOf({ fetching, loading }) {
+  if (!fetching) return loading;
+  const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+  const { model, what, bytes_done: done, bytes_total: total } = fetching;
+  const bytes = total === null ? "" : `, ${megabytes(done)} of ${megabytes(total)} MB`;
+  return { what: `fetching ${model}${bytes}: ${what}`, fraction: total === null ? 0 : done / total };
 }
 
 function showLoading(progress) {

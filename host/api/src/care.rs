@@ -48,6 +48,8 @@ pub struct Plan {
     reload: bool,
     /// As the plugin reckons, once loaded; null when it does not know.
     memory_bytes: Option<u64>,
+    /// What is fetched from the hub before; null when the hub does not say so within 3 s.
+    fetch_bytes: Option<u64>,
 }
 
 /// Whether a frame shows the change.
@@ -179,7 +181,8 @@ impl From<Apply> for FieldOutcome {
 impl From<Forecast> for Plan {
     fn from(forecast: Forecast) -> Self {
         let memory_bytes = Some(forecast.memory_bytes).filter(|bytes| *bytes > 0);
-        Self { reload: forecast.needs_reload, memory_bytes }
+        let Forecast { needs_reload: reload, fetch_bytes, .. } = forecast;
+        Self { reload, memory_bytes, fetch_bytes }
     }
 }
 

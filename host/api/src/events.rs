@@ -32,15 +32,19 @@ pub struct EventData {
     revision: u64,
     /// For people.
     message: String,
-    /// Of `loading`: how far, from 0 to 1.
+    /// Of `loading` and `fetching`: how far, from 0 to 1.
     progress: Option<f32>,
+    /// Of `fetching`: what is there of the model.
+    bytes_done: Option<u64>,
+    /// Of `fetching`: what the model has; null while that is not known.
+    bytes_total: Option<u64>,
     /// Of `degraded`: the state as `GET …/status` has it.
     state: Option<&'static str>,
 }
 
 /// Follow a stream's events
 ///
-/// Server-sent events: `created`, `loading`, `running`, `first_frame`, `input_lost`, `input_back`, `reloading`, `reloaded`,
+/// Server-sent events: `created`, `fetching`, `fetched`, `loading`, `running`, `first_frame`, `input_lost`, `input_back`, `reloading`, `reloaded`,
 /// `degraded`, `plugin_crashed`, `plugin_recovered`, `error`, `deleted`, which is the last. A new reader is first told what is
 /// kept of the past, at most 64 events; with `Last-Event-ID` only what came after that one. An event `missed` with `count` in
 /// its data says how many were gone before the reader came to them. After `degraded`, `running` says that all is well again.
@@ -100,11 +104,17 @@ fn as_json(data: &EventData) -> String {
 
 impl EventData {
     fn to_wire(event: StreamEvent, stream_id: &str) -> Self {
-        let (progress, state) = match event.kind {
-            EventKind::Loading(fraction) => (Some(fraction), None),
-            EventKind::Degraded(condition) => (None, Some(condition.name())),
-            _ => (None, None),
-        };
+        let (mut progress, mut state, mut bytes) = (None, None, (None, None));
+        match event.kind {
+            EventKind::Loading(fraction) => progress = Some(fraction),
+            EventKind::Fetching { done, total } => {
+                bytes = (Some(done), Some(total).filter(|total| *total > 0));
+                progress = bytes.1.map(|total| (done as f64 / total as f64) as f32);
+            }
+            EventKind::Degraded(condition) => state = Some(condition.name()),
+            _ => {}
+        }
+        let (bytes_done, bytes_total) = bytes;
         Self {
             stream_id: stream_id.to_owned(),
             event: event.kind.name(),
@@ -112,7 +122,30 @@ impl EventData {
             revision: event.revision,
             message: event.message,
             progress,
+            bytes_done,
+            bytes_total,
             state,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_fetch_tells_its_bytes_and_none_that_are_not_known() {
+        let data = |kind| {
+            let (at, message) = (SystemTime::UNIX_EPOCH, "org/name: unet".to_owned());
+            let event = StreamEvent { id: 1, kind, at, revision: 1, message };
+            let data = EventData::to_wire(event, "str_1");
+            (data.event, data.progress, data.bytes_done, data.bytes_total)
+        };
+        let begun = data(EventKind::Fetching { done: 0, total: 0 });
+        assert_eq!(begun, ("fetching", None, Some(0), None));
+        let half = data(EventKind::Fetching { done: 5, total: 10 });
+        assert_eq!(half, ("fetching", Some(0.5), Some(5), Some(10)));
+        assert_eq!(data(EventKind::Fetched), ("fetched", None, None, None));
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 /// whole card, whoever uses it; null without one. Times under `data` are milliseconds since 1970.
 /// `data.host_status` says where frames were dropped (`drops`), how long each stage of their way takes (`latency`: over the
 /// last 5 seconds, `encode` and `end_to_end` while somebody watches), what the last error was and when, and whether viewers
-/// have a picture yet.
+/// have a picture yet. While a model is fetched from the hub, `fetching` says how far that is.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody))
@@ -135,6 +135,12 @@ fn host_status(status: &StreamStatus) -> Value {
         "worker_pid": status.worker_pid,
         "loading": status.loading.as_ref().map(|progress| json!({
             "fraction": progress.fraction, "what": progress.what,
+        })),
+        "fetching": status.fetching.as_ref().map(|progress| json!({
+            "model": progress.model,
+            "what": progress.what,
+            "bytes_done": progress.bytes_done,
+            "bytes_total": Some(progress.bytes_total).filter(|total| *total > 0),
         })),
         "frames": {
             "received": frames.received,

@@ -27,6 +27,8 @@ pub struct Config {
     pub plugins: host_plugins::Config,
     pub paths: Paths,
     pub runtime: Settings,
+    /// Whether models are fetched that streams need.
+    pub fetch_models: bool,
     /// Whether streams outlive the program.
     pub persist: bool,
     pub log: LogConfig,

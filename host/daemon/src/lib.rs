@@ -7,6 +7,7 @@ mod config;
 mod connections;
 pub mod doctor;
 mod engines;
+mod fetching;
 mod gpu;
 mod http;
 pub mod logging;
@@ -25,7 +26,7 @@ use host_api::{ApiConfig, router};
 use host_media::{Media, MediaStartError};
 use host_plugins::PluginCatalog;
 use host_ports::StateStore;
-use host_runtime::{ChangeError, Runtime};
+use host_runtime::{ChangeError, Ports, Runtime};
 use host_store::{MemoryStore, OpenError, RedbStore};
 use http::Servers;
 use std::io;
@@ -103,7 +104,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let listeners = http::bind(&config.http).await?;
     let media = Media::start(config.media).map_err(StartError::Media)?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
-    let runtime = Runtime::new(config.runtime, catalog, media.clone(), store);
+    let models = config.fetch_models.then(fetching::model_store).flatten();
+    let ports = Ports { catalog, media: media.clone(), store, models };
+    let runtime = Runtime::new(config.runtime, ports);
     runtime.restore().await.map_err(StartError::Restore)?;
 
     let addresses = Addresses {

@@ -6,7 +6,7 @@ use host_ports::{
     Answer, EgressStats, Frame, FrameStamp, IngressSink, IngressStats, MediaPath, MediaServer,
     OfferError, SessionId,
 };
-use host_runtime::{Applied, Mode, NewStream, Phase, Runtime, Settings, StreamChange};
+use host_runtime::{Applied, Mode, NewStream, Phase, Ports, Runtime, Settings, StreamChange};
 use host_store::MemoryStore;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -146,7 +146,8 @@ async fn a_thousand_hot_changes_are_each_in_the_very_next_frame() {
     let catalog = Arc::new(catalog(folder.path()));
     let server = Arc::new(Server(media.clone()));
     let store = Arc::new(MemoryStore::default());
-    let runtime = Runtime::new(Settings::default(), catalog, server, store);
+    let ports = Ports { catalog, media: server, store, models: None };
+    let runtime = Runtime::new(Settings::default(), ports);
     let params = object(json!({ "width": 16, "height": 16 }));
     let wish = NewStream { pipeline: "faulty".into(), params, ..NewStream::default() };
     let id = runtime.create(wish).await.expect("the plugin is there").id;

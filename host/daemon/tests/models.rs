@@ -1,16 +1,13 @@
 //! `streamdiffusion-host models` against a stand-in of the hub: pulled, listed, removed.
 
-#[path = "../../models/tests/hub/stand_in.rs"]
-#[allow(dead_code, reason = "its own tests use all of it")]
-mod stand_in;
 mod support;
 
-use stand_in::{COMMIT, End, Repo, StandIn};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use support::settings;
 use tempfile::TempDir;
+use test_hub::{COMMIT, End, Repo, StandIn};
 
 fn models(folder: &TempDir, hub: &StandIn, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_streamdiffusion-host"))

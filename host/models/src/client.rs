@@ -33,6 +33,7 @@ impl<'a> Client<'a> {
             .http_status_as_error(false)
             .max_redirects(0)
             .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .timeout_global(hub.timing.request)
             .timeout_resolve(stall)
             .timeout_connect(stall)
             .timeout_per_read(stall)

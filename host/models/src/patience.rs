@@ -11,6 +11,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 pub struct Timing {
     /// A transfer without a byte for so long has stalled.
     pub stall: Duration,
+    /// The longest that one request may take, with its answer; none: as long as bytes come.
+    pub request: Option<Duration>,
     /// Between the first failure and the second try; doubled each time.
     pub backoff: Duration,
     /// Tries that bring nothing new, before it is given up.
@@ -40,6 +42,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             stall: Duration::from_secs(30),
+            request: None,
             backoff: Duration::from_millis(500),
             tries: 5,
             longest_wait: Duration::from_secs(120),

@@ -6,7 +6,7 @@ use crate::download::Download;
 use crate::error::{PullError, TransferError};
 use crate::folder::ModelFolder;
 use crate::names::{FileName, ModelId, Revision};
-use crate::patience::{Patience, Trouble};
+use crate::patience::{Patience, Timing, Trouble};
 use crate::repository::{Facts, Listing, Repository};
 use crate::settings::Hub;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,12 +68,30 @@ impl Hub {
         let folder = ModelFolder::new(&self.cache, &wish.id);
         Pull { hub: self, wish, cancel, repository, folder }.run(report)
     }
+
+    /// What a pull would fetch, if nothing of it were here: how many files, and how many bytes, where the hub tells.
+    /// Blocks for about as long as `limit` at most.
+    pub fn measure(&self, wish: &Wish, limit: Duration) -> Result<(usize, Option<u64>), PullError> {
+        // For the listing, and for the index of a pipeline.
+        let request = Some(limit / 2);
+        let hub = Self { timing: Timing { request, tries: 1, ..self.timing }, ..self.clone() };
+        let repository = Repository::new(&hub, &wish.id, &wish.revision);
+        let folder = ModelFolder::new(&hub.cache, &wish.id);
+        let cancel = &Cancel::default();
+        let pull = Pull { hub: &hub, wish, cancel, repository, folder };
+        let url = pull.repository.sizes_url();
+        let listing = pull.ask(&url, &mut |_| (), || pull.repository.listing(&url))?;
+        let files = pull.choose(&listing, &mut |_| ())?;
+        let sizes = files.iter().map(|file| listing.sizes.get(file).copied());
+        let bytes = sizes.reduce(|sum, size| Some(sum?.saturating_add(size?))).flatten();
+        Ok((files.len(), bytes))
+    }
 }
 
 impl Pull<'_> {
     fn run(&self, report: &mut dyn FnMut(Event<'_>)) -> Result<Pulled, PullError> {
         let url = self.repository.listing_url();
-        let listing = self.ask(&url, report, || self.repository.listing())?;
+        let listing = self.ask(&url, report, || self.repository.listing(&url))?;
         let files = self.choose(&listing, report)?;
         let files = self.facts(&listing.commit, files, report)?;
         // Only a model that exists gets a folder.

@@ -8,7 +8,7 @@ use crate::patience::Trouble;
 use crate::settings::Hub;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use ureq::Body;
 use ureq::http::Response;
@@ -31,6 +31,8 @@ pub struct Repository<'a> {
 pub struct Listing {
     pub commit: String,
     pub files: Vec<FileName>,
+    /// In bytes, of those files whose size the hub was asked for and tells.
+    pub sizes: BTreeMap<FileName, u64>,
 }
 
 /// What a file's bytes must be.
@@ -50,6 +52,7 @@ struct RawListing {
 #[derive(Deserialize)]
 struct RawFile {
     rfilename: String,
+    size: Option<u64>,
 }
 
 impl<'a> Repository<'a> {
@@ -63,16 +66,21 @@ impl<'a> Repository<'a> {
         format!("{}/api/models/{}/revision/{revision}", self.hub.endpoint, self.id)
     }
 
+    /// The listing that tells sizes, too.
+    pub fn sizes_url(&self) -> String {
+        self.listing_url() + "?blobs=true"
+    }
+
     pub fn file_url(&self, commit: &str, file: &FileName) -> String {
         format!("{}/{}/resolve/{commit}/{}", self.hub.endpoint, self.id, encode(file.as_str()))
     }
 
-    pub fn listing(&self) -> Result<Listing, Trouble> {
-        let url = self.listing_url();
-        let response = self.client.get(&url, 0)?;
-        self.check(&response, &url, None)?;
-        let bytes = self.client.read(&url, response.into_body(), MAX_LISTING_BYTES)?;
-        Ok(parse_listing(&bytes, self.id, &url)?)
+    /// The listing at one of its addresses.
+    pub fn listing(&self, url: &str) -> Result<Listing, Trouble> {
+        let response = self.client.get(url, 0)?;
+        self.check(&response, url, None)?;
+        let bytes = self.client.read(url, response.into_body(), MAX_LISTING_BYTES)?;
+        Ok(parse_listing(&bytes, self.id, url)?)
     }
 
     /// A pipeline's index, as JSON.
@@ -169,10 +177,14 @@ pub fn parse_listing(bytes: &[u8], id: &ModelId, url: &str) -> Result<Listing, P
     if count > MAX_FILES {
         return Err(PullError::TooManyFiles { id: id.clone(), count, limit: MAX_FILES });
     }
-    let names = raw.siblings.iter().map(|file| FileName::parse(&file.rfilename));
-    let files: BTreeSet<_> =
-        names.collect::<Result<_, _>>().map_err(|error| answer(error.to_string()))?;
-    Ok(Listing { commit: raw.sha.to_ascii_lowercase(), files: files.into_iter().collect() })
+    let (mut files, mut sizes) = (BTreeSet::new(), BTreeMap::new());
+    for RawFile { rfilename, size } in raw.siblings {
+        let name = FileName::parse(&rfilename).map_err(|error| answer(error.to_string()))?;
+        sizes.extend(size.map(|size| (name.clone(), size)));
+        files.insert(name);
+    }
+    let (commit, files) = (raw.sha.to_ascii_lowercase(), files.into_iter().collect());
+    Ok(Listing { commit, files, sizes })
 }
 
 /// The parser repeats what it did not expect, however long that is.

@@ -74,6 +74,11 @@ impl Hub {
         })
     }
 
+    /// Whether HF_HUB_OFFLINE is set: nothing is fetched then.
+    pub fn is_offline(&self) -> bool {
+        self.is_offline
+    }
+
     /// The folder with a folder for each model.
     pub fn cache(&self) -> &Path {
         &self.cache

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::library::Library;
 use crate::message::{FromWorker, ToWorker};
 use crate::workers::{Worker, WorkerError, Workers};
-use host_ports::{FieldError, Formats, FrameSize, Plan, Unsupported};
+use host_ports::{Artefact, FieldError, Formats, FrameSize, Plan, Unsupported};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,8 +87,9 @@ fn ask(
 fn read_plan(text: &str) -> Result<Plan, String> {
     let plan: plugin_api::Plan =
         serde_json::from_str(text).map_err(|error| format!("its plan cannot be read: {error}"))?;
-    let plugin_api::Plan { formats, errors, unsupported, reload, warnings, .. } = plan;
-    let longest = [errors.len(), unsupported.len(), reload.len(), warnings.len()].into_iter().max();
+    let plugin_api::Plan { formats, errors, unsupported, reload, warnings, artefacts, .. } = plan;
+    let lengths = [errors.len(), unsupported.len(), reload.len(), warnings.len(), artefacts.len()];
+    let longest = lengths.into_iter().max();
     if longest > Some(MAX_ITEMS) {
         return Err(format!("its plan has a list of more than {MAX_ITEMS} items"));
     }
@@ -111,7 +112,13 @@ fn read_plan(text: &str) -> Result<Plan, String> {
         warnings,
         memory_bytes: plan.memory_bytes,
         latency_frames: plan.latency_frames,
+        artefacts: artefacts.into_iter().map(artefact).collect(),
     })
+}
+
+fn artefact(artefact: plugin_api::Artefact) -> Artefact {
+    let plugin_api::Artefact { model, revision, files, is_optional, without } = artefact;
+    Artefact { model, revision, files, is_optional, without }
 }
 
 fn size(name: &str, format: plugin_api::FrameFormat) -> Result<FrameSize, String> {
@@ -132,6 +139,19 @@ mod tests {
         assert!(refused("nonsense").contains("cannot be read"));
         let empty = r#"{ "formats": { "input": { "width": 0, "height": 8 }, "output": { "width": 8, "height": 8 } } }"#;
         assert_eq!(refused(empty), "its plan's input size is 0x8; sides are 1 to 16384");
+        let of_hub = r#"{ "formats": { "input": { "width": 8, "height": 8 }, "output": { "width": 8, "height": 8 } },
+            "artefacts": [{ "model": "org/name" }, { "model": "o/n", "files": ["a"], "revision": "v1", "is_optional": true }] }"#;
+        let artefacts = read_plan(of_hub).unwrap().artefacts;
+        let artefact = |model: &str, revision: &str, files: &[&str], is_optional| Artefact {
+            model: model.into(),
+            revision: revision.into(),
+            files: files.iter().map(|file| file.to_string()).collect(),
+            is_optional,
+            without: String::new(),
+        };
+        let wanted =
+            [artefact("org/name", "main", &[], false), artefact("o/n", "v1", &["a"], true)];
+        assert_eq!(artefacts, wanted);
         let warnings = vec!["w"; MAX_ITEMS + 1];
         let size = serde_json::json!({ "width": 8, "height": 8 });
         let long = serde_json::json!({ "formats": { "input": size, "output": size }, "warnings": warnings });

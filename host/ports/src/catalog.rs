@@ -1,6 +1,6 @@
 //! What the installed plugins offer.
 
-use crate::{Formats, OpenRequest, Opened, PipelineError};
+use crate::{Artefact, Formats, OpenRequest, Opened, PipelineError};
 use serde_json::{Map, Value};
 
 /// One `pipeline` name that an accepted plugin answers to.
@@ -69,6 +69,8 @@ pub struct Plan {
     pub memory_bytes: u64,
     /// Frames between an input and its output in the stream batch.
     pub latency_frames: u32,
+    /// What loading needs of the hub and does not find on this machine, in the order in which it is to be fetched.
+    pub artefacts: Vec<Artefact>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod frame;
 mod latency;
 mod mailbox;
 mod media;
+mod models;
 mod pipeline;
 mod store;
 
@@ -22,5 +23,6 @@ pub use media::{
     Answer, EgressStats, Fit, IngressEvent, IngressSink, IngressStats, MediaPath, MediaServer,
     OfferError, SessionId,
 };
+pub use models::{Artefact, Fetch, FetchError, FetchNews, FetchProgress, ModelStore, Size};
 pub use pipeline::{Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress};
 pub use store::{StateStore, StoreError, StoredStream};

@@ -3,10 +3,11 @@
 //! Plugins answer in a control process, which may take a while: never on a tokio thread.
 
 use crate::budget::{Budget, Hold, Reserved};
+use crate::supply::Sought;
 use crate::{ChangeError, Fallback, NewStream};
 use host_ports::{
-    Claim, ClaimRef, FieldError, Fit, Formats, FrameSize, PipelineCatalog, Plan, PlanError,
-    ResolveError, StateStore, StoreError, StoredStream, Unsupported,
+    Artefact, Claim, ClaimRef, FieldError, Fit, Formats, FrameSize, ModelStore, PipelineCatalog,
+    Plan, PlanError, ResolveError, StateStore, StoreError, StoredStream, Unsupported,
 };
 use host_stream::{Changes, Checked, ParamError, ParamsSchema};
 use serde_json::{Map, Value};
@@ -34,6 +35,10 @@ pub struct Agreement {
     pub plan_warnings: Vec<String>,
     /// About the latest request.
     pub request_warnings: Vec<String>,
+    /// What is to be fetched before a pipeline is loaded.
+    pub artefacts: Vec<Artefact>,
+    /// What was sought for it, and need not be again.
+    pub sought: Vec<Sought>,
     /// Made from the record alone, while no plugin has agreed to it: nothing can be loaded.
     pub is_provisional: bool,
 }
@@ -70,6 +75,8 @@ pub struct Desk {
     pub default_fallback: Fallback,
     /// Moves when the catalog offers something else.
     pub offers: watch::Receiver<()>,
+    /// Fetches what pipelines need; without it they find it on this machine or fail.
+    pub models: Option<Arc<dyn ModelStore>>,
 }
 
 /// An agreement after a change.
@@ -119,8 +126,28 @@ impl Desk {
     pub async fn agree(&self, wish: &NewStream) -> Result<Agreement, ChangeError> {
         let drafted = draft(self.catalog.clone(), self.default_fallback, wish);
         let Draft { claim, plan, schema, checked } = drafted.await?;
+        let plan = self.promise(plan, &[]);
         let memory = self.reserve(&claim.id, &schema, &checked, &plan, None)?.hold;
         Ok(conclude(Arc::new(claim), schema, checked, plan, memory))
+    }
+
+    /// The same agreement by what the plugin says now, where something was fetched meanwhile.
+    pub async fn agree_again(
+        &self,
+        agreement: &Agreement,
+        sought: &[Sought],
+        replaced: Option<&Hold>,
+    ) -> Result<Amended, ChangeError> {
+        let Agreement { claim, schema, params, request_warnings, .. } = agreement.clone();
+        let for_plugin = agreement.for_plugin();
+        let plan = plan(self.catalog.clone(), &claim.id, None, for_plugin).await?;
+        let plan = self.promise(plan, sought);
+        let checked = Checked { params, warnings: request_warnings };
+        let reserved = self.reserve(&claim.id, &schema, &checked, &plan, replaced)?;
+        let Reserved { hold, has_room } = reserved;
+        let agreement = conclude(claim, schema, checked, plan, hold);
+        let agreement = Agreement { sought: sought.to_vec(), ..agreement };
+        Ok(Amended { agreement, changes: Changes::default(), has_room })
     }
 
     /// The agreement after `patch`, and what it changes.
@@ -164,9 +191,14 @@ impl Desk {
             changes.escalate(&changes.hot.clone());
         }
         hold_back_reload(&changes, is_hot_only)?;
+        // What could not be fetched is sought again for another pipeline alone.
+        let is_new = !changes.reload.is_empty() || current.is_provisional;
+        let sought = if is_new { Vec::new() } else { current.sought.clone() };
+        let plan = self.promise(plan, &sought);
         let reserved = self.reserve(&claim.id, &schema, &checked, &plan, Some(&current.memory))?;
         let Reserved { hold, has_room } = reserved;
-        Ok(Amended { agreement: conclude(claim, schema, checked, plan, hold), changes, has_room })
+        let agreement = conclude(claim, schema, checked, plan, hold);
+        Ok(Amended { agreement: Agreement { sought, ..agreement }, changes, has_room })
     }
 
     /// `running` with those of its hot params that a change gave other values, if it can take them without a reload.
@@ -221,6 +253,8 @@ impl Desk {
             unsupported: Vec::new(),
             plan_warnings: Vec::new(),
             request_warnings: Vec::new(),
+            artefacts: Vec::new(),
+            sought: Vec::new(),
             is_provisional: true,
         })
     }
@@ -312,6 +346,8 @@ fn conclude(
         unsupported: plan.unsupported,
         plan_warnings: plan.warnings,
         request_warnings: checked.warnings,
+        artefacts: plan.artefacts,
+        sought: Vec::new(),
         is_provisional: false,
     }
 }

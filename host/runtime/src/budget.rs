@@ -55,15 +55,18 @@ impl Budget {
     ) -> Result<Reserved, Shortage> {
         let mut shares = self.shares();
         let in_use: u64 = shares.values().map(|share| share.bytes).sum();
-        let is_shared = shares.contains_key(&key);
-        let needed = if is_shared { 0 } else { bytes };
+        // Of a pipeline whose model was not here it may show only now how large it is.
+        let held = shares.get(&key).map_or(0, |share| share.bytes);
+        let needed = bytes.saturating_sub(held);
         let freed = replaced.and_then(|hold| shares.get(&hold.key)).filter(|old| old.holders == 1);
         let left = in_use - freed.map_or(0, |old| old.bytes);
         if left.saturating_add(needed) > self.limit {
             return Err(Shortage { needed, in_use: left, limit: self.limit });
         }
         let has_room = in_use.saturating_add(needed) <= self.limit;
-        shares.entry(key.clone()).or_insert(Share { bytes, holders: 0 }).holders += 1;
+        let share = shares.entry(key.clone()).or_insert(Share { bytes, holders: 0 });
+        share.bytes = share.bytes.max(bytes);
+        share.holders += 1;
         Ok(Reserved { hold: Arc::new(Hold { budget: self.clone(), key }), has_room })
     }
 
@@ -120,6 +123,19 @@ mod tests {
         assert!(reserve(&budget, "b", 1, None).is_err(), "the other one still holds it");
         drop(two);
         assert!(reserve(&budget, "b", 1, None).is_ok());
+    }
+
+    #[test]
+    fn what_grows_is_counted_and_must_still_fit() {
+        let budget = Budget::new(10);
+        let unknown = reserve(&budget, "a", 0, None).ok().unwrap();
+        let known = reserve(&budget, "a", 6, None).ok().unwrap();
+        drop(unknown);
+        let refused = reserve(&budget, "b", 5, None).err();
+        assert_eq!(refused, Some(Shortage { needed: 5, in_use: 6, limit: 10 }));
+        assert!(reserve(&budget, "a", 11, None).is_err());
+        drop(known);
+        assert!(reserve(&budget, "b", 10, None).is_ok());
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Forecast {
     pub needs_reload: bool,
     /// As the plugin reckons; 0 when it does not know.
     pub memory_bytes: u64,
+    /// What is fetched from the hub before it loads; none when that is not known.
+    pub fetch_bytes: Option<u64>,
 }
 
 /// A stream that would be created.

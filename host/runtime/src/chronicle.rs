@@ -2,7 +2,7 @@
 //! noticed.
 
 use crate::events::{EventKind, EventLog};
-use host_ports::{PipelineError, Progress};
+use host_ports::{FetchProgress, PipelineError, Progress};
 use host_stream::Condition;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const PROGRESS_STEP: f32 = 0.05;
 /// A pipeline may fail at every frame, each time in other words.
 const ERROR_INTERVAL: Duration = Duration::from_secs(1);
+/// A fetch of small files makes many steps in a moment.
+const FETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often in a row a condition is seen before it is told: rates need a moment to settle.
 const STEADY: u32 = 2;
 
@@ -26,6 +28,7 @@ struct Notes {
     has_input: bool,
     is_input_lost: bool,
     progress: Option<Progress>,
+    fetching: Option<(FetchProgress, Instant)>,
     error: Option<(String, Instant)>,
     /// And how often in a row it was seen.
     condition: Option<(Condition, u32)>,
@@ -56,6 +59,34 @@ impl Chronicle {
         }
         self.log.push(EventKind::Loading(fraction), &progress.what);
         notes.progress = Some(progress);
+    }
+
+    pub fn fetching_begins(&self) {
+        self.notes().fetching = None;
+    }
+
+    /// How far a fetch is, `now`: its begin, and steps in its bytes with a pause between them.
+    pub fn fetching(&self, progress: &FetchProgress, now: Instant) {
+        let mut notes = self.notes();
+        let is_old = |(last, at): &(FetchProgress, Instant)| {
+            let has_paused = now.saturating_duration_since(*at) >= FETCH_INTERVAL;
+            last.model == progress.model && !(has_paused && is_step(last, progress))
+        };
+        if notes.fetching.as_ref().is_some_and(is_old) {
+            return;
+        }
+        let FetchProgress { model, what, bytes_done: done, bytes_total: total } = progress.clone();
+        self.log.push(EventKind::Fetching { done, total }, &format!("{model}: {what}"));
+        notes.fetching = Some((progress.clone(), now));
+    }
+
+    pub fn fetched(&self, what: &str) {
+        self.log.push(EventKind::Fetched, &format!("{what} is on this machine"));
+    }
+
+    /// A model is not fetched, and the pipeline not loaded therefore.
+    pub fn fetch_failed(&self, message: &str) {
+        self.log.push(EventKind::Error, message);
     }
 
     /// The pipeline takes frames.
@@ -165,6 +196,11 @@ fn is_worth_telling(last: &Progress, now: &Progress) -> bool {
     last.what != now.what || is_end || (now.fraction - last.fraction).abs() >= PROGRESS_STEP
 }
 
+fn is_step(last: &FetchProgress, now: &FetchProgress) -> bool {
+    let step = (now.bytes_total as f64 * f64::from(PROGRESS_STEP)) as u64;
+    last.bytes_total != now.bytes_total || now.bytes_done.abs_diff(last.bytes_done) >= step.max(1)
+}
+
 fn why(condition: Condition) -> &'static str {
     match condition {
         Condition::DegradedInput => "the publisher's frames come too slowly, or none came for 2 s",
@@ -204,6 +240,34 @@ mod tests {
         let told = told(&chronicle).await;
         assert_eq!((told[0].as_str(), told[1].as_str()), ("loading: starting", "loading: weights"));
         assert!((20..=24).contains(&told.len()), "{}", told.len());
+    }
+
+    #[tokio::test]
+    async fn a_fetch_is_told_in_steps_with_a_pause_between_them() {
+        let chronicle = Chronicle::new(1);
+        let start = Instant::now();
+        let tell = |model: &str, milliseconds: u64, done: u64| {
+            let (model, what) = (model.to_owned(), "weights".to_owned());
+            let progress = FetchProgress { model, what, bytes_done: done, bytes_total: 1000 };
+            chronicle.fetching(&progress, start + Duration::from_millis(milliseconds));
+        };
+        for (milliseconds, done) in
+            [(0, 0), (10, 500), (999, 600), (1000, 601), (2000, 650), (2001, 651), (9000, 900)]
+        {
+            tell("org/name", milliseconds, done);
+        }
+        tell("org/other", 9001, 0);
+        let mut reader = chronicle.log.read(None).unwrap();
+        chronicle.log.close();
+        let mut told = Vec::new();
+        while let Some(News::Event(event)) = reader.next().await {
+            let EventKind::Fetching { done, total: 1000 } = event.kind else { panic!("{event:?}") };
+            told.push((event.message, done));
+        }
+        let wanted = [0, 601, 651, 900].map(|done| ("org/name", done)).into_iter();
+        let wanted = wanted.chain([("org/other", 0)]);
+        let wanted = wanted.map(|(model, done)| (format!("{model}: weights"), done));
+        assert_eq!(told, wanted.collect::<Vec<_>>());
     }
 
     #[tokio::test]

@@ -31,6 +31,14 @@ pub struct StreamEvent {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum EventKind {
     Created,
+    /// A model is fetched before the pipeline is loaded: bytes that are there, and that there will be, which is 0 as long
+    /// as nobody knows.
+    Fetching {
+        done: u64,
+        total: u64,
+    },
+    /// It is there.
+    Fetched,
     /// How far, from 0 to 1.
     Loading(f32),
     /// The pipeline takes frames; also told when the stream is no longer degraded.
@@ -52,6 +60,8 @@ impl EventKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Created => "created",
+            Self::Fetching { .. } => "fetching",
+            Self::Fetched => "fetched",
             Self::Loading(_) => "loading",
             Self::Running => "running",
             Self::FirstFrame => "first_frame",

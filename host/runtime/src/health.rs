@@ -1,7 +1,7 @@
 //! How a stream's pipeline fares: what the session and the pipeline's thread write down for `status`.
 
 use crate::StreamError;
-use host_ports::Progress;
+use host_ports::{FetchProgress, Progress};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tracing::warn;
@@ -20,6 +20,7 @@ pub struct Facts {
     pub last_restart_at: Option<SystemTime>,
     pub last_params_update_at: Option<SystemTime>,
     pub loading: Option<Progress>,
+    pub fetching: Option<FetchProgress>,
     pub worker_pid: Option<u32>,
 }
 
@@ -54,6 +55,10 @@ impl Health {
 
     pub fn set_loading(&self, loading: Option<Progress>) {
         self.facts().loading = loading;
+    }
+
+    pub fn set_fetching(&self, fetching: Option<FetchProgress>) {
+        self.facts().fetching = fetching;
     }
 
     pub fn set_worker(&self, pid: Option<u32>) {

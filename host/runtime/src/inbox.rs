@@ -51,6 +51,8 @@ pub enum Order {
     Restart(LoadOrder),
     /// Go on with another pipeline that is loaded already.
     ChangeOver(Loaded),
+    /// Drop the pipeline; the order to load another comes once its models are here.
+    Unload,
     /// Drop the pipeline and end.
     Stop,
 }

@@ -20,6 +20,7 @@ mod screen;
 mod secret;
 mod session;
 mod shared;
+mod supply;
 mod tally;
 mod view;
 mod waiting;
@@ -29,7 +30,7 @@ pub use budget::Shortage;
 pub use changed::{Applied, Apply, Changed, FieldChange, Forecast, Planned};
 pub use events::{EventKind, EventReader, News, StreamEvent, TooManyEventReaders};
 pub use host_stream::{Condition, Fallback, Phase, with_host_params};
-pub use runtime::{Runtime, Settings};
+pub use runtime::{Ports, Runtime, Settings};
 pub use tally::PluginFigures;
 pub use view::{
     ChangeError, Drops, EventsError, FrameFigures, MediaError, Mode, NewStream, StreamChange,

@@ -74,6 +74,7 @@ impl Pipe {
                 Job::Order(Order::Stop) => break,
                 Job::Order(Order::Load(order) | Order::Restart(order)) => load = order.load,
                 Job::Order(Order::ChangeOver(to)) => load = to.open.load,
+                Job::Order(Order::Unload) => {}
                 Job::Discard(_) | Job::Update(_) | Job::Process(_) => {}
             }
             // A panic here is a fault of this host's. It costs the pipeline, not the stream.
@@ -106,6 +107,11 @@ impl Pipe {
                 self.load(open.as_mut(), order);
             }
             Job::Order(Order::ChangeOver(to)) => self.change_over(open, to),
+            Job::Order(Order::Unload) => {
+                drop(open.take());
+                self.shared.canceller.set(None);
+                self.shared.health.set_worker(None);
+            }
             Job::Order(Order::Stop) => {}
             Job::Discard(pipelines) => pipelines.into_iter().for_each(Loaded::send_back),
             Job::Update(params) => self.update(open.as_mut(), params),

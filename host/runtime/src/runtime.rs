@@ -12,7 +12,8 @@ use crate::{
     NewStream, Planned, PluginFigures, StreamChange, StreamStatus, StreamView,
 };
 use host_ports::{
-    Answer, Claim, MediaServer, PipelineCatalog, PluginReport, SessionId, StateStore, StoredStream,
+    Answer, Claim, MediaServer, ModelStore, PipelineCatalog, PluginReport, SessionId, StateStore,
+    StoredStream,
 };
 use host_stream::{Backoff, with_host_params};
 use std::collections::BTreeMap;
@@ -57,6 +58,15 @@ impl Settings {
     }
 }
 
+/// What the runtime works with.
+pub struct Ports {
+    pub catalog: Arc<dyn PipelineCatalog>,
+    pub media: Arc<dyn MediaServer>,
+    pub store: Arc<dyn StateStore>,
+    /// Where models come from that are not on this machine; none: from nowhere.
+    pub models: Option<Arc<dyn ModelStore>>,
+}
+
 /// All streams of this host. Clones are cheap and mean the same streams.
 #[derive(Clone)]
 pub struct Runtime {
@@ -71,17 +81,13 @@ pub struct Runtime {
 
 impl Runtime {
     /// Must be called inside a tokio runtime.
-    pub fn new(
-        settings: Settings,
-        catalog: Arc<dyn PipelineCatalog>,
-        media: Arc<dyn MediaServer>,
-        store: Arc<dyn StateStore>,
-    ) -> Self {
+    pub fn new(settings: Settings, ports: Ports) -> Self {
+        let Ports { catalog, media, store, models } = ports;
         let budget = Budget::new(settings.memory_limit);
         let (change, offers) = watch::channel(());
         catalog.tell_changes(Box::new(move || change.send_replace(())));
         let default_fallback = settings.default_fallback;
-        let desk = Desk { catalog, store, budget, default_fallback, offers };
+        let desk = Desk { catalog, store, budget, default_fallback, offers, models };
         Self {
             settings: Arc::new(settings),
             desk,
@@ -112,10 +118,12 @@ impl Runtime {
     /// What `create` would make of the wish, and whether it would take it.
     pub async fn plan(&self, wish: NewStream) -> Result<Planned, ChangeError> {
         let agreement = self.desk.agree(&wish).await?;
+        let (fetch_bytes, sizes) = self.desk.measure(&agreement.artefacts).await;
+        let memory_bytes = agreement.memory_bytes;
         Ok(Planned {
             pipeline: wish.pipeline,
-            warnings: agreement.warnings(),
-            forecast: Forecast { needs_reload: false, memory_bytes: agreement.memory_bytes },
+            warnings: agreement.warnings().into_iter().chain(sizes).collect(),
+            forecast: Forecast { needs_reload: false, memory_bytes, fetch_bytes },
             params: agreement.params,
         })
     }
@@ -132,7 +140,13 @@ impl Runtime {
     pub async fn change(&self, id: &str, change: StreamChange) -> Result<Changed, ChangeError> {
         let stream = self.find(id)?;
         let mode = change.mode;
-        let Reply { mut changed, applied } = ask(&stream, id, Ask::Change(change)).await?;
+        let Reply { mut changed, artefacts, applied } =
+            ask(&stream, id, Ask::Change(change)).await?;
+        if mode == Mode::Plan {
+            let (fetch_bytes, sizes) = self.desk.measure(&artefacts).await;
+            changed.forecast.fetch_bytes = fetch_bytes;
+            changed.view.warnings.extend(sizes);
+        }
         if let (Some(applied), Mode::ApplyAndWait(limit)) = (applied, mode) {
             changed.applied = Some(told_within(limit, applied).await);
         }

@@ -3,6 +3,7 @@
 //! Frames do not pass here. While a plugin thinks about a change, the session goes on; further changes wait.
 
 mod agreed;
+mod fetching;
 mod renewal;
 mod succession;
 mod wiring;
@@ -12,11 +13,12 @@ pub use wiring::{Handle, Parts, spawn};
 
 use crate::agreement::{Agreement, Desk};
 use crate::changed::{Applied, Changed, Forecast};
-use crate::inbox::{LoadOrder, Order, Params};
+use crate::inbox::{LoadOrder, Params};
 use crate::ingress::Presence;
 use crate::secret::Secret;
 use crate::{ChangeError, Mode, StreamChange, StreamView};
-use host_ports::StoredStream;
+use fetching::{Fetching, Supplied, Way};
+use host_ports::{Artefact, StoredStream};
 use host_stream::{Change, Condition, Effect, Event, Lifecycle, LoadId, Phase};
 use renewal::{Renewal, Renewed};
 use std::time::{Duration, SystemTime};
@@ -44,6 +46,8 @@ pub enum Ask {
 
 pub struct Reply {
     pub changed: Changed,
+    /// What is fetched for it.
+    pub artefacts: Vec<Artefact>,
     /// For a change that waits: where the first frame made with it will be told.
     pub applied: Option<oneshot::Receiver<Applied>>,
 }
@@ -71,6 +75,7 @@ struct Session {
     told_revision: u64,
     pending: Option<Pending>,
     renewal: Renewal,
+    fetching: Fetching,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
     /// When the stream's condition is looked at, while frames should come and go.
@@ -103,6 +108,7 @@ enum Input {
     Agreed(Result<Box<Agreed>, ChangeError>),
     OffersChanged,
     Renewed(Renewed),
+    Supplied(Supplied),
 }
 
 impl Session {
@@ -124,6 +130,7 @@ impl Session {
                 Input::Agreed(agreed) => self.finish(agreed),
                 Input::OffersChanged => self.try_again(),
                 Input::Renewed(renewed) => self.settle(renewed),
+                Input::Supplied(supplied) => self.load_supplied(supplied),
             }
             if self.pending.is_none() {
                 self.begin_waiting();
@@ -135,6 +142,7 @@ impl Session {
             pending.agreed.abort();
         }
         self.renewal.abort();
+        self.fetching.give_up();
         self.wiring.tear_down(self.stop_deadline).await;
         info!("stream ended");
     }
@@ -143,6 +151,7 @@ impl Session {
         let deadline = self.lifecycle.deadline();
         let is_agreeing = self.pending.is_some();
         let is_renewing = self.renewal.is_under_way();
+        let is_fetching = self.fetching.is_under_way();
         let is_watched =
             self.lifecycle.phase() == Phase::Running && inputs.presence.borrow().is_flowing;
         tokio::select! {
@@ -156,6 +165,10 @@ impl Session {
             () = until(deadline), if deadline.is_some() => Input::Event(Event::DeadlineReached),
             agreed = outcome(&mut self.pending), if is_agreeing => Input::Agreed(agreed),
             renewed = self.renewal.outcome(), if is_renewing => Input::Renewed(renewed),
+            // Not beside a change, which was begun with what was agreed before.
+            supplied = self.fetching.outcome(), if is_fetching && !is_agreeing => {
+                Input::Supplied(supplied)
+            }
             Ok(()) = inputs.offers.changed() => Input::OffersChanged,
             Some(request) = inputs.requests.recv(), if !is_agreeing && !is_renewing => {
                 Input::Request(request)
@@ -219,34 +232,37 @@ impl Session {
             match effect {
                 Effect::ShowPipeline => self.wiring.shared.screen.select_pipeline(),
                 Effect::ShowFallback => self.wiring.shared.screen.select_fallback(),
-                Effect::CancelLoad => self.wiring.shared.canceller.cancel(),
+                Effect::CancelLoad => {
+                    self.fetching.give_up();
+                    self.wiring.shared.canceller.cancel();
+                }
                 Effect::Load(load) | Effect::Restart(load) if self.agreement.is_provisional => {
                     self.renew(load);
                 }
                 Effect::Load(load) => {
                     self.succession.running = None;
-                    let order = Order::Load(self.load_order(load));
-                    self.wiring.shared.inbox.order(order);
+                    self.fetch_and_load(load, Way::Anew);
                 }
                 Effect::Restart(load) => {
                     self.wiring.shared.health.note_restart();
-                    let order = Order::Restart(self.load_order(load));
-                    self.wiring.shared.inbox.order(order);
+                    self.fetch_and_load(load, Way::Again);
                 }
-                Effect::LoadBeside(load) => self.load_beside(load),
+                Effect::LoadBeside(load) => self.fetch_and_load(load, Way::Beside),
                 Effect::EndBeside => {
-                    self.wiring.beside.give_up();
+                    self.give_up_beside();
                     self.leave_beside();
                 }
                 Effect::TakeBack => self.succession.take_back = self.leave_beside(),
                 Effect::ApplyParams => self.apply_params(),
-                Effect::Stop => self.wiring.stop(),
+                Effect::Stop => {
+                    self.fetching.give_up();
+                    self.wiring.stop();
+                }
             }
         }
     }
 
-    fn load_order(&mut self, load: LoadId) -> LoadOrder {
-        self.succession.latest = load;
+    fn load_order(&self, load: LoadId) -> LoadOrder {
         LoadOrder {
             load,
             claim: self.agreement.claim.id.clone(),
@@ -305,7 +321,9 @@ impl Session {
         let forecast = Forecast {
             needs_reload: !changes.reload.is_empty(),
             memory_bytes: agreement.memory_bytes,
+            fetch_bytes: None,
         };
+        let artefacts = agreement.artefacts.clone();
         let mut applied = None;
         let view = if mode == Mode::Plan {
             tell(&agreed.record, agreement, &self.lifecycle).view
@@ -316,7 +334,7 @@ impl Session {
             self.apply(agreed);
             self.told.borrow().view.clone()
         };
-        Reply { changed: Changed { view, fields, forecast, applied: None }, applied }
+        Reply { changed: Changed { view, fields, forecast, applied: None }, artefacts, applied }
     }
 
     /// Before the pipeline is told: no frame can come in between unseen.
@@ -335,7 +353,7 @@ impl Session {
         let is_told = agreed.is_for_the_pipeline();
         let needs_reload = !agreed.changes.reload.is_empty();
         let is_unwanted = needs_reload || agreed.suits_running;
-        if self.succession.running.is_some() && is_unwanted && !self.wiring.beside.give_up() {
+        if self.succession.running.is_some() && is_unwanted && !self.give_up_beside() {
             // It has taken over; the news of it is on its way.
             self.on(Event::Loaded(self.succession.latest));
         }

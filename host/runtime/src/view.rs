@@ -80,6 +80,8 @@ pub struct StreamStatus {
     pub last_restart_at: Option<SystemTime>,
     pub last_params_update_at: Option<SystemTime>,
     pub loading: Option<host_ports::Progress>,
+    /// The model that is being fetched before the pipeline is loaded.
+    pub fetching: Option<host_ports::FetchProgress>,
     /// Whether viewers are served: from the first published frame on.
     pub has_picture: bool,
     pub worker_pid: Option<u32>,

@@ -9,7 +9,7 @@ mod support;
 #[cfg(test)]
 mod tests;
 
-pub use loras::ChosenLoras;
+pub use loras::{ChosenLoras, LcmRefusal};
 
 use crate::blend::{Blend, Interpolation};
 use crate::guidance::{CfgType, Guidance};

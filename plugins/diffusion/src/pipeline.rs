@@ -1,5 +1,6 @@
 //! What the plugins of all families do alike: [`plan`], load a model of theirs, and run a stream's frames through it.
 
+mod missing;
 mod plan;
 
 pub use plan::plan;

@@ -2,12 +2,15 @@
 //!
 //! Ids come from clients. They never lead outside the folders the operator named.
 
+mod hub;
 mod lora;
 mod single;
 
 pub use lora::is_lora_name;
 
 use std::path::{Component, Path, PathBuf};
+
+use plugin_api::Artefact;
 
 use crate::config::Config;
 
@@ -64,6 +67,8 @@ pub struct ChosenAutoencoder {
     /// Its folder, or a checkpoint in one file that has one.
     pub path: PathBuf,
     pub warning: Option<String>,
+    /// What would be used in its place, were it here.
+    pub missing: Option<Artefact>,
 }
 
 fn is_tiny(folder: &Path) -> bool {
@@ -103,7 +108,8 @@ impl ModelRoots {
         found
     }
 
-    fn find(&self, id: &str) -> Result<PathBuf, ResolveError> {
+    /// As [`ModelRoots::resolve`], for what another model could not stand in for.
+    pub fn find(&self, id: &str) -> Result<PathBuf, ResolveError> {
         if Path::new(id).is_absolute() {
             return self.resolve_path(id);
         }
@@ -138,18 +144,19 @@ impl ModelRoots {
         small: Option<&str>,
     ) -> Result<ChosenAutoencoder, ResolveError> {
         let own = if model.is_file() { model.to_owned() } else { model.join("vae") };
-        let chosen = |path, warning| Ok(ChosenAutoencoder { path, warning });
+        let chosen = |path| Ok(ChosenAutoencoder { path, warning: None, missing: None });
         match (wish, small) {
-            (Some(id), _) => chosen(self.find(id)?, None),
+            (Some(id), _) => chosen(self.find(id)?),
             (None, Some(id)) if !is_tiny(&own) => match self.find(id) {
-                Ok(folder) => chosen(folder, None),
+                Ok(folder) => chosen(folder),
                 Err(error) => {
                     let warning =
                         format!("the model's own autoencoder is used, which is slower: {error}");
-                    chosen(own, Some(warning))
+                    let missing = error.artefact();
+                    Ok(ChosenAutoencoder { path: own, warning: Some(warning), missing })
                 }
             },
-            _ => chosen(own, None),
+            _ => chosen(own),
         }
     }
 
@@ -272,13 +279,15 @@ mod tests {
         let fallback = choose(None, small);
         assert_eq!(fallback.path, own);
         assert!(fallback.warning.unwrap().contains("madebyollin/taesd"));
+        assert_eq!(fallback.missing.unwrap().model, "madebyollin/taesd");
         let tiny = roots.models.join("madebyollin/taesd");
         std::fs::create_dir_all(&tiny).unwrap();
-        assert_eq!(choose(None, small), ChosenAutoencoder { path: tiny.clone(), warning: None });
+        let chosen = |path| ChosenAutoencoder { path, warning: None, missing: None };
+        assert_eq!(choose(None, small), chosen(tiny.clone()));
         assert_eq!(choose(None, None).path, own);
         assert_eq!(choose(small, None).path, tiny);
         std::fs::write(own.join("config.json"), r#"{"_class_name": "AutoencoderTiny"}"#).unwrap();
-        assert_eq!(choose(None, small), ChosenAutoencoder { path: own.clone(), warning: None });
+        assert_eq!(choose(None, small), chosen(own.clone()));
         assert!(roots.autoencoder(&own, Some("no/such"), small).is_err());
     }
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use plugin_api::{
-    Claim, Environment, Frame, FrameMut, Host, Manifest, Params, Pipeline, Plan, PlanRequest,
-    Plugin, Stream,
+    Artefact, Claim, Environment, Frame, FrameMut, Host, Manifest, Params, Pipeline, Plan,
+    PlanRequest, Plugin, Stream,
 };
 use plugin_testkit::defaults;
 use serde_json::{Map, Value, json};
@@ -309,6 +309,48 @@ fn the_lcm_lora_is_used_where_it_is_wished_there_and_fits() {
         |id: &str| refusal(values(TINY, json!({"lcm_lora_id": "no/such", "model_id": id})));
     assert_eq!(of_model("org/my-turbo"), None);
     assert!(of_model("org/other").is_some());
+}
+
+#[test]
+fn what_is_not_here_is_named_for_the_hub_with_what_holds_without_it() {
+    let artefacts = |values| {
+        let plan = plan_of(&values);
+        let told: Vec<_> = plan
+            .warnings
+            .into_iter()
+            .chain(plan.unsupported.into_iter().map(|u| u.reason))
+            .collect();
+        let is_told = |artefact: &Artefact| told.contains(&artefact.without);
+        let short = |artefact: Artefact| {
+            let told = is_told(&artefact);
+            (artefact.model, artefact.files.join(" "), artefact.is_optional, told)
+        };
+        plan.artefacts.into_iter().map(short).collect::<Vec<_>>()
+    };
+    let of = |model: &str, files: &str, optional, told| {
+        (model.to_owned(), files.to_owned(), optional, told)
+    };
+    assert_eq!(artefacts(tiny(json!({}))), []);
+    let local = json!({"lora_dict": {"missing.safetensors": 1, "loras/no.safetensors": 1}});
+    assert_eq!(artefacts(tiny(local)), [], "names of files here");
+    let loras = json!({"lora_dict": {"no/such/a.safetensors": 1}, "lcm_lora_id": "no/lcm"});
+    assert_eq!(
+        artefacts(tiny(loras)),
+        [of("no/such", "a.safetensors", false, true), of("no/lcm", "", true, true)]
+    );
+    let mut own = tiny(json!({"lcm_lora_id": "no/lcm", "use_lcm_lora": false}));
+    own.insert("vae_id".into(), Value::Null);
+    assert_eq!(artefacts(own), [of("madebyollin/taesd", "", true, true)]);
+    let given = json!({"model_id": "org/absent", "vae_id": "no/vae", "lcm_lora_id": "no/lcm"});
+    let absent = values(TINY, given);
+    assert_eq!(
+        artefacts(absent),
+        [
+            of("org/absent", "", false, true),
+            of("no/vae", "", false, false),
+            of("no/lcm", "", true, true)
+        ]
+    );
 }
 
 #[test]

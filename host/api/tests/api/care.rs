@@ -120,7 +120,8 @@ async fn a_plan_does_nothing() {
     assert_eq!((planned.status.as_u16(), planned.header("etag")), (200, "\"1\""));
     let answer = planned.json();
     assert_eq!((&answer["params"]["width"], &answer["revision"]), (&json!(128), &json!(1)));
-    assert_eq!(answer["plan"], json!({"reload": true, "memory_bytes": null}));
+    let plan = json!({"reload": true, "memory_bytes": null, "fetch_bytes": 0});
+    assert_eq!(answer["plan"], plan);
     assert_eq!(answer["changes"]["width"]["apply"], "reload");
     let read = stream.host.get(&stream.path).await.json();
     assert_eq!((&read["params"]["prompt"], &read["revision"]), (&json!("flowers"), &json!(1)));

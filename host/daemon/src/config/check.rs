@@ -44,6 +44,7 @@ pub fn check(
         plugins: plugins(raw.plugins, &paths, &mut problems),
         paths,
         runtime: runtime(&raw.streams, stop_deadline, &mut problems),
+        fetch_models: raw.models.fetch,
         persist: raw.streams.persist,
         log: LogConfig {
             format: problems.word(

@@ -15,6 +15,8 @@ pub struct RawConfig {
     pub plugins: RawPlugins,
     /// Folders
     pub paths: RawPaths,
+    /// Models
+    pub models: RawModels,
     /// Streams
     pub streams: RawStreams,
     /// The log
@@ -158,6 +160,16 @@ pub struct RawPaths {
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+pub struct RawModels {
+    /// Fetch from the hub what a stream needs and this machine has not, before its pipeline loads; the answer that creates
+    /// the stream says what. Otherwise, and with `HF_HUB_OFFLINE=1`, such a stream fails, and says how to get the model.
+    /// `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE` and `HF_TOKEN` say which hub, where to and as whom.
+    /// Needs a restart.
+    pub fetch: bool,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct RawStreams {
     /// Streams at once; more are refused with 429.
     /// Needs a restart.
@@ -259,6 +271,12 @@ impl Default for RawPaths {
             cache: String::new(),
             state: String::new(),
         }
+    }
+}
+
+impl Default for RawModels {
+    fn default() -> Self {
+        Self { fetch: true }
     }
 }
 

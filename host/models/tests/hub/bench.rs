@@ -1,12 +1,12 @@
 //! What the tests have in common: a small model, a cache of its own and how it is pulled.
 
-use crate::stand_in::{Reply, Repo, Seen, StandIn};
 use host_models::{Cancel, Event, Hub, ModelId, PullError, Pulled, Timing, Wish};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+use test_hub::{Reply, Repo, Seen, StandIn};
 
 pub const ID: &str = "org/name";
 

@@ -1,13 +1,13 @@
 //! Pulls that meet, end early or are undone.
 
 use crate::bench::{Bench, autoencoder, names, weights, wish};
-use crate::stand_in::sha256;
 use host_models::{Cancel, Event, Place, PullError, RemoveError, State, installed};
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
+use test_hub::sha256;
 
 #[test]
 fn of_two_pulls_at_once_one_fetches_and_the_other_waits() {

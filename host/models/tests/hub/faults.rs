@@ -1,10 +1,10 @@
 //! Hubs that break off, stall, lie and do not do as they are asked.
 
 use crate::bench::{Bench, autoencoder, weights, wish};
-use crate::stand_in::{End, Reply, Seen, sha256};
 use host_models::{Event, PullError, TransferError};
 use std::fs;
 use std::time::Duration;
+use test_hub::{End, Reply, Seen, sha256};
 
 /// Of `End::Cut` and `End::Stall`: not at a multiple of anything.
 const SOME: usize = 123_457;

@@ -3,6 +3,6 @@
 mod bench;
 mod cache;
 mod faults;
+mod fetches;
 mod refusals;
 mod serving;
-mod stand_in;

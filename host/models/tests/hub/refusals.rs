@@ -1,8 +1,8 @@
 //! What ends a pull at once: who may not read, what is not there, and answers that are not believed.
 
 use crate::bench::{Bench, autoencoder, names, wish};
-use crate::stand_in::{COMMIT, Reply, Seen};
 use host_models::{Cancel, FileName, PullError, Selection, Wish};
+use test_hub::{COMMIT, Reply, Seen};
 
 /// A hub that answers requests whose address has `part` in this way.
 fn at(part: &'static str, reply: impl Fn() -> Reply + Send + Sync + 'static) -> Bench {

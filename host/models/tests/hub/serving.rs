@@ -1,7 +1,6 @@
 //! A hub that serves as it should.
 
 use crate::bench::{Bench, ID, autoencoder, names, weights, wish};
-use crate::stand_in::{COMMIT, Connection, Repo, StandIn, git_sha1, sha256};
 use host_models::{
     Cancel, Event, FileName, Precision, PullError, Revision, Selection, TransferError, Wish,
 };
@@ -10,6 +9,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use test_hub::{COMMIT, Connection, Repo, StandIn, git_sha1, sha256};
 
 #[test]
 fn a_model_comes_whole_checked_and_where_the_hubs_tools_have_it() {

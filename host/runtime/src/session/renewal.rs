@@ -3,10 +3,9 @@
 //! While that fails the stream stays, in error with the reason, and its media with the fallback. It is tried again when
 //! the catalog or the params change, and where the failure may pass, after a pause.
 
-use super::{Session, tell};
+use super::{Session, Way, tell};
 use crate::ChangeError;
 use crate::agreement::Agreement;
-use crate::inbox::Order;
 use host_stream::{Change, Event, LoadId};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, warn};
@@ -74,8 +73,7 @@ impl Session {
                 // A newer load wants nothing else.
                 let load = self.renewal.due.take().unwrap_or(load);
                 self.take(agreement);
-                let order = Order::Load(self.load_order(load));
-                self.wiring.shared.inbox.order(order);
+                self.fetch_and_load(load, Way::Anew);
                 self.told.send_replace(tell(&self.record, &self.agreement, &self.lifecycle));
             }
             // The catalog has changed meanwhile: what failed may succeed.

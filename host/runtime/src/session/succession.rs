@@ -4,7 +4,7 @@
 //! When the load fails, what runs stays, and the stream's params go back to those that it runs with.
 
 use super::agreed::Agreed;
-use super::{Pending, Request, Session, params};
+use super::{Pending, Request, Session, Way, params};
 use crate::agreement::Agreement;
 use host_ports::StoredStream;
 use host_stream::{Changes, Event, LoadId};
@@ -35,6 +35,12 @@ impl Default for Succession {
 }
 
 impl Session {
+    /// Ends what loads beside the running pipeline. False if it has taken over already.
+    pub fn give_up_beside(&mut self) -> bool {
+        // While models are fetched for it nothing loads yet; an earlier load may have taken over.
+        self.fetching.give_up() == Some(Way::Beside) || self.wiring.beside.give_up()
+    }
+
     pub fn load_beside(&mut self, load: LoadId) {
         let order = self.load_order(load);
         if let Err(error) = self.wiring.load_beside(order) {

@@ -1,6 +1,6 @@
 //! Joins the parts of a session: ingress, inbox, pipeline thread, screen and media path; and takes them apart again.
 
-use super::{Inputs, Renewal, Request, Session, Succession, Told, tell};
+use super::{Fetching, Inputs, Renewal, Request, Session, Succession, Told, tell};
 use crate::agreement::{Agreement, Desk};
 use crate::beside::Beside;
 use crate::identity::short;
@@ -114,6 +114,7 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         succession: Succession::default(),
         pending: None,
         renewal: Renewal::default(),
+        fetching: Fetching::default(),
         beginnings: 0,
         told_revision,
         looks: interval(LOOK),
@@ -230,6 +231,7 @@ pub fn status(told: &Told, shared: &Shared, path: &dyn MediaPath) -> StreamStatu
         last_restart_at: facts.last_restart_at,
         last_params_update_at: facts.last_params_update_at,
         loading: facts.loading,
+        fetching: facts.fetching,
         has_picture: shared.screen.has_shown(),
         worker_pid: facts.worker_pid,
         ingress: path.ingress_stats(),

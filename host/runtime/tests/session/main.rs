@@ -11,6 +11,7 @@ mod deletion;
 mod events;
 #[cfg(test)]
 mod failures;
+mod fetching;
 #[cfg(test)]
 mod frames;
 #[cfg(test)]

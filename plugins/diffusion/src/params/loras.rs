@@ -1,5 +1,7 @@
 //! Which LoRAs a stream's params ask for, as files.
 
+use plugin_api::Artefact;
+
 use super::StreamParams;
 use crate::files::ModelFiles;
 use crate::folder::{CheckpointError, check_loras};
@@ -12,6 +14,14 @@ use crate::resolve::{ModelRoots, ResolveError};
 pub struct ChosenLoras {
     pub loras: Vec<Lora>,
     pub warning: Option<String>,
+}
+
+/// Why the LCM LoRA has no effect.
+#[derive(Debug)]
+pub struct LcmRefusal {
+    pub reason: String,
+    /// What would change that.
+    pub missing: Option<Box<Artefact>>,
 }
 
 /// The LCM LoRAs there are, and how wide the text embeddings of their models are: nobody is told to fetch one in vain.
@@ -28,7 +38,7 @@ impl StreamParams {
     ) -> Result<ChosenLoras, ResolveError> {
         let (lcm, warning) = match self.lcm_lora(roots, Some(model)) {
             Ok(lcm) => (lcm, None),
-            Err(reason) => (None, Some(reason)),
+            Err(refusal) => (None, Some(refusal.reason)),
         };
         let mut loras: Vec<Lora> = lcm.into_iter().collect();
         for (name, &scale) in self.lora_dict.iter().flatten() {
@@ -43,26 +53,31 @@ impl StreamParams {
         &self,
         roots: &ModelRoots,
         model: Option<&ModelFiles>,
-    ) -> Result<Option<Lora>, String> {
+    ) -> Result<Option<Lora>, LcmRefusal> {
         if !self.use_lcm_lora || self.is_turbo() {
             return Ok(None);
         }
         if let Some((made_for, width)) = model.and_then(|model| self.lcm_misfit(model)) {
             let id = &self.lcm_lora_id;
-            return Err(format!(
+            let reason = format!(
                 "the model runs without the LCM LoRA: {id} is made for text embeddings {made_for} wide, those of this model are {width} wide"
-            ));
+            );
+            return Err(LcmRefusal { reason, missing: None });
         }
-        let without = |error: &dyn std::error::Error| {
-            format!("the model runs without the LCM LoRA, which makes few steps enough: {error}")
+        let without = |error: &dyn std::error::Error, missing| {
+            let reason = format!(
+                "the model runs without the LCM LoRA, which makes few steps enough: {error}"
+            );
+            LcmRefusal { reason, missing }
         };
-        let path = roots.resolve_lora(&self.lcm_lora_id).map_err(|error| without(&error))?;
+        let path = roots.resolve_lora(&self.lcm_lora_id);
+        let path = path.map_err(|error| without(&error, error.artefact().map(Box::new)))?;
         let lora = Lora { path, scale: 1.0 };
         // What is wrong with the model itself is for loading to say.
         let fits =
             model.map_or(Ok(()), |model| check_loras(model, std::slice::from_ref(&lora)).map(drop));
         match fits {
-            Err(CheckpointError::Lora(error)) => Err(without(&error)),
+            Err(CheckpointError::Lora(error)) => Err(without(&error, None)),
             _ => Ok(Some(lora)),
         }
     }

@@ -87,7 +87,7 @@ fn lcm_refusal(params: &StreamParams, models: &Path) -> Option<String> {
     let roots = ModelRoots::from_environment(models.to_owned());
     let model = roots.resolve(&params.model_id).ok();
     let model = model.and_then(|path| ModelFiles::open(&path).ok());
-    params.lcm_lora(&roots, model.as_ref()).err()
+    params.lcm_lora(&roots, model.as_ref()).err().map(|refusal| refusal.reason)
 }
 
 /// Whether a GPU works shows only on loading; a runtime without TensorRT's part shows here.

@@ -6,6 +6,7 @@ use crate::family::{Family, FamilyError};
 use crate::files::{FilesError, ModelFiles, folder_bytes};
 use crate::folder::{CheckpointError, check_loras};
 use crate::params::{self, StreamParams};
+use crate::pipeline::missing::missing;
 use crate::resolve::{ModelRoots, ResolveError};
 
 /// The plan of a plugin for one family of models.
@@ -15,16 +16,33 @@ pub fn plan(request: &PlanRequest<'_>, family: Family) -> Plan {
         Err(error) => return Plan { errors: vec![error], ..Plan::default() },
     };
     let mut plan = params::plan(&params, request.previous, request.environment);
-    let models = request.environment.models_dir.clone();
-    match look_at_models(&params, &ModelRoots::from_environment(models), family) {
+    let roots = ModelRoots::from_environment(request.environment.models_dir.clone());
+    match look_at_models(&params, &roots, family) {
         // Models may still be fetched before they are loaded, so an absent one is a warning.
-        Err(error) => plan.warnings.push(format!("Loading will fail: {error}.")),
+        Err(error) => plan.warnings.push(will_fail(&error)),
         Ok(found) => {
             plan.memory_bytes = found.bytes;
             plan.warnings.extend(found.warnings.iter().map(|warning| format!("{warning}.")));
         }
     }
+    plan.artefacts = missing(&params, &roots, family);
+    leave_out_untold(&mut plan);
     plan
+}
+
+pub(super) fn will_fail(error: &dyn std::error::Error) -> String {
+    format!("Loading will fail: {error}.")
+}
+
+/// What an artefact would cure is told of the first that is missing alone, so that a plan with many stays short.
+fn leave_out_untold(plan: &mut Plan) {
+    let Plan { warnings, unsupported, artefacts, .. } = plan;
+    let is_told = |text: &String| {
+        warnings.contains(text) || unsupported.iter().any(|each| each.reason == *text)
+    };
+    for artefact in artefacts.iter_mut().filter(|artefact| !is_told(&artefact.without)) {
+        artefact.without.clear();
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use host_api::{ApiConfig, router};
-use host_runtime::{Runtime, Settings};
+use host_runtime::{Ports, Runtime, Settings};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tower::ServiceExt;
@@ -37,7 +37,8 @@ impl Host {
         let config = ApiConfig { local_authority: "127.0.0.1:8080".into(), ..config };
         let (catalog, media, store) =
             (Arc::new(Schemas), Arc::new(FakeMedia), FakeStore::default());
-        let runtime = Runtime::new(settings, catalog, media, Arc::new(store));
+        let ports = Ports { catalog, media, store: Arc::new(store), models: None };
+        let runtime = Runtime::new(settings, ports);
         Self { router: router(config, runtime) }
     }
 

@@ -68,6 +68,7 @@ impl PipelineCatalog for Schemas {
             warnings: vec![],
             memory_bytes: 0,
             latency_frames: 0,
+            artefacts: Vec::new(),
         })
     }
 

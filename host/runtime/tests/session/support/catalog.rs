@@ -4,8 +4,8 @@ use super::media::BY_PIPELINE;
 use super::memory::HeapPool;
 use super::patiently;
 use host_ports::{
-    Claim, ClaimRef, FieldError, Formats, Frame, FramePool, FrameSize, OpenRequest, Opened,
-    Pipeline, PipelineCatalog, PipelineError, Plan, PlanError, PluginReport, Progress,
+    Artefact, Claim, ClaimRef, FieldError, Formats, Frame, FramePool, FrameSize, OpenRequest,
+    Opened, Pipeline, PipelineCatalog, PipelineError, Plan, PlanError, PluginReport, Progress,
     ResolveError, Unsupported,
 };
 use serde_json::{Map, Value, json};
@@ -52,6 +52,8 @@ pub struct Script {
     pub plans: Mutex<VecDeque<PlanError>>,
     pub unsupported: Mutex<Vec<Unsupported>>,
     pub memory_bytes: Mutex<u64>,
+    /// What the model `large` needs and is not here; as long as that is so nobody knows its memory.
+    pub missing: Mutex<Vec<Artefact>>,
     loads_held: Mutex<bool>,
     changed_loads: Condvar,
     /// Calls that may go on; none means all.
@@ -69,6 +71,7 @@ impl Default for Script {
             plans: Mutex::default(),
             unsupported: Mutex::default(),
             memory_bytes: Mutex::default(),
+            missing: Mutex::default(),
             loads_held: Mutex::new(true),
             changed_loads: Condvar::new(),
             permits: Mutex::new(None),
@@ -80,6 +83,22 @@ impl Default for Script {
 impl Script {
     pub fn load(&self, load: Load) {
         self.loads.lock().unwrap().push_back(load);
+    }
+
+    /// The model `large` needs this of the hub.
+    pub fn lack(&self, model: &str, is_optional: bool) {
+        self.missing.lock().unwrap().push(Artefact {
+            model: model.to_owned(),
+            revision: "main".to_owned(),
+            files: Vec::new(),
+            is_optional,
+            without: format!("{model} is not here."),
+        });
+    }
+
+    /// And finds it now.
+    pub fn find(&self, model: &str) {
+        self.missing.lock().unwrap().retain(|artefact| artefact.model != model);
     }
 
     pub fn turn(&self, turn: Turn) {
@@ -199,14 +218,19 @@ impl PipelineCatalog for FakeCatalog {
             pointer: "/prompt".to_owned(),
             message: "must be another one".to_owned(),
         });
+        let is_large = params["model_id"] == "large";
+        let mut missing = script.missing.lock().unwrap().clone();
+        missing.retain(|_| is_large);
+        let memory_bytes = *script.memory_bytes.lock().unwrap();
         Ok(Plan {
             formats: formats(params),
             errors: errors.into_iter().collect(),
             unsupported: script.unsupported.lock().unwrap().clone(),
             reload: Vec::new(),
-            warnings: Vec::new(),
-            memory_bytes: *script.memory_bytes.lock().unwrap(),
+            warnings: missing.iter().map(|artefact| artefact.without.clone()).collect(),
+            memory_bytes: if missing.is_empty() { memory_bytes } else { 0 },
             latency_frames: 1,
+            artefacts: missing,
         })
     }
 

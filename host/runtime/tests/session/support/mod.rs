@@ -3,15 +3,17 @@
 mod catalog;
 mod media;
 mod memory;
+mod models;
 mod store;
 
 pub use catalog::{FakeCatalog, Load, Script, Turn};
 pub use media::{FakeMedia, FakePath};
+pub use models::FakeModels;
 
 use host_ports::StateStore;
 use host_runtime::{
-    EventKind, EventReader, NewStream, News, Phase, Runtime, Settings, StreamChange, StreamEvent,
-    StreamStatus, StreamView,
+    EventKind, EventReader, NewStream, News, Phase, Ports, Runtime, Settings, StreamChange,
+    StreamEvent, StreamStatus, StreamView,
 };
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -26,6 +28,7 @@ pub struct World {
     pub catalog: Arc<FakeCatalog>,
     pub media: Arc<FakeMedia>,
     pub store: Arc<store::FakeStore>,
+    pub hub: Arc<FakeModels>,
 }
 
 /// A stream with the fakes that serve it.
@@ -57,8 +60,15 @@ impl World {
     fn on(settings: Settings, store: Arc<store::FakeStore>) -> Self {
         let catalog = Arc::new(FakeCatalog::default());
         let media = Arc::new(FakeMedia::default());
-        let runtime = Runtime::new(settings, catalog.clone(), media.clone(), store.clone());
-        Self { runtime, catalog, media, store }
+        let hub = Arc::new(FakeModels::default());
+        let ports = Ports {
+            catalog: catalog.clone(),
+            media: media.clone(),
+            store: store.clone(),
+            models: Some(hub.clone()),
+        };
+        let runtime = Runtime::new(settings, ports);
+        Self { runtime, catalog, media, store, hub }
     }
 
     /// With memory for one of `fake`'s pipelines at a time: a reload ends the old one before the new one is loaded.

@@ -1,11 +1,12 @@
-//! A hub of one model on a free port: the listing, small files at their address, weights by a redirect to another host
-//! name. A hook may answer in its place. It closes each connection after one answer.
+//! A stand-in of the hub for tests, with one model, on a free port: the listing, small files at their address, weights by a
+//! redirect to another host name. A hook may answer in its place. It closes each connection after one answer.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,6 +18,27 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub struct Repo {
     pub id: String,
     pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Repo {
+    /// All files of a folder.
+    pub fn of_folder(id: &str, folder: &Path) -> Self {
+        let mut files = BTreeMap::new();
+        read_into(&mut files, folder, "");
+        Self { id: id.to_owned(), files }
+    }
+}
+
+fn read_into(files: &mut BTreeMap<String, Vec<u8>>, folder: &Path, before: &str) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let name = format!("{before}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            read_into(files, &entry.path(), &format!("{name}/"));
+        } else {
+            files.insert(name, std::fs::read(entry.path()).expect("a file"));
+        }
+    }
 }
 
 /// A request as it came.
@@ -212,7 +234,7 @@ impl Server {
     fn right(&self, seen: &Seen) -> Reply {
         let id = &self.repo.id;
         if seen.target.starts_with(&format!("/api/models/{id}/revision/")) {
-            return self.listing();
+            return self.listing(seen.target.ends_with("?blobs=true"));
         }
         let not_found = || Reply::new(404, &[("X-Error-Code", "EntryNotFound")], b"");
         if let Some(name) = seen.target.strip_prefix(&format!("/{id}/resolve/{COMMIT}/")) {
@@ -224,9 +246,12 @@ impl Server {
         blob.map_or_else(not_found, |bytes| ranged(bytes, seen.from))
     }
 
-    fn listing(&self) -> Reply {
-        let names = self.repo.files.keys().map(|name| format!("{{\"rfilename\": {name:?}}}"));
-        let names = names.collect::<Vec<_>>().join(", ");
+    fn listing(&self, tells_sizes: bool) -> Reply {
+        let entry = |(name, bytes): (&String, &Vec<u8>)| match tells_sizes {
+            true => format!("{{\"rfilename\": {name:?}, \"size\": {}}}", bytes.len()),
+            false => format!("{{\"rfilename\": {name:?}}}"),
+        };
+        let names = self.repo.files.iter().map(entry).collect::<Vec<_>>().join(", ");
         let text = format!("{{\"id\": \"x\", \"sha\": \"{COMMIT}\", \"siblings\": [{names}]}}");
         Reply::new(200, &[], text.as_bytes())
     }
