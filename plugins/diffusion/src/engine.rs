@@ -3,6 +3,7 @@
 //! Wanted is ONNX Runtime, on TensorRT, else CUDA, else the CPU, each tried strictly; without the library candle takes
 //! over. What was chosen, and why the better ones were not, is data for the status report.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use crate::lora::{Fused, LoraError, Patches};
 use crate::nets::Network;
 use crate::onnx::{self, Merged, Opener, Provider, Refusal, Runtime, RuntimeError, Session};
 use crate::ops::OpError;
+use crate::resident::Resident;
 use crate::tensor::Tensor;
 use crate::weights::{Weights, WeightsError};
 
@@ -92,7 +94,9 @@ pub enum RunError {
     #[error("the back end could not run the network")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("input `{name}` has shape {found:?}, the network takes {wanted}")]
-    Input { name: &'static str, wanted: String, found: Vec<usize> },
+    Input { name: Cow<'static, str>, wanted: String, found: Vec<usize> },
+    #[error("a tensor that lies in {lies} was given to a network in {wanted}")]
+    Foreign { lies: &'static str, wanted: &'static str },
 }
 
 fn list(refused: &[Refusal]) -> String {
@@ -272,17 +276,48 @@ impl<N: Network + Sync> Model<N> {
 
     /// Computes all outputs, in the order of [`Network::outputs`]; inputs in that of [`Network::inputs`].
     pub fn run_all(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
-        check_inputs(&self.network, inputs)?;
+        check_inputs(&self.network, inputs, &[])?;
         match &self.body {
             Body::Onnx(session) => session.run(inputs),
             Body::Candle(params, pool) => pool.install(|| params.run(&self.network, inputs)),
         }
     }
+
+    /// Computes the first output; the last inputs are those that `resident` holds. With `keeps` the other outputs stay
+    /// where they are computed.
+    pub fn run_resident(
+        &self,
+        inputs: &[&Tensor],
+        resident: &[&Resident],
+        keeps: bool,
+    ) -> Result<(Tensor, Vec<Resident>), RunError> {
+        check_inputs(&self.network, inputs, resident)?;
+        match &self.body {
+            Body::Onnx(session) => session.run_resident(inputs, resident, keeps),
+            Body::Candle(params, pool) => {
+                pool.install(|| params.run_resident(&self.network, inputs, resident, keeps))
+            }
+        }
+    }
+
+    /// Zeros where the network is computed.
+    pub fn zeros(&self, shape: &[usize]) -> Result<Resident, RunError> {
+        match &self.body {
+            Body::Onnx(session) => session.zeros(shape),
+            Body::Candle(..) => Params::zeros(shape),
+        }
+    }
 }
 
-fn check_inputs<N: Network>(network: &N, inputs: &[&Tensor]) -> Result<(), RunError> {
-    for (index, port) in network.inputs().into_iter().enumerate() {
-        let found = inputs.get(index).map_or(&[][..], |tensor| tensor.shape());
+fn check_inputs<N: Network>(
+    network: &N,
+    inputs: &[&Tensor],
+    resident: &[&Resident],
+) -> Result<(), RunError> {
+    let mut shapes = inputs.iter().map(|tensor| tensor.shape());
+    let mut resident = resident.iter().map(|tensor| tensor.shape());
+    for port in network.inputs() {
+        let found = shapes.next().or_else(|| resident.next()).unwrap_or_default();
         let mut pairs = found.iter().zip(&port.dims);
         if found.len() != port.dims.len() || !pairs.all(|(&size, dim)| dim.takes(size)) {
             let wanted = format!("{:?}", port.dims);

@@ -1,7 +1,8 @@
 //! What the diffusion plugins share: networks, the back ends that run them, and the stream engine around them.
 //!
 //! From the ground up: [`weights`] reads safetensors files and [`config`] the files that describe architectures; [`ops`]
-//! is the vocabulary in which [`nets`] are written once; [`onnx`] and [`candle`] run them, chosen by [`engine`]. A model
+//! is the vocabulary in which [`nets`] are written once; [`onnx`] and [`candle`] run them, chosen by [`engine`], which can leave
+//! [`resident`] tensors there. A model
 //! is found by [`resolve`], told apart by [`family`] and loaded by [`folder`], with its [`tokenizer`], [`text_encoders`]
 //! and [`vae`], and [`lora`]s in its weights; texts become [`conditioning`]. [`stream`] turns frames into
 //! pictures, by the [`schedule`], with [`guidance`], [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out.
@@ -23,6 +24,7 @@ pub mod onnx;
 pub mod ops;
 pub mod params;
 pub mod pipeline;
+pub mod resident;
 pub mod resolve;
 pub mod schedule;
 pub mod stream;

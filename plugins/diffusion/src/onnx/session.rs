@@ -1,5 +1,6 @@
 //! One network in ONNX Runtime, on the first provider that takes it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -122,9 +123,10 @@ impl Opener<'_> {
             let job = Job { dispatch, model: &model.encode_to_vec(), weights, held: &held };
             match self.commit(job, goes_on)? {
                 Ok(session) => {
-                    let inputs = network.inputs().iter().map(|port| port.name).collect();
-                    let outputs = network.outputs().iter().map(|port| port.name).collect();
-                    let session = Session { session: Mutex::new(session), inputs, outputs };
+                    let inputs = network.inputs().into_iter().map(|port| port.name).collect();
+                    let outputs = network.outputs().into_iter().map(|port| port.name).collect();
+                    let session = Mutex::new(session);
+                    let session = Session { session, provider, inputs, outputs };
                     return Ok((session, provider, refused));
                 }
                 Err(error) => {
@@ -237,31 +239,34 @@ fn name(model: &mut ModelProto, digest: u64) {
 /// A loaded network and how to call it.
 pub struct Session {
     // The library may be called from many threads; the binding wants one caller at a time.
-    session: Mutex<ort::session::Session>,
-    inputs: Vec<&'static str>,
-    outputs: Vec<&'static str>,
+    pub(super) session: Mutex<ort::session::Session>,
+    pub(super) provider: Provider,
+    pub(super) inputs: Vec<Cow<'static, str>>,
+    pub(super) outputs: Vec<Cow<'static, str>>,
 }
 
 impl Session {
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
         // A panic inside the binding leaves the library's own state untouched.
         let mut session = self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let values = self.inputs.iter().zip(inputs).map(|(&name, tensor)| {
+        let values = self.inputs.iter().zip(inputs).map(|(name, tensor)| {
             let value = TensorRef::from_array_view((tensor.shape(), tensor.data()))?;
-            Ok((name, SessionInputValue::from(value)))
+            Ok((name.as_ref(), SessionInputValue::from(value)))
         });
         let values = values.collect::<ort::Result<Vec<_>>>().map_err(backend_error)?;
         let outputs = session.run(values).map_err(backend_error)?;
-        let to_host = |&name: &&str| {
-            let (shape, data) = outputs[name].try_extract_tensor::<f32>()?;
-            let shape: Vec<usize> = shape.iter().map(|&dim| dim as usize).collect();
-            Ok(Tensor::new(shape, data.to_vec()))
-        };
+        let to_host = |name: &Cow<'static, str>| to_host(&outputs[name.as_ref()]);
         self.outputs.iter().map(to_host).collect::<ort::Result<_>>().map_err(backend_error)
     }
 }
 
-fn backend_error(error: ort::Error) -> RunError {
+pub(super) fn to_host(value: &DynValue) -> ort::Result<Tensor> {
+    let (shape, data) = value.try_extract_tensor::<f32>()?;
+    let shape: Vec<usize> = shape.iter().map(|&dim| dim as usize).collect();
+    Ok(Tensor::new(shape, data.to_vec()))
+}
+
+pub(super) fn backend_error(error: ort::Error) -> RunError {
     RunError::Backend(Box::new(error))
 }
 
