@@ -62,12 +62,14 @@ pub struct Parts<'a> {
     pub vae: &'a Path,
     /// What is merged into the weights.
     pub loras: &'a [Lora],
+    /// Whether the UNet is to attend to earlier frames.
+    pub has_cached_attention: bool,
 }
 
 impl<'a> Parts<'a> {
-    /// Without LoRAs.
+    /// Without LoRAs and cached attention.
     pub fn new(folder: &'a Path, vae: &'a Path) -> Self {
-        Self { folder, vae, loras: &[] }
+        Self { folder, vae, loras: &[], has_cached_attention: false }
     }
 }
 
@@ -90,13 +92,14 @@ impl Checkpoint {
         parts: Parts<'_>,
         progress: &mut dyn FnMut(f32, &str) -> bool,
     ) -> Result<Self, CheckpointError> {
-        let Parts { folder, vae, loras } = parts;
+        let Parts { folder, vae, loras, has_cached_attention } = parts;
         begin(progress(0.0, "tokenizer"))?;
         let family = Family::of(folder)?;
         let mut loras = Loras::open(loras)?;
         let encoders = family.encoders().iter().map(|&own| encoder(folder, own, &mut loras));
         let encoders = encoders.collect::<Result<Vec<_>, CheckpointError>>()?;
         let (unet, weights, patches) = unet(folder, &mut loras)?;
+        let unet = if has_cached_attention { unet.with_cached_attention() } else { unet };
         let warnings = loras.leftovers()?;
         let scheduler = Config::read(&folder.join("scheduler/scheduler_config.json"))?;
         let levels = NoiseLevels::from_config(&scheduler)?;

@@ -49,7 +49,12 @@ impl Loaded {
             host.progress(share, &format!("loading {part}"));
             !host.is_cancelled()
         };
-        let parts = Parts { folder: &model, vae: &vae.folder, loras: &chosen.loras };
+        let parts = Parts {
+            folder: &model,
+            vae: &vae.folder,
+            loras: &chosen.loras,
+            has_cached_attention: params.cached_attention.enabled,
+        };
         let loaded = Checkpoint::load(&engine, parts, &mut progress);
         let checkpoint = loaded.map_err(|error| match error.is_cancelled() {
             true => Error::cancelled(),

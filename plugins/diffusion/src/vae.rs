@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Model, RunError};
 use crate::folder::{CheckpointError, weights_file};
 use crate::nets::{KlConfig, KlDecoder, KlEncoder, TinyConfig, TinyDecoder, TinyEncoder};
@@ -21,26 +21,48 @@ enum Class {
     Kl,
 }
 
+/// The networks' shapes, from a `config.json`.
+enum Shape {
+    Tiny(TinyConfig),
+    Kl(KlConfig),
+}
+
+impl Shape {
+    /// `_class_name` says which one it is.
+    fn read(folder: &Path) -> Result<Self, ConfigError> {
+        let config = Config::read(&folder.join("config.json"))?;
+        let classes = [("AutoencoderTiny", Class::Tiny), ("AutoencoderKL", Class::Kl)];
+        Ok(match config.choice("_class_name", Class::Kl, &classes)? {
+            Class::Tiny => Self::Tiny(TinyConfig::from_config(&config)?),
+            Class::Kl => Self::Kl(KlConfig::from_config(&config)?),
+        })
+    }
+}
+
+/// Picture pixels per latent pixel, along one side, of the autoencoder in a folder.
+pub fn downsampling(folder: &Path) -> Result<usize, ConfigError> {
+    Ok(match Shape::read(folder)? {
+        Shape::Tiny(shape) => shape.downsampling(),
+        Shape::Kl(shape) => shape.downsampling(),
+    })
+}
+
 impl Autoencoder {
-    /// Loads the autoencoder in a folder with a `config.json`; its `_class_name` says which one it is.
-    /// `goes_on` is asked again and again meanwhile, and cancels by answering false.
+    /// Loads the autoencoder in a folder. `goes_on` is asked again and again meanwhile, and cancels by answering false.
     pub fn load(
         engine: &Engine,
         folder: &Path,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, CheckpointError> {
-        let config = Config::read(&folder.join("config.json"))?;
+        let shape = Shape::read(folder)?;
         let weights = weights_file(folder, "diffusion_pytorch_model")?;
-        let classes = [("AutoencoderTiny", Class::Tiny), ("AutoencoderKL", Class::Kl)];
-        Ok(match config.choice("_class_name", Class::Kl, &classes)? {
-            Class::Tiny => {
-                let shape = TinyConfig::from_config(&config)?;
+        Ok(match shape {
+            Shape::Tiny(shape) => {
                 let encoder = engine.load(TinyEncoder(shape.clone()), &weights, goes_on)?;
                 let decoder = engine.load(TinyDecoder(shape), &weights, goes_on)?;
                 Self::Tiny { encoder, decoder }
             }
-            Class::Kl => {
-                let shape = KlConfig::from_config(&config)?;
+            Shape::Kl(shape) => {
                 let encoder = engine.load(KlEncoder(shape.clone()), &weights, goes_on)?;
                 let decoder = engine.load(KlDecoder(shape), &weights, goes_on)?;
                 Self::Kl { encoder, decoder }

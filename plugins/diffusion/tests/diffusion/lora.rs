@@ -217,7 +217,7 @@ fn the_text_encoder_is_changed_too_and_what_does_not_fit_is_told() {
     let engine = Engine::start(&crate::support::options(Backend::Onnx)).unwrap();
     let (folder, vae) = (models().join("sd15-tiny"), models().join("taesd-tiny"));
     let load = |loras: &[Lora]| {
-        let parts = Parts { folder: &folder, vae: &vae, loras };
+        let parts = Parts { loras, ..Parts::new(&folder, &vae) };
         Checkpoint::load(&engine, parts, &mut |_, _| true).unwrap()
     };
     let embedding = |checkpoint: &Checkpoint| checkpoint.texts.embed("a cat").unwrap();
