@@ -1,5 +1,5 @@
 //! Memory for pipelines: what their plugins plan, against what there is. Streams whose params differ in hot ones only share
-//! a pipeline, and its memory counts once.
+//! a pipeline, and its memory counts once: the most that was planned for any of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,15 +55,17 @@ impl Budget {
     ) -> Result<Reserved, Shortage> {
         let mut shares = self.shares();
         let in_use: u64 = shares.values().map(|share| share.bytes).sum();
-        let is_shared = shares.contains_key(&key);
-        let needed = if is_shared { 0 } else { bytes };
+        let needed = bytes.saturating_sub(shares.get(&key).map_or(0, |share| share.bytes));
+        let replaced = replaced.filter(|hold| hold.key != key);
         let freed = replaced.and_then(|hold| shares.get(&hold.key)).filter(|old| old.holders == 1);
         let left = in_use - freed.map_or(0, |old| old.bytes);
         if left.saturating_add(needed) > self.limit {
             return Err(Shortage { needed, in_use: left, limit: self.limit });
         }
         let has_room = in_use.saturating_add(needed) <= self.limit;
-        shares.entry(key.clone()).or_insert(Share { bytes, holders: 0 }).holders += 1;
+        let share = shares.entry(key.clone()).or_insert(Share { bytes, holders: 0 });
+        share.bytes = share.bytes.max(bytes);
+        share.holders += 1;
         Ok(Reserved { hold: Arc::new(Hold { budget: self.clone(), key }), has_room })
     }
 
@@ -120,6 +122,18 @@ mod tests {
         assert!(reserve(&budget, "b", 1, None).is_err(), "the other one still holds it");
         drop(two);
         assert!(reserve(&budget, "b", 1, None).is_ok());
+    }
+
+    #[test]
+    fn hot_params_that_need_more_memory_are_counted() {
+        let budget = Budget::new(10);
+        let old = reserve(&budget, "a", 6, None).ok().unwrap().hold;
+        let refused = reserve(&budget, "a", 11, Some(&old)).err();
+        assert_eq!(refused, Some(Shortage { needed: 5, in_use: 6, limit: 10 }));
+        let _more = reserve(&budget, "a", 8, Some(&old)).ok().unwrap();
+        drop(old);
+        assert!(reserve(&budget, "b", 3, None).is_err());
+        assert!(reserve(&budget, "b", 2, None).is_ok());
     }
 
     #[test]
