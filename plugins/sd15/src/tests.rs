@@ -7,6 +7,7 @@ use plugin_api::{
     Plugin, Stream,
 };
 use plugin_testkit::defaults;
+use plugins_diffusion::pipeline::Running;
 use serde_json::{Map, Value, json};
 
 use crate::Sd15;
@@ -178,7 +179,6 @@ fn every_wish_without_effect_is_named() {
     for (field, value) in [
         ("controlnets", json!([{"model_id": "lllyasviel/control_v11p_sd15_canny"}])),
         ("ip_adapter", json!({"type": "regular", "enabled": true})),
-        ("cached_attention", json!({"enabled": true, "max_frames": 1, "interval": 1})),
         ("image_preprocessing", processors.clone()),
         ("image_postprocessing", processors.clone()),
         ("latent_preprocessing", processors.clone()),
@@ -331,6 +331,52 @@ fn loras_change_the_picture() {
     let error =
         Sd15::open(&host, &Params { pipeline: TINY, values: &values }).map(drop).unwrap_err();
     assert!(error.message.contains("models pull no/such"), "{error}");
+}
+
+fn cached(enabled: bool, max_frames: u32, interval: u32) -> Value {
+    json!({"enabled": enabled, "max_frames": max_frames, "interval": interval})
+}
+
+#[test]
+fn cached_attention_is_planned_with_the_memory_it_takes() {
+    let plan = |cached: Value, scale: f64| {
+        let given =
+            json!({"cached_attention": cached, "guidance_scale": scale, "cfg_type": "full"});
+        plan_of(&tiny(given))
+    };
+    let without = plan(cached(false, 4, 1), 1.0);
+    // Latents are 8 wide and 16 high: five layers at each of three levels, one below; all are 32 wide.
+    let row = 2 * 32 * (5 * (128 + 32 + 8) + 2) * 4;
+    for (frames, scale, rows) in [(1, 1.0, 1), (4, 1.0, 1), (4, 2.0, 2)] {
+        let plan = plan(cached(true, frames, 1), scale);
+        let kept = plan.memory_bytes - without.memory_bytes;
+        assert_eq!(kept, u64::from(frames + 1) * rows * row, "{frames} frames, {rows} rows");
+        assert_eq!((plan.errors, plan.unsupported), (vec![], without.unsupported.clone()));
+    }
+}
+
+#[test]
+fn cached_attention_changes_the_picture_and_its_figures_are_hot() {
+    let host = Host::detached(environment());
+    let open = |cached: Value| {
+        let values = tiny(json!({ "cached_attention": cached, "t_index_list": [32] }));
+        let params = Params { pipeline: TINY, values: &values };
+        let loaded = Sd15::open(&host, &params).unwrap();
+        loaded.open_stream(&host, &params).unwrap()
+    };
+    let [mut without, mut one, mut four] =
+        [cached(false, 1, 1), cached(true, 1, 1), cached(true, 4, 1)].map(open);
+    let pictures = [&mut without, &mut one, &mut four].map(|stream| shown(stream, 1).0);
+    assert!(pictures[0] != pictures[1] && pictures[1] != pictures[2]);
+    let change = |stream: &mut Running, cached: Value| {
+        let values = tiny(json!({ "cached_attention": cached, "t_index_list": [32] }));
+        stream.update(&Params { pipeline: TINY, values: &values })
+    };
+    // One slot with the first frame is left in both.
+    change(&mut four, cached(true, 1, 5)).unwrap();
+    assert_eq!(shown(&mut four, 2).0, shown(&mut one, 2).0);
+    let error = change(&mut one, cached(false, 1, 1)).unwrap_err();
+    assert!(error.message.contains("`cached_attention`"), "{error}");
 }
 
 #[test]
