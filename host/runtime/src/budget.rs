@@ -55,14 +55,17 @@ impl Budget {
     ) -> Result<Reserved, Shortage> {
         let mut shares = self.shares();
         let in_use: u64 = shares.values().map(|share| share.bytes).sum();
-        let needed = bytes.saturating_sub(shares.get(&key).map_or(0, |share| share.bytes));
-        let replaced = replaced.filter(|hold| hold.key != key);
+        let growth = bytes.saturating_sub(shares.get(&key).map_or(0, |share| share.bytes));
         let freed = replaced.and_then(|hold| shares.get(&hold.key)).filter(|old| old.holders == 1);
-        let left = in_use - freed.map_or(0, |old| old.bytes);
+        let freed = freed.map_or(0, |old| old.bytes);
+        // What grows in its place is what it was and the growth.
+        let is_own = replaced.is_some_and(|hold| hold.key == key);
+        let needed = if is_own { freed + growth } else { growth };
+        let left = in_use - freed;
         if left.saturating_add(needed) > self.limit {
             return Err(Shortage { needed, in_use: left, limit: self.limit });
         }
-        let has_room = in_use.saturating_add(needed) <= self.limit;
+        let has_room = in_use.saturating_add(growth) <= self.limit;
         let share = shares.entry(key.clone()).or_insert(Share { bytes, holders: 0 });
         share.bytes = share.bytes.max(bytes);
         share.holders += 1;
@@ -129,7 +132,7 @@ mod tests {
         let budget = Budget::new(10);
         let old = reserve(&budget, "a", 6, None).ok().unwrap().hold;
         let refused = reserve(&budget, "a", 11, Some(&old)).err();
-        assert_eq!(refused, Some(Shortage { needed: 5, in_use: 6, limit: 10 }));
+        assert_eq!(refused, Some(Shortage { needed: 11, in_use: 0, limit: 10 }));
         let _more = reserve(&budget, "a", 8, Some(&old)).ok().unwrap();
         drop(old);
         assert!(reserve(&budget, "b", 3, None).is_err());

@@ -364,17 +364,22 @@ fn cached_attention_changes_the_picture_and_its_figures_are_hot() {
         let loaded = Sd15::open(&host, &params).unwrap();
         loaded.open_stream(&host, &params).unwrap()
     };
-    let [mut without, mut one, mut four] =
-        [cached(false, 1, 1), cached(true, 1, 1), cached(true, 4, 1)].map(open);
-    let pictures = [&mut without, &mut one, &mut four].map(|stream| shown(stream, 1).0);
-    assert!(pictures[0] != pictures[1] && pictures[1] != pictures[2]);
+    let [mut without, mut one, mut more, mut rarer] =
+        [cached(false, 1, 1), cached(true, 1, 1), cached(true, 1, 1), cached(true, 1, 1)].map(open);
     let change = |stream: &mut Running, cached: Value| {
         let values = tiny(json!({ "cached_attention": cached, "t_index_list": [32] }));
         stream.update(&Params { pipeline: TINY, values: &values })
     };
-    // One slot with the first frame is left in both.
-    change(&mut four, cached(true, 1, 5)).unwrap();
-    assert_eq!(shown(&mut four, 2).0, shown(&mut one, 2).0);
+    let plain = shown(&mut without, 1).0;
+    let [first, _, _] = [&mut one, &mut more, &mut rarer].map(|stream| shown(stream, 1).0);
+    assert!(plain != first, "an empty slot takes part");
+    change(&mut more, cached(true, 4, 1)).unwrap();
+    change(&mut rarer, cached(true, 1, 1440)).unwrap();
+    let seconds = [&mut one, &mut more, &mut rarer].map(|stream| shown(stream, 2).0);
+    assert!(seconds[0] != first && seconds[0] != plain, "the first frame is attended to");
+    assert!(seconds[1] != seconds[0], "three more slots");
+    assert!(seconds[2] == seconds[0], "what is kept is the same");
+    assert!(shown(&mut one, 3).0 != shown(&mut rarer, 3).0, "the second frame is not kept");
     let error = change(&mut one, cached(false, 1, 1)).unwrap_err();
     assert!(error.message.contains("`cached_attention`"), "{error}");
 }

@@ -45,6 +45,8 @@ impl Session {
         for name in others.iter().filter(|_| keeps) {
             binding.bind_output_to_device(name.as_ref(), &memory(self.provider)?)?;
         }
+        // Those given may still be on their way to a card.
+        binding.synchronize_inputs()?;
         let mut outputs = session.run_binding(&binding)?.into_iter().map(|(_, value)| value);
         let first = outputs.next().map_or(Ok(Tensor::zeros([0])), |value| to_host(&value))?;
         Ok((first, outputs.map(to_resident).collect()))
