@@ -89,6 +89,8 @@ fn each_family_takes_what_its_daydream_schema_has() {
         assert!(turbo.get(name).is_none() && sd15.get(name).is_some(), "{name}");
     }
     assert_eq!(turbo["ip_adapter"]["properties"]["enabled"]["enum"], json!([false]));
+    // Streams with and without it share no pipeline.
+    assert_eq!(sd15["cached_attention"]["properties"]["enabled"]["x-apply"], "reload");
     let slot = |params: &Value, pointer: &str| params.pointer(pointer).unwrap()["x-slot"].clone();
     let controlnet = "/controlnets/items/properties/model_id";
     assert_eq!(slot(&turbo, controlnet), "controlnet-sd21");

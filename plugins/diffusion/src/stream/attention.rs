@@ -145,7 +145,7 @@ mod tests {
         fn call(&mut self, max_frames: usize, interval: usize) {
             self.slots.resize(max_frames, None);
             self.calls += 1;
-            if self.calls % interval == 0 {
+            if self.calls.is_multiple_of(interval) {
                 self.slots[(self.calls / interval - 1) % max_frames] = Some(self.calls);
             }
         }

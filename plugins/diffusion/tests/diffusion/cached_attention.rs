@@ -96,7 +96,7 @@ impl ByHand {
         let mut outputs = unet.unet.run_all(&inputs.iter().collect::<Vec<_>>()).unwrap();
         let kept = outputs.split_off(1);
         self.calls += 1;
-        if self.calls % interval == 0 {
+        if self.calls.is_multiple_of(interval) {
             let slot = (self.calls / interval - 1) % max_frames as u64;
             self.slots[slot as usize] = Some(kept);
         }
