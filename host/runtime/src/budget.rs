@@ -1,5 +1,5 @@
 //! Memory for pipelines: what their plugins plan, against what there is. Streams whose params differ in hot ones only share
-//! a pipeline, and its memory counts once.
+//! a pipeline, and its memory counts once: the most that was planned for any of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,14 +56,17 @@ impl Budget {
         let mut shares = self.shares();
         let in_use: u64 = shares.values().map(|share| share.bytes).sum();
         // Of a pipeline whose model was not here it may show only now how large it is.
-        let held = shares.get(&key).map_or(0, |share| share.bytes);
-        let needed = bytes.saturating_sub(held);
+        let growth = bytes.saturating_sub(shares.get(&key).map_or(0, |share| share.bytes));
         let freed = replaced.and_then(|hold| shares.get(&hold.key)).filter(|old| old.holders == 1);
-        let left = in_use - freed.map_or(0, |old| old.bytes);
+        let freed = freed.map_or(0, |old| old.bytes);
+        // What grows in its place is what it was and the growth.
+        let is_own = replaced.is_some_and(|hold| hold.key == key);
+        let needed = if is_own { freed + growth } else { growth };
+        let left = in_use - freed;
         if left.saturating_add(needed) > self.limit {
             return Err(Shortage { needed, in_use: left, limit: self.limit });
         }
-        let has_room = in_use.saturating_add(needed) <= self.limit;
+        let has_room = in_use.saturating_add(growth) <= self.limit;
         let share = shares.entry(key.clone()).or_insert(Share { bytes, holders: 0 });
         share.bytes = share.bytes.max(bytes);
         share.holders += 1;
@@ -136,6 +139,18 @@ mod tests {
         assert!(reserve(&budget, "a", 11, None).is_err());
         drop(known);
         assert!(reserve(&budget, "b", 10, None).is_ok());
+    }
+
+    #[test]
+    fn hot_params_that_need_more_memory_are_counted() {
+        let budget = Budget::new(10);
+        let old = reserve(&budget, "a", 6, None).ok().unwrap().hold;
+        let refused = reserve(&budget, "a", 11, Some(&old)).err();
+        assert_eq!(refused, Some(Shortage { needed: 11, in_use: 0, limit: 10 }));
+        let _more = reserve(&budget, "a", 8, Some(&old)).ok().unwrap();
+        drop(old);
+        assert!(reserve(&budget, "b", 3, None).is_err());
+        assert!(reserve(&budget, "b", 2, None).is_ok());
     }
 
     #[test]

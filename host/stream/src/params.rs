@@ -123,9 +123,11 @@ impl ParamsSchema {
 
     /// The plugin's params that cannot be changed without a reload.
     pub fn cold(&self, params: &Map<String, Value>) -> Map<String, Value> {
-        let mut cold = self.for_plugin(params);
-        cold.retain(|name, _| !changes::is_hot(self, name));
-        cold
+        let cold = |(name, value): (String, Value)| {
+            let cold = changes::cold(self, &name, &value)?;
+            Some((name, cold))
+        };
+        self.for_plugin(params).into_iter().filter_map(cold).collect()
     }
 
     /// The value of a host's param that is a text; none where the plugin declares that name for itself.

@@ -1,9 +1,9 @@
 //! Measures a checkpoint:
-//! `cargo run -p plugins-diffusion --example speed -- MODEL VAE SIDE [STEPS] [THREADS] [FRAMES] [ENGINE]`.
+//! `cargo run -p plugins-diffusion --example speed -- MODEL VAE SIDE [STEPS] [THREADS] [FRAMES] [ENGINE] [CACHED]`.
 //!
 //! ENGINE is `candle`, or the one provider ONNX Runtime may use: `tensorrt`, `cuda` or `cpu`; without it the best that
-//! works is taken. Prints the times of each part of a frame over 30 or FRAMES frames, after 5 to warm up, and how much
-//! memory the process took meanwhile.
+//! works is taken. CACHED is how many earlier frames attention goes back to. Prints the times of each part of a frame over
+//! 30 or FRAMES frames, after 5 to warm up, and how much memory the process took meanwhile.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::guidance::{CfgType, Guidance};
 use plugins_diffusion::onnx::Provider;
 use plugins_diffusion::stream::hooks::Hooks;
-use plugins_diffusion::stream::{Settings, Shape, Source, Stream, Times};
+use plugins_diffusion::stream::{CachedAttention, Settings, Shape, Source, Stream, Times};
 
 /// Frames that are not counted.
 const WARM_UP: u64 = 5;
@@ -25,12 +25,13 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, vae, side, rest @ ..] = &arguments[..] else {
-        return Err("give MODEL VAE SIDE [STEPS] [THREADS] [FRAMES] [ENGINE]".into());
+        return Err("give MODEL VAE SIDE [STEPS] [THREADS] [FRAMES] [ENGINE] [CACHED]".into());
     };
     let number =
         |index: usize, default: usize| rest.get(index).map_or(Ok(default), |text| text.parse());
     let (side, steps, threads) = (side.parse()?, number(0, 1)?, number(1, 2)?);
-    let frames = number(2, 30)?;
+    let (frames, max_frames) = (number(2, 30)?, number(4, 0)?);
+    let cached = (max_frames > 0).then_some(CachedAttention { max_frames, interval: 1 });
     let (backend, providers) = choose(rest.get(3).map(String::as_str))?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let engine = Engine::start(&EngineOptions {
@@ -41,14 +42,16 @@ fn main() -> Result<(), Failure> {
         threads,
     })?;
     let start = Instant::now();
-    let checkpoint =
-        Checkpoint::load(&engine, Parts::new(Path::new(model), Path::new(vae)), &mut |_, _| true)?;
+    let parts = Parts::new(Path::new(model), Path::new(vae));
+    let parts = Parts { has_cached_attention: cached.is_some(), ..parts };
+    let checkpoint = Checkpoint::load(&engine, parts, &mut |_, _| true)?;
     let report = engine.report();
     println!("{} on {}, loaded in {:?}", report.backend, report.provider, start.elapsed());
     for refusal in &report.refused {
         println!("not on {}: {}", refusal.provider, refusal.reason);
     }
-    measure(&mut Stream::new(Arc::new(checkpoint), settings(side, steps))?, frames as u64)
+    let settings = Settings { cached_attention: cached, ..settings(side, steps) };
+    measure(&mut Stream::new(Arc::new(checkpoint), settings)?, frames as u64)
 }
 
 fn choose(engine: Option<&str>) -> Result<(Backend, Vec<Provider>), Failure> {
@@ -73,6 +76,7 @@ fn settings(side: usize, steps: usize) -> Settings {
         t_index_list: (0..steps).map(|index| 32 + 4 * index).collect(),
         num_inference_steps: 50,
         hooks: Hooks::default(),
+        cached_attention: None,
     }
 }
 

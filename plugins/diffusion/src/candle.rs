@@ -13,6 +13,7 @@ use crate::lora::Fused;
 use crate::nets::Network;
 use crate::onnx;
 use crate::ops::{Function, Groups, OpError, Ops, Value, Window};
+use crate::resident::{Place, Resident};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 
@@ -59,21 +60,46 @@ impl Params {
         network: &N,
         inputs: &[&Tensor],
     ) -> Result<Vec<Tensor>, RunError> {
-        let to_candle =
-            |tensor: &&Tensor| Candle::from_slice(tensor.data(), tensor.shape(), &Device::Cpu);
-        let inputs = inputs
-            .iter()
-            .map(to_candle)
-            .collect::<candle_core::Result<Vec<_>>>()
-            .map_err(backend)?;
-        let outputs = network.forward(self, &inputs)?;
-        let to_host = |output: &Candle| {
-            let data = output.flatten_all()?.to_vec1()?;
-            Ok(Tensor::new(output.dims(), data))
-        };
-        let outputs: candle_core::Result<Vec<_>> = outputs.iter().map(to_host).collect();
-        Ok(outputs.map_err(backend)?)
+        let outputs = network.forward(self, &to_candle(inputs)?)?;
+        Ok(outputs.iter().map(to_host).collect::<Result<_, _>>()?)
     }
+
+    /// See [`Model::run_resident`](crate::engine::Model::run_resident).
+    pub fn run_resident<N: Network>(
+        &self,
+        network: &N,
+        inputs: &[&Tensor],
+        resident: &[&Resident],
+        keeps: bool,
+    ) -> Result<(Tensor, Vec<Resident>), RunError> {
+        let mut given = to_candle(inputs)?;
+        for tensor in resident {
+            given.push(tensor.candle()?);
+        }
+        let mut outputs = network.forward(self, &given)?;
+        let kept = if keeps { outputs.split_off(1) } else { Vec::new() };
+        Ok((to_host(&outputs[0])?, kept.into_iter().map(to_resident).collect()))
+    }
+
+    pub fn zeros(shape: &[usize]) -> Result<Resident, RunError> {
+        let zeros = Candle::zeros(shape, DType::F32, &Device::Cpu).map_err(backend)?;
+        Ok(to_resident(zeros))
+    }
+}
+
+fn to_candle(tensors: &[&Tensor]) -> Result<Vec<Candle>, OpError> {
+    let to_candle =
+        |tensor: &&Tensor| Candle::from_slice(tensor.data(), tensor.shape(), &Device::Cpu);
+    tensors.iter().map(to_candle).collect::<candle_core::Result<_>>().map_err(backend)
+}
+
+fn to_host(tensor: &Candle) -> Result<Tensor, OpError> {
+    let data = tensor.flatten_all().and_then(|flat| flat.to_vec1()).map_err(backend)?;
+    Ok(Tensor::new(tensor.dims(), data))
+}
+
+fn to_resident(tensor: Candle) -> Resident {
+    Resident { shape: tensor.dims().to_vec(), place: Place::Candle(tensor) }
 }
 
 fn backend(error: candle_core::Error) -> OpError {

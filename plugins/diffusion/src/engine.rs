@@ -3,6 +3,7 @@
 //! Wanted is ONNX Runtime, on TensorRT, else CUDA, else the CPU, each tried strictly; without the library candle takes
 //! over. What was chosen, and why the better ones were not, is data for the status report.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use crate::nets::Network;
 use crate::onnx::{self, Merged, Opener, Provider, Refusal, Runtime, RuntimeError, Session};
 use crate::ops::OpError;
 use crate::original::OriginalError;
+use crate::resident::Resident;
 use crate::sizes::Sizes;
 use crate::tensor::Tensor;
 use crate::weights::{Place, Weights, WeightsError};
@@ -114,14 +116,16 @@ pub enum RunError {
     #[error("the back end could not run the network")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("input `{name}` has shape {found:?}, the network takes {wanted}")]
-    Input { name: &'static str, wanted: String, found: Vec<usize> },
+    Input { name: Cow<'static, str>, wanted: String, found: Vec<usize> },
+    #[error("a tensor that lies in {lies} was given to a network in {wanted}")]
+    Foreign { lies: &'static str, wanted: &'static str },
     #[error(
         "the network of {} made numbers that are not finite of ones that are; its weights are damaged or too large for half precision: get the file again, or in full precision",
         path.display()
     )]
     NotFinite { path: PathBuf },
     #[error("input `{name}` of the network of {} is not finite; a weaker `guidance_scale` or `delta` may help", path.display())]
-    InputNotFinite { name: &'static str, path: PathBuf },
+    InputNotFinite { name: Cow<'static, str>, path: PathBuf },
 }
 
 fn list(refused: &[Refusal]) -> String {
@@ -309,7 +313,7 @@ impl<N: Network + Sync> Model<N> {
     /// Computes all outputs, in the order of [`Network::outputs`]; inputs in that of [`Network::inputs`]. They are
     /// finite: what is not would show as black pictures, and stay in whatever it gets into.
     pub fn run_all(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
-        check_inputs(&self.network, inputs)?;
+        check_inputs(&self.network, inputs, &[])?;
         let outputs = match &self.body {
             Body::Onnx(session) => session.run(inputs)?,
             Body::Candle(params, pool) => pool.install(|| params.run(&self.network, inputs))?,
@@ -320,17 +324,49 @@ impl<N: Network + Sync> Model<N> {
     /// Whose fault it is that outputs are not finite.
     fn blame(&self, inputs: &[&Tensor]) -> RunError {
         let path = self.path.clone();
-        let ports = self.network.inputs();
-        match ports.iter().zip(inputs).find(|(_, input)| !input.is_finite()) {
+        let ports = self.network.inputs().into_iter();
+        match ports.zip(inputs).find(|(_, input)| !input.is_finite()) {
             Some((port, _)) => RunError::InputNotFinite { name: port.name, path },
             None => RunError::NotFinite { path },
         }
     }
+
+    /// Computes the first output; the last inputs are those that `resident` holds. With `keeps` the other outputs stay
+    /// where they are computed.
+    pub fn run_resident(
+        &self,
+        inputs: &[&Tensor],
+        resident: &[&Resident],
+        keeps: bool,
+    ) -> Result<(Tensor, Vec<Resident>), RunError> {
+        check_inputs(&self.network, inputs, resident)?;
+        let (first, kept) = match &self.body {
+            Body::Onnx(session) => session.run_resident(inputs, resident, keeps)?,
+            Body::Candle(params, pool) => {
+                pool.install(|| params.run_resident(&self.network, inputs, resident, keeps))?
+            }
+        };
+        if first.is_finite() { Ok((first, kept)) } else { Err(self.blame(inputs)) }
+    }
+
+    /// Zeros where the network is computed.
+    pub fn zeros(&self, shape: &[usize]) -> Result<Resident, RunError> {
+        match &self.body {
+            Body::Onnx(session) => session.zeros(shape),
+            Body::Candle(..) => Params::zeros(shape),
+        }
+    }
 }
 
-fn check_inputs<N: Network>(network: &N, inputs: &[&Tensor]) -> Result<(), RunError> {
-    for (index, port) in network.inputs().into_iter().enumerate() {
-        let found = inputs.get(index).map_or(&[][..], |tensor| tensor.shape());
+fn check_inputs<N: Network>(
+    network: &N,
+    inputs: &[&Tensor],
+    resident: &[&Resident],
+) -> Result<(), RunError> {
+    let mut shapes = inputs.iter().map(|tensor| tensor.shape());
+    let mut resident = resident.iter().map(|tensor| tensor.shape());
+    for port in network.inputs() {
+        let found = shapes.next().or_else(|| resident.next()).unwrap_or_default();
         let mut pairs = found.iter().zip(&port.dims);
         if found.len() != port.dims.len() || !pairs.all(|(&size, dim)| dim.takes(size)) {
             let wanted = format!("{:?}", port.dims);

@@ -13,7 +13,7 @@ pub use loras::{ChosenLoras, LcmRefusal};
 
 use crate::blend::{Blend, Interpolation};
 use crate::guidance::{CfgType, Guidance};
-use crate::stream::{Settings, Shape, Similarity, Start};
+use crate::stream::{self, Settings, Shape, Similarity, Start};
 use plugin_api::{Environment, Error, FieldError, Formats, FrameFormat, Plan};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -179,6 +179,8 @@ pub struct IpAdapter {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct CachedAttention {
     pub enabled: bool,
+    pub max_frames: usize,
+    pub interval: u64,
 }
 
 fn yes() -> bool {
@@ -209,6 +211,7 @@ impl StreamParams {
             t_index_list: self.t_index_list.clone(),
             num_inference_steps: self.num_inference_steps,
             hooks: self.hooks(),
+            cached_attention: self.cached_attention.settings(),
         }
     }
 
@@ -245,6 +248,13 @@ impl StreamParams {
             Cfg::Initialize => CfgType::Initialize,
         };
         Guidance { cfg_type, scale: self.guidance_scale, delta: self.delta }
+    }
+}
+
+impl CachedAttention {
+    fn settings(&self) -> Option<stream::CachedAttention> {
+        let Self { enabled, max_frames, interval } = *self;
+        enabled.then_some(stream::CachedAttention { max_frames, interval })
     }
 }
 

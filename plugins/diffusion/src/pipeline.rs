@@ -34,6 +34,7 @@ struct Origin {
     model: PathBuf,
     vae: PathBuf,
     loras: Vec<Lora>,
+    has_cached_attention: bool,
     acceleration: Acceleration,
     /// For what the networks are compiled, if they are.
     compiled: Option<Pictures>,
@@ -53,7 +54,13 @@ impl Origin {
             host.progress(share, &format!("loading {part}"));
             !host.is_cancelled()
         };
-        let parts = Parts { model: &self.model, vae: &self.vae, loras: &self.loras, pictures };
+        let parts = Parts {
+            model: &self.model,
+            vae: &self.vae,
+            loras: &self.loras,
+            has_cached_attention: self.has_cached_attention,
+            pictures,
+        };
         Checkpoint::load(&engine, parts, &mut progress).map_err(|error| {
             match error.is_cancelled() {
                 true => Error::cancelled(),
@@ -90,7 +97,8 @@ impl Loaded {
             acceleration == Acceleration::Tensorrt && has_provider(&runtime, "tensorrt");
         let compiled = is_compiled.then_some(pictures);
         let (vae, loras) = (vae.path, chosen.loras);
-        let origin = Origin { model, vae, loras, acceleration, compiled };
+        let has_cached_attention = params.cached_attention.enabled;
+        let origin = Origin { model, vae, loras, has_cached_attention, acceleration, compiled };
         let mut waits = || {
             host.progress(0.0, "waiting for another stream that loads the same model");
             !host.is_cancelled()

@@ -81,14 +81,17 @@ impl Pictures {
 pub type Range = [Vec<usize>; 3];
 
 impl Sizes {
-    /// Those of an input.
-    pub fn range(&self, port: &Port) -> Range {
-        [1, self.rows.usual, self.rows.most]
-            .map(|rows| port.dims.iter().map(|&dim| self.size(dim, rows)).collect())
+    /// Those of an input; none where a dimension may have any size.
+    pub fn range(&self, port: &Port) -> Option<Range> {
+        let of = |rows| -> Option<Vec<usize>> {
+            port.dims.iter().map(|&dim| self.size(dim, rows)).collect()
+        };
+        Some([of(1)?, of(self.rows.usual)?, of(self.rows.most)?])
     }
 
-    fn size(&self, dim: Dim, rows: usize) -> usize {
-        match dim {
+    fn size(&self, dim: Dim, rows: usize) -> Option<usize> {
+        Some(match dim {
+            Dim::Any => return None,
             Dim::Fixed(size) => size,
             Dim::Free(name) | Dim::AtLeast(name, _) | Dim::MultipleOf(name, _) => match name {
                 "height" => self.height,
@@ -96,7 +99,7 @@ impl Sizes {
                 "tokens" => self.tokens,
                 _ => rows,
             },
-        }
+        })
     }
 }
 
@@ -118,6 +121,7 @@ mod tests {
             t_index_list: vec![0; steps],
             num_inference_steps: 50,
             hooks: Hooks::default(),
+            cached_attention: None,
         }
     }
 
@@ -144,8 +148,9 @@ mod tests {
         let pictures = Pictures::of(&settings(CfgType::Own, 1));
         let sizes = Sizes { rows: pictures.rows, tokens: 77, ..pictures.sizes(8) };
         let dims = ["rows", "height", "width", "tokens"].map(Dim::Free);
-        let port = Port { name: "any", dims: [&dims[..], &[Dim::Fixed(4)]].concat() };
-        let range = sizes.range(&port);
+        let port = Port { name: "any".into(), dims: [&dims[..], &[Dim::Fixed(4)]].concat() };
+        let range = sizes.range(&port).unwrap();
         assert_eq!(range, [[1, 64, 96, 77, 4], [1, 64, 96, 77, 4], [4, 64, 96, 77, 4]]);
+        assert_eq!(sizes.range(&Port { name: "any".into(), dims: vec![Dim::Any] }), None);
     }
 }

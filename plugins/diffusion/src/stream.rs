@@ -4,12 +4,13 @@
 //! are taken one by one or, with `frame_buffer_size`, several at once. Where there is nothing new to show, there is no
 //! output: a frame that is like the last one, or one that waits for others.
 
+pub mod attention;
 pub mod denoiser;
 pub mod hooks;
 pub mod settings;
 pub mod similar;
 
-pub use settings::{MAX_INFERENCE_STEPS, Settings, Shape, Similarity, Start};
+pub use settings::{CachedAttention, MAX_INFERENCE_STEPS, Settings, Shape, Similarity, Start};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::image;
 use crate::noise::Generator;
 use crate::tensor::Tensor;
 use crate::text_encoders::EmbedError;
+use attention::AttentionCache;
 use denoiser::{Denoiser, Pass};
 use hooks::{feed_back_latents, feed_back_picture};
 use similar::SimilarImageFilter;
@@ -88,6 +90,7 @@ pub struct Stream {
     checkpoint: Arc<Checkpoint>,
     settings: Settings,
     denoiser: Denoiser,
+    attention: AttentionCache,
     filter: Option<SimilarImageFilter>,
     conditioner: Conditioner,
     conditioning: Conditioning,
@@ -114,6 +117,7 @@ impl Stream {
         let mut conditioner = Conditioner::default();
         let mut stream = Self {
             denoiser: Denoiser::new([1, vae.latent_channels(), height, width]),
+            attention: AttentionCache::default(),
             filter: settings.shape.active_filter().map(SimilarImageFilter::new),
             conditioning: conditioner.condition(&checkpoint.texts, &settings)?,
             conditioner,
@@ -149,6 +153,9 @@ impl Stream {
         let is_resized = self.apply_steps();
         if is_resized || old.seed != self.settings.seed {
             self.apply_seed();
+        }
+        if is_resized || old.negative_rows() != self.settings.negative_rows() {
+            self.attention.forget();
         }
         Ok(())
     }
@@ -190,6 +197,7 @@ impl Stream {
     /// Starts anew: numbers that are not finite would otherwise stay in what goes from frame to frame.
     fn forget(&mut self) {
         self.denoiser.forget();
+        self.attention.forget();
         self.under_way.clear();
         self.is_cold = true;
         self.filter = self.settings.shape.active_filter().map(SimilarImageFilter::new);
@@ -243,14 +251,18 @@ impl Stream {
         };
         let encode = start.elapsed();
         let start = Instant::now();
-        let Self { checkpoint, conditioning, denoiser, generator, .. } = self;
+        let Self { checkpoint, conditioning, denoiser, generator, attention, .. } = self;
+        let cached = self.settings.cached_attention;
         let (hooks, last) = (&self.settings.hooks, self.last_latents.as_ref());
         let size = checkpoint.vae.scaling_factor().max(1.0);
         feed_back_latents(&hooks.latent_preprocessing, &mut noisy, last, size);
         let passes = denoiser.run(noisy.clone(), generator, |batch, timesteps| {
             let mut inputs = vec![batch, timesteps];
             inputs.extend(conditioning.tensors());
-            checkpoint.unet.run(&inputs)
+            match cached {
+                Some(cached) => attention.run(&checkpoint.unet, &inputs, cached),
+                None => checkpoint.unet.run(&inputs),
+            }
         })?;
         let unet = start.elapsed();
         if !passes.iter().all(|pass| pass.denoised.is_finite()) {

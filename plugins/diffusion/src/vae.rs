@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Model, RunError, Source};
-use crate::files::{ModelFiles, Stored, weights_file};
+use crate::files::{FilesError, ModelFiles, Stored, weights_file};
 use crate::folder::CheckpointError;
 use crate::nets::{KlConfig, KlDecoder, KlEncoder, TinyConfig, TinyDecoder, TinyEncoder};
 use crate::noise::Generator;
@@ -24,10 +24,34 @@ enum Class {
     Kl,
 }
 
+/// The networks' shapes, from a `config.json`.
+enum Shape {
+    Tiny(TinyConfig),
+    Kl(KlConfig),
+}
+
+impl Shape {
+    /// `_class_name` says which one it is.
+    fn read(config: &Config) -> Result<Self, ConfigError> {
+        let classes = [("AutoencoderTiny", Class::Tiny), ("AutoencoderKL", Class::Kl)];
+        Ok(match config.choice("_class_name", Class::Kl, &classes)? {
+            Class::Tiny => Self::Tiny(TinyConfig::from_config(config)?),
+            Class::Kl => Self::Kl(KlConfig::from_config(config)?),
+        })
+    }
+}
+
+/// Picture pixels per latent pixel, along one side, of the autoencoder in a folder or file.
+pub fn downsampling(path: &Path) -> Result<usize, FilesError> {
+    Ok(match Shape::read(&open(path)?.0)? {
+        Shape::Tiny(shape) => shape.downsampling(),
+        Shape::Kl(shape) => shape.downsampling(),
+    })
+}
+
 impl Autoencoder {
-    /// Loads the autoencoder in a folder with a `config.json`, whose `_class_name` says which one it is, or that of a
-    /// checkpoint in one file.
-    /// `goes_on` is asked again and again meanwhile, and cancels by answering false.
+    /// Loads the autoencoder in a folder, or that of a checkpoint in one file. `goes_on` is asked again and again
+    /// meanwhile, and cancels by answering false.
     pub fn load(
         engine: &Engine,
         path: &Path,
@@ -35,21 +59,18 @@ impl Autoencoder {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, CheckpointError> {
         let (config, weights) = open(path)?;
-        let classes = [("AutoencoderTiny", Class::Tiny), ("AutoencoderKL", Class::Kl)];
         let source = |downsampling| Source {
             sizes: Some(pictures.sizes(downsampling)),
             ..Source::from(&weights)
         };
-        Ok(match config.choice("_class_name", Class::Kl, &classes)? {
-            Class::Tiny => {
-                let shape = TinyConfig::from_config(&config)?;
+        Ok(match Shape::read(&config)? {
+            Shape::Tiny(shape) => {
                 let latents = shape.downsampling();
                 let encoder = engine.load(TinyEncoder(shape.clone()), source(1), goes_on)?;
                 let decoder = engine.load(TinyDecoder(shape), source(latents), goes_on)?;
                 Self::Tiny { encoder, decoder }
             }
-            Class::Kl => {
-                let shape = KlConfig::from_config(&config)?;
+            Shape::Kl(shape) => {
                 let latents = shape.downsampling();
                 let encoder = engine.load(KlEncoder(shape.clone()), source(1), goes_on)?;
                 let decoder = engine.load(KlDecoder(shape), source(latents), goes_on)?;
@@ -104,7 +125,7 @@ impl Autoencoder {
     }
 }
 
-fn open(path: &Path) -> Result<(Config, Stored), CheckpointError> {
+fn open(path: &Path) -> Result<(Config, Stored), FilesError> {
     let part = Component::Autoencoder;
     if path.is_file() {
         let files = ModelFiles::open(path)?;

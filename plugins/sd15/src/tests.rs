@@ -7,6 +7,7 @@ use plugin_api::{
     PlanRequest, Plugin, Stream,
 };
 use plugin_testkit::defaults;
+use plugins_diffusion::pipeline::Running;
 use serde_json::{Map, Value, json};
 
 use crate::Sd15;
@@ -90,6 +91,8 @@ fn each_family_takes_what_its_daydream_schema_has() {
         assert!(turbo.get(name).is_none() && sd15.get(name).is_some(), "{name}");
     }
     assert_eq!(turbo["ip_adapter"]["properties"]["enabled"]["enum"], json!([false]));
+    // Streams with and without it share no pipeline.
+    assert_eq!(sd15["cached_attention"]["properties"]["enabled"]["x-apply"], "reload");
     let slot = |params: &Value, pointer: &str| params.pointer(pointer).unwrap()["x-slot"].clone();
     let controlnet = "/controlnets/items/properties/model_id";
     assert_eq!(slot(&turbo, controlnet), "controlnet-sd21");
@@ -180,7 +183,6 @@ fn every_wish_without_effect_is_named() {
     for (field, value) in [
         ("controlnets", json!([{"model_id": "lllyasviel/control_v11p_sd15_canny"}])),
         ("ip_adapter", json!({"type": "regular", "enabled": true})),
-        ("cached_attention", json!({"enabled": true, "max_frames": 1, "interval": 1})),
         ("image_preprocessing", processors.clone()),
         ("image_postprocessing", processors.clone()),
         ("latent_preprocessing", processors.clone()),
@@ -375,6 +377,57 @@ fn loras_change_the_picture() {
     let error =
         Sd15::open(&host, &Params { pipeline: TINY, values: &values }).map(drop).unwrap_err();
     assert!(error.message.contains("models pull no/such"), "{error}");
+}
+
+fn cached(enabled: bool, max_frames: u32, interval: u32) -> Value {
+    json!({"enabled": enabled, "max_frames": max_frames, "interval": interval})
+}
+
+#[test]
+fn cached_attention_is_planned_with_the_memory_it_takes() {
+    let plan = |cached: Value, scale: f64| {
+        let given =
+            json!({"cached_attention": cached, "guidance_scale": scale, "cfg_type": "full"});
+        plan_of(&tiny(given))
+    };
+    let without = plan(cached(false, 4, 1), 1.0);
+    // Latents are 8 wide and 16 high: five layers at each of three levels, one below; all are 32 wide.
+    let row = 2 * 32 * (5 * (128 + 32 + 8) + 2) * 4;
+    for (frames, scale, rows) in [(1, 1.0, 1), (4, 1.0, 1), (4, 2.0, 2)] {
+        let plan = plan(cached(true, frames, 1), scale);
+        let kept = plan.memory_bytes - without.memory_bytes;
+        assert_eq!(kept, u64::from(frames + 1) * rows * row, "{frames} frames, {rows} rows");
+        assert_eq!((plan.errors, plan.unsupported), (vec![], without.unsupported.clone()));
+    }
+}
+
+#[test]
+fn cached_attention_changes_the_picture_and_its_figures_are_hot() {
+    let host = Host::detached(environment());
+    let open = |cached: Value| {
+        let values = tiny(json!({ "cached_attention": cached, "t_index_list": [32] }));
+        let params = Params { pipeline: TINY, values: &values };
+        let loaded = Sd15::open(&host, &params).unwrap();
+        loaded.open_stream(&host, &params).unwrap()
+    };
+    let [mut without, mut one, mut more, mut rarer] =
+        [cached(false, 1, 1), cached(true, 1, 1), cached(true, 1, 1), cached(true, 1, 1)].map(open);
+    let change = |stream: &mut Running, cached: Value| {
+        let values = tiny(json!({ "cached_attention": cached, "t_index_list": [32] }));
+        stream.update(&Params { pipeline: TINY, values: &values })
+    };
+    let plain = shown(&mut without, 1).0;
+    let [first, _, _] = [&mut one, &mut more, &mut rarer].map(|stream| shown(stream, 1).0);
+    assert!(plain != first, "an empty slot takes part");
+    change(&mut more, cached(true, 4, 1)).unwrap();
+    change(&mut rarer, cached(true, 1, 1440)).unwrap();
+    let seconds = [&mut one, &mut more, &mut rarer].map(|stream| shown(stream, 2).0);
+    assert!(seconds[0] != first && seconds[0] != plain, "the first frame is attended to");
+    assert!(seconds[1] != seconds[0], "three more slots");
+    assert!(seconds[2] == seconds[0], "what is kept is the same");
+    assert!(shown(&mut one, 3).0 != shown(&mut rarer, 3).0, "the second frame is not kept");
+    let error = change(&mut one, cached(false, 1, 1)).unwrap_err();
+    assert!(error.message.contains("`cached_attention`"), "{error}");
 }
 
 #[test]

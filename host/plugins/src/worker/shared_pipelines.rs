@@ -65,17 +65,29 @@ impl SharedPipelines {
     }
 }
 
-/// Names what a stream can share: the claim, and the params that are not hot.
+/// Names what a stream can share: the claim, and the params that are not hot. Of a hot object those fields count that say
+/// that they need a reload.
 pub(super) fn key(claim: &Claim, values: &Map<String, Value>) -> String {
-    let is_hot = |name: &str| {
+    let mut cold = Vec::new();
+    for (name, value) in values {
         let property = claim.params.get("properties").and_then(|properties| properties.get(name));
-        property.and_then(|property| property.get("x-apply")).and_then(Value::as_str) == Some("hot")
-    };
-    let mut cold: Vec<(&String, &Value)> =
-        values.iter().filter(|(name, _)| !is_hot(name)).collect();
-    cold.sort_by_key(|(name, _)| *name);
-    let cold: Vec<String> = cold.iter().map(|(name, value)| format!("{name:?}: {value}")).collect();
+        if apply(property) != Some("hot") {
+            cold.push(format!("{name:?}: {value}"));
+            continue;
+        }
+        let fields = property.and_then(|property| property.get("properties"));
+        for (field, value) in value.as_object().into_iter().flatten() {
+            if apply(fields.and_then(|fields| fields.get(field))) == Some("reload") {
+                cold.push(format!("{name:?}.{field:?}: {value}"));
+            }
+        }
+    }
+    cold.sort();
     format!("{}: {}", claim.pipeline, cold.join(", "))
+}
+
+fn apply(schema: Option<&Value>) -> Option<&str> {
+    schema?.get("x-apply")?.as_str()
 }
 
 #[cfg(test)]
@@ -88,7 +100,10 @@ mod tests {
         let claim: Claim = serde_json::from_value(json!({
             "pipeline": "p", "description": "d", "models": null,
             "params": { "type": "object", "properties": {
-                "prompt": { "x-apply": "hot" }, "width": { "x-apply": "reload" }, "seed": {}
+                "prompt": { "x-apply": "hot" }, "width": { "x-apply": "reload" }, "seed": {},
+                "cache": { "x-apply": "hot", "properties": {
+                    "on": { "x-apply": "reload" }, "frames": {}
+                } }
             } }
         }))
         .unwrap();
@@ -97,5 +112,8 @@ mod tests {
         assert_eq!(one, key(json!({ "seed": 1, "width": 512, "prompt": "b" })));
         assert_ne!(one, key(json!({ "prompt": "a", "width": 768, "seed": 1 })));
         assert_ne!(one, key(json!({ "prompt": "a", "width": 512, "seed": 2 })));
+        let cached = |on, frames| key(json!({ "cache": { "on": on, "frames": frames } }));
+        assert_eq!(cached(true, 1), cached(true, 4));
+        assert_ne!(cached(true, 1), cached(false, 1), "a field of a hot object that is not hot");
     }
 }

@@ -44,7 +44,9 @@ pub fn between(
         }
         let fields = match schema.host_params.contains(&name.as_str()) {
             true => &mut changes.host,
-            false if is_hot(schema, name) => &mut changes.hot,
+            false if is_same_when_cold(schema, name, (old.get(name), new.get(name))) => {
+                &mut changes.hot
+            }
             false => &mut changes.reload,
         };
         fields.push(name.clone());
@@ -52,7 +54,35 @@ pub fn between(
     changes
 }
 
-pub fn is_hot(schema: &ParamsSchema, name: &str) -> bool {
+/// What of a param's value cannot be changed without a reload: all of it, or those fields of a hot object that say so.
+pub fn cold(schema: &ParamsSchema, name: &str, value: &Value) -> Option<Value> {
+    if !is_hot(schema, name) {
+        return Some(value.clone());
+    }
+    let shape = Shape::new(&schema.root);
+    let fields = shape.describing(schema.property(name)?, value).get("properties")?;
+    let is_cold = |field: &str| {
+        let apply = fields.get(field).and_then(|field| shape.word(field, "x-apply"));
+        apply.and_then(Value::as_str) == Some("reload")
+    };
+    let object = value.as_object()?.iter();
+    let cold: Map<String, Value> = object
+        .filter(|(field, _)| is_cold(field))
+        .map(|(field, value)| (field.clone(), value.clone()))
+        .collect();
+    (!cold.is_empty()).then_some(Value::Object(cold))
+}
+
+fn is_same_when_cold(
+    schema: &ParamsSchema,
+    name: &str,
+    (old, new): (Option<&Value>, Option<&Value>),
+) -> bool {
+    let cold = |value: Option<&Value>| value.and_then(|value| cold(schema, name, value));
+    is_same(cold(old).as_ref(), cold(new).as_ref())
+}
+
+fn is_hot(schema: &ParamsSchema, name: &str) -> bool {
     let shape = Shape::new(&schema.root);
     let apply = schema.property(name).and_then(|property| shape.word(property, "x-apply"));
     apply.and_then(Value::as_str) == Some("hot")

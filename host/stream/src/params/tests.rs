@@ -265,6 +265,30 @@ fn a_plugins_word_makes_a_hot_field_cold() {
 }
 
 #[test]
+fn a_hot_object_can_have_fields_that_need_a_reload() {
+    let field = json!({
+        "type": "object", "x-apply": "hot", "default": { "on": false, "frames": 1 },
+        "properties": { "on": { "$ref": "#/$defs/switch" }, "frames": { "type": "integer" } },
+    });
+    let schema = json!({
+        "type": "object", "properties": { "cache": field },
+        "$defs": { "switch": { "type": "boolean", "x-apply": "reload" } },
+    });
+    let schema = ParamsSchema::compile(&schema, Fallback::Input).unwrap();
+    let old = schema.create(&Map::new()).unwrap().params;
+    for (cache, hot, reload) in [
+        (json!({ "on": false, "frames": 2 }), vec!["cache".to_owned()], vec![]),
+        (json!({ "on": true, "frames": 1 }), vec![], vec!["cache".to_owned()]),
+    ] {
+        let new = schema.patch(&old, &object(json!({ "cache": cache }))).unwrap().params;
+        let wanted = Changes { hot, reload, host: vec![] };
+        assert_eq!(schema.changes(&old, &new), wanted);
+        let cold = json!({ "cache": { "on": cache["on"] } });
+        assert_eq!(Value::Object(schema.cold(&new)), cold);
+    }
+}
+
+#[test]
 fn refusals_say_what_would_be_right() {
     refuse(
         json!({

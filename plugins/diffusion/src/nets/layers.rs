@@ -132,12 +132,29 @@ impl<'a, O: Ops> Module<'a, O> {
 
     /// Attention of `x` to `context`, with the names of diffusers' `Attention`.
     pub fn attention(&self, x: &O::T, context: &O::T, attention: Attention) -> Value<O> {
-        let Attention { channels, heads, has_bias, .. } = attention;
+        let [query, keys, values] = self.project(x, context, attention)?;
+        self.attend([&query, &keys, &values], attention)
+    }
+
+    /// Queries of `x`, keys and values of `context`, not yet split into heads.
+    pub fn project(
+        &self,
+        x: &O::T,
+        context: &O::T,
+        attention: Attention,
+    ) -> Result<[O::T; 3], OpError> {
+        let Attention { channels, has_bias, .. } = attention;
         let query = self.at("to_q").linear(x, channels, channels, has_bias)?;
-        let key = self.at("to_k").linear(context, attention.context, channels, has_bias)?;
-        let value = self.at("to_v").linear(context, attention.context, channels, has_bias)?;
+        let keys = self.at("to_k").linear(context, attention.context, channels, has_bias)?;
+        let values = self.at("to_v").linear(context, attention.context, channels, has_bias)?;
+        Ok([query, keys, values])
+    }
+
+    /// What attention makes of queries, keys and values.
+    pub fn attend(&self, qkv: [&O::T; 3], attention: Attention) -> Value<O> {
+        let Attention { channels, heads, .. } = attention;
         let heads = Heads { count: heads, width: channels / heads };
-        let mixed = self.ops.attention([&query, &key, &value], heads, None)?;
+        let mixed = self.ops.attention(qkv, heads, None)?;
         self.at("to_out.0").linear(&mixed, channels, channels, true)
     }
 

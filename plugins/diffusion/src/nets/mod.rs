@@ -3,6 +3,7 @@
 //! Architecture comes from the component's `config.json`, parameter names are those of the diffusers state dict.
 
 mod addition;
+mod cached_attention;
 mod clip_text;
 mod layers;
 mod run;
@@ -11,10 +12,13 @@ mod vae_kl;
 mod vae_tiny;
 mod waves;
 
+pub use cached_attention::MOST_CACHED_FRAMES;
 pub use clip_text::{ClipText, Reading};
 pub use unet::Unet;
 pub use vae_kl::{KlConfig, KlDecoder, KlEncoder};
 pub use vae_tiny::{TinyConfig, TinyDecoder, TinyEncoder};
+
+use std::borrow::Cow;
 
 use crate::ops::{Ops, Values};
 
@@ -25,6 +29,8 @@ pub enum Dim {
     Free(&'static str),
     AtLeast(&'static str, usize),
     MultipleOf(&'static str, usize),
+    /// Nothing is said of it; it may be 0.
+    Any,
 }
 
 impl Dim {
@@ -34,6 +40,7 @@ impl Dim {
             Self::Free(_) => size > 0,
             Self::AtLeast(_, least) => size >= least,
             Self::MultipleOf(_, divisor) => size > 0 && size.is_multiple_of(divisor),
+            Self::Any => true,
         }
     }
 }
@@ -41,13 +48,13 @@ impl Dim {
 /// An input or output and its dimensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub dims: Vec<Dim>,
 }
 
 impl Port {
-    fn new(name: &'static str, dims: impl Into<Vec<Dim>>) -> Self {
-        Self { name, dims: dims.into() }
+    fn new(name: impl Into<Cow<'static, str>>, dims: impl Into<Vec<Dim>>) -> Self {
+        Self { name: name.into(), dims: dims.into() }
     }
 
     /// `[rows, channels, height, width]`.

@@ -4,7 +4,10 @@
 //! Latent sides need not be multiples of the downsampling: upsampling goes to the size of the skip it meets. Every row
 //! has its own timestep, as the stream batch needs.
 
+mod attentions;
+
 use super::addition::Addition;
+use super::cached_attention::{self, Cached};
 use super::layers::{Attention, Conv, Module, Resnet, Timed, TimedBy};
 use super::waves::{self, Waves};
 use super::{Dim, Network, Port};
@@ -36,6 +39,7 @@ pub struct Unet {
     time: Waves,
     timed_by: TimedBy,
     addition: Option<Addition>,
+    has_cached_attention: bool,
 }
 
 impl Unet {
@@ -64,7 +68,18 @@ impl Unet {
                 &[("default", TimedBy::Shift), ("scale_shift", TimedBy::ScaleShift)],
             )?,
             addition: Addition::from_config(config)?,
+            has_cached_attention: false,
         })
+    }
+
+    /// With self-attention that also attends to earlier frames: their keys and values are further inputs, those of the
+    /// frames at hand further outputs.
+    pub fn with_cached_attention(self) -> Self {
+        Self { has_cached_attention: true, ..self }
+    }
+
+    pub fn has_cached_attention(&self) -> bool {
+        self.has_cached_attention
     }
 
     pub fn latent_channels(&self) -> usize {
@@ -104,7 +119,7 @@ impl Unet {
         &self,
         module: &Module<O>,
         x: &O::T,
-        context: &O::T,
+        given: &Given<O>,
         level: Level,
     ) -> Value<O> {
         let ops = module.ops;
@@ -123,7 +138,7 @@ impl Unet {
         };
         for index in 0..level.depth {
             let block = module.at(format_args!("transformer_blocks.{index}"));
-            hidden = self.transformer_block(&block, &hidden, context, level)?;
+            hidden = self.transformer_block(&block, &hidden, given, level)?;
         }
         let hidden = if self.has_linear_projection {
             to_pixels(&module.at("proj_out").linear(&hidden, channels, channels, true)?)?
@@ -137,7 +152,7 @@ impl Unet {
         &self,
         block: &Module<O>,
         x: &O::T,
-        context: &O::T,
+        given: &Given<O>,
         level: Level,
     ) -> Value<O> {
         let ops = block.ops;
@@ -146,9 +161,9 @@ impl Unet {
         let to_text = Attention { context: self.context, ..to_itself };
 
         let normed = block.at("norm1").layer_norm(x, channels, 1e-5)?;
-        let x = ops.add(x, &block.at("attn1").attention(&normed, &normed, to_itself)?)?;
+        let x = ops.add(x, &given.attend_to_itself(&block.at("attn1"), &normed, to_itself)?)?;
         let normed = block.at("norm2").layer_norm(&x, channels, 1e-5)?;
-        let x = ops.add(&x, &block.at("attn2").attention(&normed, context, to_text)?)?;
+        let x = ops.add(&x, &block.at("attn2").attention(&normed, &given.context, to_text)?)?;
         let normed = block.at("norm3").layer_norm(&x, channels, 1e-5)?;
         let (value, gate) = ops.halves(&block.at("ff.net.0.proj").linear(
             &normed,
@@ -183,7 +198,7 @@ impl Unet {
                 channels = level.channels;
                 if level.has_attention {
                     let module = block.at(format_args!("attentions.{layer}"));
-                    hidden = self.transformer(&module, &hidden, &given.context, level)?;
+                    hidden = self.transformer(&module, &hidden, given, level)?;
                 }
                 skips.push((hidden.clone(), channels));
             }
@@ -201,7 +216,7 @@ impl Unet {
         let level = self.lowest();
         let resnet = self.resnet(level.channels, level.channels);
         let hidden = block.at("resnets.0").resnet(x, Some(&given.time), resnet)?;
-        let hidden = self.transformer(&block.at("attentions.0"), &hidden, &given.context, level)?;
+        let hidden = self.transformer(&block.at("attentions.0"), &hidden, given, level)?;
         block.at("resnets.1").resnet(&hidden, Some(&given.time), resnet)
     }
 
@@ -223,7 +238,7 @@ impl Unet {
                 channels = level.channels;
                 if level.has_attention {
                     let module = block.at(format_args!("attentions.{layer}"));
-                    hidden = self.transformer(&module, &hidden, &given.context, level)?;
+                    hidden = self.transformer(&module, &hidden, given, level)?;
                 }
             }
             if let Some((skip, _)) = skips.last() {
@@ -242,15 +257,54 @@ impl Unet {
 }
 
 /// What every block is given beside the picture.
-struct Given<O: Ops> {
+struct Given<'a, O: Ops> {
     time: O::T,
     context: O::T,
+    cached: Option<Cached<'a, O::T>>,
+}
+
+impl<O: Ops> Given<'_, O> {
+    fn attend_to_itself(&self, module: &Module<O>, x: &O::T, attention: Attention) -> Value<O> {
+        match &self.cached {
+            Some(cached) => cached.attend(module, x, attention),
+            None => module.attention(x, x, attention),
+        }
+    }
 }
 
 type Skips<O> = (<O as Ops>::T, Vec<(<O as Ops>::T, usize)>);
 
 impl Network for Unet {
     fn inputs(&self) -> Vec<Port> {
+        let mut inputs = self.own_inputs();
+        inputs.extend(cached_attention::inputs(&self.cached_layers()));
+        inputs
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        let mut outputs = vec![Port::picture("noise", self.latent_channels)];
+        outputs.extend(cached_attention::outputs(&self.cached_layers()));
+        outputs
+    }
+
+    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {
+        let root = Module::root(ops);
+        let (own, earlier) = inputs.split_at(self.own_inputs().len());
+        let time = self.embed(&root, &own[1], &own[2..])?;
+        let cached = self.has_cached_attention.then(|| Cached::new(earlier));
+        let given = Given::<O> { time, context: own[2].clone(), cached };
+        let (lowest, skips) = self.descend(&root, &own[0], &given)?;
+        let lowest = self.middle(&root, &lowest, &given)?;
+        let hidden = self.ascend(&root, (lowest, skips), &given)?;
+        let mut outputs = vec![self.leave(&root, &hidden)?];
+        outputs.extend(given.cached.into_iter().flat_map(Cached::into_latest));
+        Ok(outputs)
+    }
+}
+
+impl Unet {
+    /// The inputs it has with and without cached attention.
+    fn own_inputs(&self) -> Vec<Port> {
         let rows = Dim::Free("rows");
         let context = [rows, Dim::Free("tokens"), Dim::Fixed(self.context)];
         let mut inputs = vec![
@@ -262,23 +316,14 @@ impl Network for Unet {
         inputs
     }
 
-    fn outputs(&self) -> Vec<Port> {
-        vec![Port::picture("noise", self.latent_channels)]
-    }
-
-    fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {
-        let root = Module::root(ops);
-        let time = self.embed(&root, &inputs[1], &inputs[2..])?;
-        let given = Given::<O> { time, context: inputs[2].clone() };
-        let (lowest, skips) = self.descend(&root, &inputs[0], &given)?;
-        let lowest = self.middle(&root, &lowest, &given)?;
-        let hidden = self.ascend(&root, (lowest, skips), &given)?;
+    /// From the last activation to the noise.
+    fn leave<O: Ops>(&self, root: &Module<O>, hidden: &O::T) -> Value<O> {
         let channels = self.levels[0].channels;
         let norm = Groups { channels, count: self.groups, epsilon: self.epsilon };
-        let normed = root.at("conv_norm_out").group_norm(&hidden, norm)?;
-        let active = ops.apply(&normed, Function::Silu)?;
+        let normed = root.at("conv_norm_out").group_norm(hidden, norm)?;
+        let active = root.ops.apply(&normed, Function::Silu)?;
         let last = Conv::same(channels, self.latent_channels, 3);
-        Ok(vec![root.at("conv_out").conv(&active, last)?])
+        root.at("conv_out").conv(&active, last)
     }
 }
 

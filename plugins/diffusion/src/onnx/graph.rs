@@ -70,7 +70,7 @@ pub fn write<N: Network>(
     let (recorder, results) = record(network, weights, Dialect { has_half, ..dialect })?;
     let outputs = network.outputs();
     for (result, output) in results.iter().zip(&outputs) {
-        recorder.name_output(result, output.name);
+        recorder.name_output(result, &output.name);
     }
     let state = recorder.state.into_inner();
     let mut initializer = state.constants;
@@ -99,7 +99,8 @@ fn record<'w, N: Network>(
     dialect: Dialect,
 ) -> Result<(Recorder<'w>, Vec<Rc<str>>), OpError> {
     let recorder = Recorder { weights, dialect, state: RefCell::default() };
-    let inputs: Vec<Rc<str>> = network.inputs().iter().map(|port| port.name.into()).collect();
+    let inputs: Vec<Rc<str>> =
+        network.inputs().iter().map(|port| port.name.as_ref().into()).collect();
     let results = network.forward(&recorder, &inputs)?;
     Ok((recorder, results))
 }
@@ -110,10 +111,11 @@ fn value_info(port: &Port) -> ValueInfoProto {
         Dim::Free(name) | Dim::AtLeast(name, _) | Dim::MultipleOf(name, _) => {
             DimensionProto { dim_value: None, dim_param: Some(name.into()) }
         }
+        Dim::Any => DimensionProto { dim_value: None, dim_param: None },
     };
     let shape = TensorShapeProto { dim: port.dims.iter().map(dim).collect() };
     let tensor_type = Some(TensorTypeProto { elem_type: FLOAT, shape: Some(shape) });
-    ValueInfoProto { name: port.name.into(), kind: Some(TypeProto { tensor_type }) }
+    ValueInfoProto { name: port.name.to_string(), kind: Some(TypeProto { tensor_type }) }
 }
 
 fn external(weights: &Weights, name: &str, shape: &[usize], place: Place) -> TensorProto {

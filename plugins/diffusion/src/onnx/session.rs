@@ -1,5 +1,6 @@
 //! One network in ONNX Runtime, on the first provider that takes it.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,6 +25,8 @@ use crate::ops::OpError;
 use crate::sizes::Sizes;
 use crate::tensor::Tensor;
 use crate::weights::{Weights, WeightsError};
+
+const NO_BOUNDS: &str = "TensorRT needs bounds for all sizes, and cached attention has none";
 
 /// How often the caller is asked while a session is being made.
 const BEAT: Duration = Duration::from_millis(200);
@@ -111,8 +114,10 @@ impl Opener<'_> {
             let outcome = match provider {
                 Provider::TensorRt => {
                     let has_half = !network.needs_full_precision();
-                    let build = Build::new(&network.inputs(), sizes, has_half);
-                    self.compile(&build, work, digest, goes_on)?
+                    match Build::new(&network.inputs(), sizes, has_half) {
+                        Some(build) => self.compile(&build, work, digest, goes_on)?,
+                        None => Err(ort::Error::new(NO_BOUNDS)),
+                    }
                 }
                 Provider::Cuda => {
                     self.commit(work, Some(cuda().build().error_on_failure()), goes_on)?
@@ -121,9 +126,10 @@ impl Opener<'_> {
             };
             match outcome {
                 Ok(session) => {
-                    let inputs = network.inputs().iter().map(|port| port.name).collect();
-                    let outputs = network.outputs().iter().map(|port| port.name).collect();
-                    let session = Session { session: Mutex::new(session), inputs, outputs };
+                    let inputs = network.inputs().into_iter().map(|port| port.name).collect();
+                    let outputs = network.outputs().into_iter().map(|port| port.name).collect();
+                    let session = Mutex::new(session);
+                    let session = Session { session, provider, inputs, outputs };
                     return Ok((session, provider, refused));
                 }
                 Err(error) => {
@@ -263,31 +269,34 @@ fn to_value(shape: Vec<usize>, values: Fused) -> ort::Result<DynValue> {
 /// A loaded network and how to call it.
 pub struct Session {
     // The library may be called from many threads; the binding wants one caller at a time.
-    session: Mutex<OrtSession>,
-    inputs: Vec<&'static str>,
-    outputs: Vec<&'static str>,
+    pub(super) session: Mutex<OrtSession>,
+    pub(super) provider: Provider,
+    pub(super) inputs: Vec<Cow<'static, str>>,
+    pub(super) outputs: Vec<Cow<'static, str>>,
 }
 
 impl Session {
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
         // A panic inside the binding leaves the library's own state untouched.
         let mut session = self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let values = self.inputs.iter().zip(inputs).map(|(&name, tensor)| {
+        let values = self.inputs.iter().zip(inputs).map(|(name, tensor)| {
             let value = TensorRef::from_array_view((tensor.shape(), tensor.data()))?;
-            Ok((name, SessionInputValue::from(value)))
+            Ok((name.as_ref(), SessionInputValue::from(value)))
         });
         let values = values.collect::<ort::Result<Vec<_>>>().map_err(backend_error)?;
         let outputs = session.run(values).map_err(backend_error)?;
-        let to_host = |&name: &&str| {
-            let (shape, data) = outputs[name].try_extract_tensor::<f32>()?;
-            let shape: Vec<usize> = shape.iter().map(|&dim| dim as usize).collect();
-            Ok(Tensor::new(shape, data.to_vec()))
-        };
+        let to_host = |name: &Cow<'static, str>| to_host(&outputs[name.as_ref()]);
         self.outputs.iter().map(to_host).collect::<ort::Result<_>>().map_err(backend_error)
     }
 }
 
-fn backend_error(error: ort::Error) -> RunError {
+pub(super) fn to_host(value: &DynValue) -> ort::Result<Tensor> {
+    let (shape, data) = value.try_extract_tensor::<f32>()?;
+    let shape: Vec<usize> = shape.iter().map(|&dim| dim as usize).collect();
+    Ok(Tensor::new(shape, data.to_vec()))
+}
+
+pub(super) fn backend_error(error: ort::Error) -> RunError {
     RunError::Backend(Box::new(error))
 }
 

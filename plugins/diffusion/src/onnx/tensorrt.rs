@@ -9,7 +9,7 @@ use std::path::Path;
 use ort::ep::{ExecutionProviderDispatch, TensorRT};
 
 use crate::engines::{Digester, Key};
-use crate::nets::Port;
+use crate::nets::{Dim, Port};
 use crate::sizes::{Range, Sizes};
 
 /// Where the driver lists its cards.
@@ -25,13 +25,17 @@ pub struct Build {
 }
 
 impl Build {
-    pub fn new(inputs: &[Port], sizes: Option<Sizes>, has_half: bool) -> Self {
+    /// Nothing where an input may have any size: that cannot be told to TensorRT.
+    pub fn new(inputs: &[Port], sizes: Option<Sizes>, has_half: bool) -> Option<Self> {
+        if inputs.iter().any(|port| port.dims.contains(&Dim::Any)) {
+            return None;
+        }
         let profile = sizes.map(|sizes| {
-            let ranges: Vec<(&str, Range)> =
-                inputs.iter().map(|port| (&*port.name, sizes.range(port))).collect();
+            let range = |port: &Port| Some((port.name.to_string(), sizes.range(port)?));
+            let ranges: Vec<(String, Range)> = inputs.iter().filter_map(range).collect();
             [0, 1, 2].map(|bound| text(&ranges, bound))
         });
-        Self { has_half, profile }
+        Some(Self { has_half, profile })
     }
 
     /// Whether the engine can be kept: one without a profile is not built before the first run.
@@ -81,8 +85,8 @@ impl Build {
     }
 }
 
-fn text(ranges: &[(&str, Range)], bound: usize) -> String {
-    let input = |(name, range): &(&str, Range)| {
+fn text(ranges: &[(String, Range)], bound: usize) -> String {
+    let input = |(name, range): &(String, Range)| {
         let sizes: Vec<_> = range[bound].iter().map(usize::to_string).collect();
         format!("{name}:{}", sizes.join("x"))
     };
@@ -106,19 +110,18 @@ fn cards() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nets::Dim;
     use crate::sizes::Rows;
 
     fn build(most: usize) -> Build {
         let ports = [
-            Port { name: "sample", dims: ["rows", "height", "width"].map(Dim::Free).into() },
+            Port { name: "sample".into(), dims: ["rows", "height", "width"].map(Dim::Free).into() },
             Port {
-                name: "text",
+                name: "text".into(),
                 dims: [Dim::Free("rows"), Dim::Free("tokens"), Dim::Fixed(768)].into(),
             },
         ];
         let rows = Rows { usual: 2, most };
-        Build::new(&ports, Some(Sizes { rows, height: 64, width: 96, tokens: 77 }), true)
+        Build::new(&ports, Some(Sizes { rows, height: 64, width: 96, tokens: 77 }), true).unwrap()
     }
 
     #[test]
@@ -131,6 +134,12 @@ mod tests {
                 "sample:4x64x96,text:4x77x768"
             ]
         );
+    }
+
+    #[test]
+    fn a_network_that_takes_any_size_is_not_compiled() {
+        let port = Port { name: "cache".into(), dims: vec![Dim::Free("rows"), Dim::Any] };
+        assert!(Build::new(&[port], None, true).is_none());
     }
 
     #[test]

@@ -70,11 +70,6 @@ fn refuse_modes(params: &StreamParams, refuse: &mut Refuse<'_>) {
     let is_filtered = params.enable_similar_image_filter && params.mode == Mode::Txt2img;
     let reason = "with mode txt2img pictures do not come from frames that could be alike";
     refuse(is_filtered, "enable_similar_image_filter", reason);
-    refuse(
-        params.cached_attention.enabled,
-        "cached_attention",
-        "cached attention is not available yet",
-    );
 }
 
 fn refuse_processing(params: &StreamParams, refuse: &mut Refuse<'_>) {

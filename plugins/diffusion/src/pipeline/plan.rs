@@ -1,13 +1,20 @@
 //! The answer to "what would happen with these params", without loading anything.
 
+use std::path::Path;
+
 use plugin_api::{Plan, PlanRequest};
 
+use crate::config::ConfigError;
 use crate::family::{Family, FamilyError};
 use crate::files::{FilesError, ModelFiles, folder_bytes};
 use crate::folder::{CheckpointError, check_loras};
+use crate::nets::Unet;
+use crate::original::Component;
 use crate::params::{self, StreamParams};
 use crate::pipeline::missing::missing;
 use crate::resolve::{ModelRoots, ResolveError};
+use crate::stream::Settings;
+use crate::vae;
 
 /// The plan of a plugin for one family of models.
 pub fn plan(request: &PlanRequest<'_>, family: Family) -> Plan {
@@ -55,11 +62,13 @@ enum ModelError {
     Family(#[from] FamilyError),
     #[error(transparent)]
     Loras(Box<CheckpointError>),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 struct Found {
     warnings: Vec<String>,
-    /// Of all weights. The text encoders count even where they are let go at times, as they come back.
+    /// Of all weights, and of what attention keeps. The text encoders count even where they are let go at times, as they come back.
     bytes: u64,
 }
 
@@ -80,5 +89,20 @@ fn look_at_models(
     warnings.extend(vae.warning.into_iter().chain(files.warning()));
     // What LoRAs change lies in memory beside what is read from the file.
     let merged = if loras.is_empty() { 0 } else { own };
-    Ok(Found { warnings, bytes: own + merged + folder_bytes(&vae.path) })
+    let kept = cache_bytes(&params.settings(), &files, &vae.path)?;
+    let weights = own + merged + folder_bytes(&vae.path);
+    Ok(Found { warnings, bytes: weights.saturating_add(kept) })
+}
+
+/// Of the keys and values of as many calls as are kept, and of the one at work, for all rows of a batch.
+fn cache_bytes(settings: &Settings, files: &ModelFiles, vae: &Path) -> Result<u64, ModelError> {
+    let Some(cached) = settings.cached_attention else { return Ok(0) };
+    let unet = Unet::from_config(&files.config(Component::Unet)?)?;
+    let side = vae::downsampling(vae)?.max(1);
+    let latent = [settings.shape.height / side, settings.shape.width / side];
+    let values: usize = unet.self_attentions(latent).iter().map(|[a, b]| 2 * a * b).sum();
+    let calls = cached.max_frames.saturating_add(1);
+    let rows = settings.rows() + settings.negative_rows();
+    let sizes = [values, calls, rows, size_of::<f32>()];
+    Ok(sizes.into_iter().fold(1, |bytes, size| bytes.saturating_mul(size as u64)))
 }

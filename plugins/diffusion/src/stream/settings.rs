@@ -5,6 +5,7 @@ use super::hooks::Hooks;
 use crate::blend::Blend;
 use crate::folder::Checkpoint;
 use crate::guidance::{CfgType, Guidance};
+use crate::nets::MOST_CACHED_FRAMES;
 
 /// Most steps one schedule can have.
 pub const MAX_INFERENCE_STEPS: usize = 100;
@@ -25,6 +26,17 @@ pub struct Settings {
     pub t_index_list: Vec<usize>,
     pub num_inference_steps: usize,
     pub hooks: Hooks,
+    /// How earlier frames are attended to, for models that were loaded to do so and for no others.
+    pub cached_attention: Option<CachedAttention>,
+}
+
+/// Which frames the UNet goes on attending to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedAttention {
+    /// Most frames kept.
+    pub max_frames: usize,
+    /// Calls of the UNet from one that is kept to the next.
+    pub interval: u64,
 }
 
 /// What needs a new stream to change.
@@ -146,7 +158,30 @@ impl Settings {
                 return Err(wrong(name, "at least one entry", &count));
             }
         }
-        Ok(())
+        self.check_cached_attention(checkpoint.unet.network().has_cached_attention())
+    }
+
+    fn check_cached_attention(&self, is_loaded: bool) -> Result<(), StreamError> {
+        let Some(CachedAttention { max_frames, interval }) = self.cached_attention else {
+            let expected = "enabled, as the model was loaded with it";
+            return if is_loaded {
+                Err(wrong("cached_attention", expected, &false))
+            } else {
+                Ok(())
+            };
+        };
+        if !is_loaded {
+            let expected = "disabled, as the model was loaded without it";
+            return Err(wrong("cached_attention", expected, &true));
+        }
+        if !(1..=MOST_CACHED_FRAMES).contains(&max_frames) {
+            let expected = format!("from 1 to {MOST_CACHED_FRAMES}");
+            return Err(wrong("cached_attention.max_frames", expected, &max_frames));
+        }
+        match interval {
+            0 => Err(wrong("cached_attention.interval", "at least 1", &interval)),
+            _ => Ok(()),
+        }
     }
 }
 

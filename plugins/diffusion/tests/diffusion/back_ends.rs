@@ -181,11 +181,11 @@ struct Product {
 
 impl Network for Product {
     fn inputs(&self) -> Vec<Port> {
-        vec![Port { name: "x", dims: vec![Dim::Fixed(1)] }]
+        vec![Port { name: "x".into(), dims: vec![Dim::Fixed(1)] }]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        ["product", "sum"].map(|name| Port { name, dims: vec![Dim::Fixed(1)] }).into()
+        ["product", "sum"].map(|name| Port { name: name.into(), dims: vec![Dim::Fixed(1)] }).into()
     }
 
     fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {

@@ -5,6 +5,7 @@
 
 mod autoencoders;
 mod back_ends;
+mod cached_attention;
 mod cases;
 mod demo;
 mod denoising;
