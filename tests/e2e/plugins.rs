@@ -81,3 +81,10 @@ fn the_stages_that_a_pipeline_measures_itself_are_told_too() {
     }
     assert!(figures["process_ms"]["p95"].as_f64() >= Some(stages), "parts of a whole: {figures}");
 }
+
+#[test]
+fn a_pipeline_that_compiles_nothing_has_no_engines_to_build() {
+    let host = Host::start(&[library("passthrough")]);
+    let text = host.run(&["engines", "build", "--pipeline", "passthrough"]);
+    assert!(text.starts_with("no engine was built"), "{text}");
+}
