@@ -13,6 +13,8 @@ use serde_json::{Map, Value, json};
 use crate::Sd15;
 
 mod hot;
+mod loras;
+mod sharing;
 
 const TINY: &str = "streamdiffusion-sd15";
 
@@ -258,62 +260,6 @@ fn feedback_runs_and_its_strength_is_checked() {
 }
 
 #[test]
-fn loras_are_pointed_at_when_they_cannot_be_named_or_are_too_strong() {
-    assert_eq!(
-        pointers(json!({"lora_dict": {"org/name": 0.5, "a/b/c~d.safetensors": -1}})),
-        [""; 0]
-    );
-    assert_eq!(
-        pointers(
-            json!({"lora_dict": {"org/na~me": 100.5, "../up": 1, "/ok": 1, "": 1, "a/.b": 1}})
-        ),
-        ["/lora_dict/", "/lora_dict/..~1up", "/lora_dict/a~1.b", "/lora_dict/org~1na~0me"]
-    );
-    let many = |count: usize| {
-        (0..count).map(|index| (format!("a/{index}"), json!(1))).collect::<Map<_, _>>()
-    };
-    assert_eq!(pointers(json!({"lora_dict": many(32)})), [""; 0]);
-    assert_eq!(pointers(json!({"lora_dict": many(33)})), ["/lora_dict"]);
-}
-
-#[test]
-fn a_lora_that_is_not_there_or_does_not_fit_is_warned_of() {
-    let warnings = |loras| plan_of(&tiny(json!({"lora_dict": loras}))).warnings;
-    assert_eq!(warnings(json!({"test/lora-sd15-tiny": 0.5})), [""; 0]);
-    for (name, part) in [
-        ("no/such", "models pull no/such"),
-        ("test/taesd-tiny", "nothing in"),
-        ("/etc/passwd", "outside the folders"),
-    ] {
-        let [warning] = &warnings(json!({name: 0.5}))[..] else { panic!("one warning for {name}") };
-        assert!(warning.starts_with("Loading will fail: ") && warning.contains(part), "{warning}");
-    }
-}
-
-#[test]
-fn the_lcm_lora_is_used_where_it_is_wished_there_and_fits() {
-    let refusal = |values| -> Option<String> {
-        let unsupported = plan_of(&values).unsupported;
-        unsupported.into_iter().find(|one| one.field == "use_lcm_lora").map(|one| one.reason)
-    };
-    let named = |id: &str| refusal(tiny(json!({"lcm_lora_id": id})));
-    let reason = named("no/such").unwrap();
-    for part in ["runs without", "models pull no/such", "models/no/such"] {
-        assert!(reason.contains(part), "{reason}");
-    }
-    assert!(named("test/taesd-tiny").unwrap().contains("nothing in"));
-    assert!(named("../x").unwrap().contains("names no LoRA"));
-    assert_eq!(named("test/lora-sd15-tiny"), None);
-    assert_eq!(refusal(tiny(json!({"lcm_lora_id": "no/such", "use_lcm_lora": false}))), None);
-    let reason = refusal(tiny(json!({}))).unwrap();
-    assert!(reason.contains("768 wide") && !reason.contains("models pull"), "{reason}");
-    let of_model =
-        |id: &str| refusal(values(TINY, json!({"lcm_lora_id": "no/such", "model_id": id})));
-    assert_eq!(of_model("org/my-turbo"), None);
-    assert!(of_model("org/other").is_some());
-}
-
-#[test]
 fn what_is_not_here_is_named_for_the_hub_with_what_holds_without_it() {
     let artefacts = |values| {
         let plan = plan_of(&values);
@@ -353,30 +299,6 @@ fn what_is_not_here_is_named_for_the_hub_with_what_holds_without_it() {
             of("no/lcm", "", true, true)
         ]
     );
-}
-
-#[test]
-fn loras_change_the_picture() {
-    let picture = |given: Value| {
-        let host = Host::detached(environment());
-        let values = tiny(given);
-        let params = Params { pipeline: TINY, values: &values };
-        let loaded = Sd15::open(&host, &params).unwrap();
-        shown(&mut loaded.open_stream(&host, &params).unwrap(), 1).0
-    };
-    let (kohya, peft) = ("test/lora-sd15-tiny/kohya.safetensors", "test/lora-sd15-tiny");
-    let plain = picture(json!({"use_lcm_lora": false}));
-    assert_eq!(picture(json!({"lcm_lora_id": "no/such"})), plain);
-    assert_eq!(picture(json!({"use_lcm_lora": false, "lora_dict": {kohya: 0}})), plain);
-    let lcm = picture(json!({"lcm_lora_id": kohya}));
-    assert_ne!(lcm, plain);
-    assert_eq!(picture(json!({"use_lcm_lora": false, "lora_dict": {kohya: 1}})), lcm);
-    assert_ne!(picture(json!({"lcm_lora_id": kohya, "lora_dict": {peft: -2.5}})), lcm);
-    let host = Host::detached(environment());
-    let values = tiny(json!({"lora_dict": {"no/such": 1}}));
-    let error =
-        Sd15::open(&host, &Params { pipeline: TINY, values: &values }).map(drop).unwrap_err();
-    assert!(error.message.contains("models pull no/such"), "{error}");
 }
 
 fn cached(enabled: bool, max_frames: u32, interval: u32) -> Value {
@@ -498,39 +420,6 @@ fn a_stream_makes_pictures_and_takes_new_prompts_between_them() {
     assert_ne!(picture, changed);
     let wrong = tiny(json!({"t_index_list": [60]}));
     assert!(stream.update(&Params { pipeline: TINY, values: &wrong }).is_err());
-}
-
-#[test]
-fn pipelines_that_differ_in_size_or_guidance_alone_share_the_model_in_memory() {
-    let folder = tempfile::tempdir().unwrap();
-    let model = folder.path().join("model");
-    copy(&environment().models_dir.join("test/sd15-tiny"), &model);
-    let host = Host::detached(Environment { models_dir: folder.path().into(), ..environment() });
-    let open = |given: Value| {
-        let mut values = tiny(given);
-        values.insert("model_id".into(), "model".into());
-        values.insert("vae_id".into(), Value::Null);
-        values.insert("use_lcm_lora".into(), false.into());
-        Sd15::open(&host, &Params { pipeline: TINY, values: &values })
-    };
-    let first = open(json!({})).unwrap();
-    // From now on the file does not serve to load it again.
-    let weights = std::fs::File::options()
-        .write(true)
-        .open(model.join("unet/diffusion_pytorch_model.safetensors"));
-    weights.unwrap().set_len(100).unwrap();
-    let second = open(json!({"cfg_type": "full", "mode": "txt2img"})).unwrap();
-    assert!(open(json!({"acceleration": "none"})).is_err(), "another back end loads anew");
-    drop((first, second));
-    assert!(open(json!({})).is_err(), "nobody holds it any more");
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if from.is_dir() { copy(&from, &to) } else { std::fs::copy(&from, &to).map(drop).unwrap() }
-    }
 }
 
 /// The picture a stream makes of a frame, and the id of the frame it says it shows.
