@@ -16,8 +16,7 @@ BLEND = ("pencil", "neon")
 # What a person sees on the contact sheet of the weights that are there; to be written anew with them.
 SEEN = """Every style is drawn as it is meant to be: halftone dots, grout, hatching, brush strokes, cuts and the lines of neon and
 blueprint are there. What is weak: neon's and blueprint's lines are thinner and paler than they should be, and fine ones are
-missing; flat light areas of comic, pencil and mosaic have some false colour along edges; mosaic has a narrow tinted rim,
-seen most at the left, as its grout reaches beyond the picture where nothing is known, and it hides small things by design;
+missing; flat light areas of comic, pencil and mosaic have some false colour along edges; mosaic hides small things by design;
 textures hang on the screen and not on what moves. A plain picture is a little soft, and warm ones are now and then taken for
 sepia or thermal by the judge, as they are when nothing was done to them."""
 

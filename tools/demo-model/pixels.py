@@ -22,7 +22,7 @@ DECODING_SHARE = 0.3
 
 class PixelStage(Stage):
     name = "pixels"
-    steps = 7700
+    steps = 13700
 
     def __init__(self, work, examples, tokenizer):
         self.teacher = Teacher(work, examples, tokenizer)
