@@ -27,12 +27,10 @@ pub struct Engines {
     folder: PathBuf,
 }
 
-/// Why an engine could not be kept.
+/// Why an engine was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum EnginesError {
-    #[error("cannot keep engines in {}; it must be a folder that can be written to", path.display())]
-    Folder { path: PathBuf, source: io::Error },
-    #[error("the wait for an engine that another builds was cancelled")]
+    #[error("the wait for an engine was cancelled")]
     Cancelled,
 }
 
@@ -49,75 +47,118 @@ impl Engines {
     }
 
     /// Has `open` open the engine of this key in its folder, or build it in an empty one. The first is tried again as the
-    /// second when it is refused. `goes_on` is asked while another builds the same engine.
+    /// second when it is refused. Where no engine can be kept it is opened without a folder. `goes_on` is asked while
+    /// another builds the same engine, and cancels by answering false.
     pub fn open<T, R, E: From<EnginesError>>(
         &self,
         key: &Key,
-        mut open: impl FnMut(&Path) -> Attempt<T, R, E>,
+        mut open: impl FnMut(Option<&Path>) -> Attempt<T, R, E>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Attempt<T, R, E> {
+        match self.open_kept(key, &mut open, goes_on) {
+            Err(Failure::NotKept { path, source }) => {
+                let (engine, error) = (key.id(), source);
+                tracing::warn!(engine, path = %path.display(), %error, "engines cannot be kept");
+                open(None)
+            }
+            Err(Failure::Open(error)) => Err(error),
+            Ok(outcome) => Ok(outcome),
+        }
+    }
+
+    fn open_kept<T, R, E: From<EnginesError>>(
+        &self,
+        key: &Key,
+        open: &mut impl FnMut(Option<&Path>) -> Attempt<T, R, E>,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Result<T, R>, Failure<E>> {
         let _lock = self.lock(key, goes_on)?;
         let entry = self.folder.join(key.id());
-        if Record::is_sound(&entry) {
-            if let Ok(opened) = open(&entry)? {
+        let is_sound = Record::is_sound(&entry, goes_on);
+        if !goes_on() {
+            return Err(Failure::Open(EnginesError::Cancelled.into()));
+        }
+        if is_sound {
+            if let Ok(opened) = open(Some(&entry)).map_err(Failure::Open)? {
                 Record::touch(&entry);
                 return Ok(Ok(opened));
             }
             tracing::warn!(engine = key.id(), "engine is not taken any more, building it anew");
         }
-        self.remove(&entry)?;
-        self.build(key, &entry, open)
+        remove(&entry)?;
+        self.build(key, &entry, open, goes_on)
     }
 
     fn build<T, R, E: From<EnginesError>>(
         &self,
         key: &Key,
         entry: &Path,
-        mut open: impl FnMut(&Path) -> Attempt<T, R, E>,
-    ) -> Attempt<T, R, E> {
+        open: &mut impl FnMut(Option<&Path>) -> Attempt<T, R, E>,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Result<T, R>, Failure<E>> {
         let aside = self.folder.join(format!("{BUILDING}{}", key.id()));
-        self.remove(&aside)?;
-        std::fs::create_dir(&aside).map_err(|source| self.failed(&aside, source))?;
+        remove(&aside)?;
+        std::fs::create_dir(&aside).map_err(not_kept(&aside))?;
         let begin = Instant::now();
-        let outcome = open(&aside);
-        if let Ok(Ok(_)) = outcome {
-            // What was opened works from memory; that it is not kept costs the next start, not this one.
-            if let Err(error) = Record::publish(key, begin.elapsed(), &aside, entry) {
-                tracing::warn!(engine = key.id(), %error, "engine is not kept");
-            }
+        let outcome = open(Some(&aside)).map_err(Failure::Open);
+        let kept = match outcome {
+            Ok(Ok(_)) => Record::publish(key, begin.elapsed(), (&aside, entry), goes_on),
+            _ => Ok(()),
+        };
+        // What was opened works from memory; that it is not kept costs the next start, not this one.
+        if let Err(error) = kept.and_then(|()| remove_all(&aside)) {
+            tracing::warn!(engine = key.id(), %error, "engine is not kept");
         }
-        self.remove(&aside)?;
         outcome
     }
 
     /// Held by who opens or builds the engine.
-    fn lock(&self, key: &Key, goes_on: &mut dyn FnMut() -> bool) -> Result<File, EnginesError> {
+    fn lock<E: From<EnginesError>>(
+        &self,
+        key: &Key,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<File, Failure<E>> {
         let path = self.folder.join(format!("{LOCK}{}", key.id()));
-        std::fs::create_dir_all(&self.folder).map_err(|source| self.failed(&path, source))?;
+        std::fs::create_dir_all(&self.folder).map_err(not_kept(&self.folder))?;
         loop {
-            let file = File::create(&path).map_err(|source| self.failed(&path, source))?;
+            let file = File::create(&path).map_err(not_kept(&path))?;
             match file.try_lock() {
                 // Who deletes engines deletes their locks; one that is gone keeps nobody out.
                 Ok(()) if is_at(&file, &path) => return Ok(file),
                 Ok(()) => {}
-                Err(TryLockError::Error(source)) => return Err(self.failed(&path, source)),
-                Err(TryLockError::WouldBlock) if !goes_on() => return Err(EnginesError::Cancelled),
+                Err(TryLockError::Error(source)) => return Err(not_kept(&path)(source)),
+                Err(TryLockError::WouldBlock) if !goes_on() => {
+                    return Err(Failure::Open(EnginesError::Cancelled.into()));
+                }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(BEAT),
             }
         }
     }
+}
 
-    fn remove(&self, folder: &Path) -> Result<(), EnginesError> {
-        match std::fs::remove_dir_all(folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(self.failed(folder, error))
-            }
-            _ => Ok(()),
-        }
-    }
+/// Why nothing was opened in a folder.
+enum Failure<E> {
+    /// It may be opened without.
+    NotKept {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Open(E),
+}
 
-    fn failed(&self, path: &Path, source: io::Error) -> EnginesError {
-        EnginesError::Folder { path: path.to_owned(), source }
+fn not_kept<E>(path: &Path) -> impl Fn(io::Error) -> Failure<E> {
+    let path = path.to_owned();
+    move |source| Failure::NotKept { path: path.clone(), source }
+}
+
+fn remove<E>(folder: &Path) -> Result<(), Failure<E>> {
+    remove_all(folder).map_err(not_kept(folder))
+}
+
+fn remove_all(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

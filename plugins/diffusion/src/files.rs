@@ -130,7 +130,7 @@ impl ModelFiles {
             Self::Folder(folder) => {
                 let encoders = encoders.iter().map(|own| own.encoder);
                 let parts = encoders.chain([Component::Unet]);
-                parts.map(|part| folder_bytes(&folder.join(part.folder()))).sum()
+                parts.map(|part| stored_bytes(&folder.join(part.folder()), part.stem())).sum()
             }
             Self::File(file) => file_bytes(file.path()),
         }
@@ -152,13 +152,12 @@ pub fn weights_file(folder: &Path, stem: &str) -> Result<PathBuf, FilesError> {
         .ok_or_else(|| FilesError::NoWeights { folder: folder.to_owned(), looked: looked.to_vec() })
 }
 
-/// Of the largest file of weights in a folder, as there may be one in each precision.
-pub fn folder_bytes(folder: &Path) -> u64 {
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_weights = |path: &PathBuf| {
-        path.extension().is_some_and(|ending| ending == "safetensors" || ending == "bin")
-    };
-    files.filter(is_weights).map(|path| file_bytes(&path)).max().unwrap_or(0)
+/// Of what is loaded from a component's folder, or of a whole file.
+pub fn stored_bytes(path: &Path, stem: &str) -> u64 {
+    if path.is_file() {
+        return file_bytes(path);
+    }
+    weights_file(path, stem).map_or(0, |file| file_bytes(&file))
 }
 
 /// Links into the hub's cache are followed.

@@ -109,13 +109,12 @@ impl Weights {
                 torch::read(file).map_err(|why| WeightsError::Torch { path: path.clone(), why })?;
             return Ok(Self { path, data_start: 0, entries, metadata: BTreeMap::new() });
         }
-        if let [PICKLE, 2..=5, ..] = length {
-            return Err(format_error(OLD_TORCH.into()));
-        }
         let header_bytes = u64::from_le_bytes(length);
         let rest = file_bytes.saturating_sub(8);
         if header_bytes > rest.min(MAX_HEADER_BYTES) {
-            return Err(format_error(format!("it claims a header of {header_bytes} bytes")));
+            let is_pickle = matches!(length, [PICKLE, 2..=5, ..]);
+            let why = format!("it claims a header of {header_bytes} bytes");
+            return Err(format_error(if is_pickle { OLD_TORCH.into() } else { why }));
         }
         let mut header = vec![0; header_bytes as usize];
         file.read_exact(&mut header).map_err(read_error)?;

@@ -28,8 +28,13 @@ struct Content {
 
 impl Record {
     /// Gives what was built aside its place; without a file there is nothing to keep.
-    pub fn publish(key: &Key, took: Duration, aside: &Path, entry: &Path) -> io::Result<()> {
-        let files = contents(aside)?;
+    pub fn publish(
+        key: &Key,
+        took: Duration,
+        (aside, entry): (&Path, &Path),
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> io::Result<()> {
+        let files = contents(aside, goes_on)?;
         if files.is_empty() {
             return Ok(());
         }
@@ -42,9 +47,9 @@ impl Record {
     }
 
     /// Whether all of an engine is there, as it was built.
-    pub fn is_sound(entry: &Path) -> bool {
+    pub fn is_sound(entry: &Path, goes_on: &mut dyn FnMut() -> bool) -> bool {
         let Some(record) = Self::read(entry) else { return false };
-        let is_sound = contents(entry).is_ok_and(|files| files == record.files);
+        let is_sound = contents(entry, goes_on).is_ok_and(|files| files == record.files);
         if !is_sound {
             tracing::warn!(engine = %entry.display(), "engine is damaged");
         }
@@ -64,19 +69,18 @@ impl Record {
     }
 }
 
-fn contents(folder: &Path) -> io::Result<BTreeMap<String, Content>> {
+fn contents(
+    folder: &Path,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> io::Result<BTreeMap<String, Content>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name != NAME {
-            files.insert(name, content(&entry.path())?);
+            let (bytes, sha256) = Digester::of_file(&entry.path(), goes_on)?;
+            files.insert(name, Content { bytes, sha256 });
         }
     }
     Ok(files)
-}
-
-fn content(path: &Path) -> io::Result<Content> {
-    let (bytes, sha256) = Digester::of_file(path)?;
-    Ok(Content { bytes, sha256 })
 }

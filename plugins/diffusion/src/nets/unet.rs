@@ -327,6 +327,10 @@ impl Unet {
     }
 }
 
+/// Of a level's layers, and of a layer's transformer blocks: far more than any model has, and little enough to be counted
+/// without its weights.
+const MOST_LAYERS: usize = 64;
+
 fn levels(config: &Config) -> Result<Vec<Level>, ConfigError> {
     let channels = config.sizes("block_out_channels")?;
     if channels[0] % 2 != 0 {
@@ -357,6 +361,12 @@ fn levels(config: &Config) -> Result<Vec<Level>, ConfigError> {
         Some(_) => config.sizes_per_level("transformer_layers_per_block", count)?,
         None => vec![1; count],
     };
+    for (key, counts) in [("layers_per_block", &layers), ("transformer_layers_per_block", &depths)]
+    {
+        if counts.iter().any(|&count| count > MOST_LAYERS) {
+            return Err(config.unsupported(key, format!("at most {MOST_LAYERS}")));
+        }
+    }
     if let Some(index) = (0..count).find(|&index| channels[index] % heads[index] != 0) {
         return Err(
             config.unsupported(heads_key, format!("divisors of {} channels", channels[index]))

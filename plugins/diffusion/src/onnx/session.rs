@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -158,14 +159,18 @@ impl Opener<'_> {
         if !build.is_kept() {
             return self.commit(work, Some(dispatch(None)), goes_on);
         }
-        let weights = work.weights.path();
-        let key = build.key(work.model, weights, changes, &self.runtime.library);
-        let key = key.map_err(|source| WeightsError::Read { path: weights.to_owned(), source })?;
         let goes_on = RefCell::new(goes_on);
+        let mut is_wanted = || (goes_on.borrow_mut())();
+        let weights = work.weights.path();
+        let key = build.key(work.model, weights, changes, &self.runtime.library, &mut is_wanted);
+        let key = key.map_err(|source| match source.kind() {
+            io::ErrorKind::Interrupted => LoadError::Cancelled,
+            _ => WeightsError::Read { path: weights.to_owned(), source }.into(),
+        })?;
         self.engines.open(
             &key,
-            |entry| self.commit(work, Some(dispatch(Some(entry))), *goes_on.borrow_mut()),
-            &mut || (goes_on.borrow_mut())(),
+            |entry| self.commit(work, Some(dispatch(entry)), *goes_on.borrow_mut()),
+            &mut is_wanted,
         )
     }
 

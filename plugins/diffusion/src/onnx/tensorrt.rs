@@ -12,6 +12,8 @@ use crate::engines::{Digester, Key};
 use crate::nets::{Dim, Port};
 use crate::sizes::{Range, Sizes};
 
+/// How TensorRT's own library is called where the process has it in memory, with its version.
+const OWN_LIBRARY: &str = "libnvinfer.so";
 /// Where the driver lists its cards.
 const CARDS: &str = "/proc/driver/nvidia/gpus";
 /// How fast each kind of layer is on this machine, which all engines share.
@@ -68,17 +70,19 @@ impl Build {
         weights: &Path,
         changes: u64,
         library: &Path,
+        goes_on: &mut dyn FnMut() -> bool,
     ) -> std::io::Result<Key> {
         let shapes = self.profile.as_ref().map(|profile| profile.join(" to ")).unwrap_or_default();
         let library = library.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let fields = [
             ("provider", "tensorrt".to_owned()),
             ("library", library),
+            ("tensorrt", version()),
             ("cards", cards()),
             ("precision", if self.has_half { "fp16" } else { "fp32" }.to_owned()),
             ("shapes", shapes),
             ("graph", Digester::of(graph)),
-            ("weights", Digester::of_file(weights)?.1),
+            ("weights", Digester::of_file(weights, goes_on)?.1),
             ("loras", format!("{changes:016x}")),
         ];
         Ok(Key::new(weights.display().to_string(), fields))
@@ -91,6 +95,14 @@ fn text(ranges: &[(String, Range)], bound: usize) -> String {
         format!("{name}:{}", sizes.join("x"))
     };
     ranges.iter().map(input).collect::<Vec<_>>().join(",")
+}
+
+/// TensorRT's library as it was loaded with the provider: what one version compiled another does not take.
+fn version() -> String {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let own = paths.map(Path::new).filter_map(|path| path.file_name()?.to_str());
+    own.filter(|name| name.starts_with(OWN_LIBRARY)).max().unwrap_or_default().to_owned()
 }
 
 /// The cards' names; an engine for one does not serve another.
@@ -153,7 +165,11 @@ mod tests {
         let (file, same, other) =
             (weights("a", "weights"), weights("b", "weights"), weights("c", "others"));
         let key = |build: &Build, graph: &str, weights: &Path, loras, library: &str| {
-            build.key(graph.as_bytes(), weights, loras, Path::new(library)).unwrap().id().to_owned()
+            build
+                .key(graph.as_bytes(), weights, loras, Path::new(library), &mut || true)
+                .unwrap()
+                .id()
+                .to_owned()
         };
         let library = "/any/libonnxruntime.so.1.31.1";
         let whole = key(&build(4), "unet", &file, 0, library);

@@ -6,7 +6,7 @@ use plugin_api::{Plan, PlanRequest};
 
 use crate::config::ConfigError;
 use crate::family::{Family, FamilyError};
-use crate::files::{FilesError, ModelFiles, folder_bytes};
+use crate::files::{FilesError, ModelFiles, stored_bytes};
 use crate::folder::{CheckpointError, check_loras};
 use crate::nets::Unet;
 use crate::original::Component;
@@ -90,7 +90,10 @@ fn look_at_models(
     // What LoRAs change lies in memory beside what is read from the file.
     let merged = if loras.is_empty() { 0 } else { own };
     let kept = cache_bytes(&params.settings(), &files, &vae.path)?;
-    let weights = own + merged + folder_bytes(&vae.path);
+    // A checkpoint in one file is counted whole already.
+    let is_own = vae.path == model;
+    let apart = if is_own { 0 } else { stored_bytes(&vae.path, Component::Autoencoder.stem()) };
+    let weights = own + merged + apart;
     Ok(Found { warnings, bytes: weights.saturating_add(kept) })
 }
 

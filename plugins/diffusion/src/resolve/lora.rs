@@ -67,7 +67,11 @@ pub(super) fn split(name: &str) -> (String, String) {
 
 /// How to fetch a repository, or a file of it.
 pub(super) fn download(repository: &str, file: &str) -> String {
-    if file.is_empty() { repository.to_owned() } else { format!("{repository} --file {file}") }
+    let ending = if file.ends_with(ENDING) { "" } else { ENDING };
+    match file {
+        "" => repository.to_owned(),
+        _ => format!("{repository} --file {file}{ending}"),
+    }
 }
 
 /// The file at a path, or the one in the folder there.

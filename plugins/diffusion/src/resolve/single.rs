@@ -85,7 +85,7 @@ mod tests {
             ("text.txt", "no safetensors file"),
             ("../outside", "is not a model id"),
             (folder.join("outside.safetensors").to_str().unwrap(), "outside the folders"),
-            ("org/name/other", "models pull org/name --file other"),
+            ("org/name/other", "models pull org/name --file other.safetensors"),
         ] {
             let error = found(id).unwrap_err();
             assert!(error.contains(part), "{id}: {error}");

@@ -1,15 +1,18 @@
 //! The part of Python's pickles that a state dict of torch is written in. Nothing is executed: of the names a pickle can
 //! call, those of tensors and dicts are known, and any other ends the reading.
 //!
-//! Values lie in lists and know each other by number, so that neither nesting nor repetition costs stack or memory.
+//! Values lie in lists and know each other by number, so that nesting costs no stack, and texts are short, so that
+//! repeating them costs little memory.
 
 use std::collections::HashMap;
 
-/// Most values of a pickle; the largest models have some ten thousand.
+/// Most values of a pickle; the largest models have some ten thousand, each kept for later use.
 const MAX_VALUES: usize = 1 << 18;
 /// Protocol 2 is what torch writes.
 const PROTOCOLS: std::ops::RangeInclusive<u8> = 2..=3;
 const MAX_AXES: usize = 8;
+/// Longest text; the names of the largest models' parameters are a tenth of that.
+const MAX_TEXT_BYTES: usize = 1024;
 
 /// A tensor as the pickle describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,8 +134,13 @@ impl<'p> Machine<'p> {
             b'N' | 0x88 | 0x89 => self.push(Value::Other),
             b'K' | b'M' | b'J' | 0x8a => self.int(code, rest),
             b'X' => {
-                let length = rest.number(4)?;
-                self.texts.push(rest.text(length as usize)?);
+                let length = rest.number(4)? as usize;
+                if length > MAX_TEXT_BYTES {
+                    return Err(format!(
+                        "has a text of {length} bytes, names have at most {MAX_TEXT_BYTES}"
+                    ));
+                }
+                self.texts.push(rest.text(length)?);
                 self.push(Value::Text(self.texts.len() - 1))
             }
             b'c' => {
@@ -155,12 +163,18 @@ impl<'p> Machine<'p> {
     }
 
     fn push(&mut self, value: Value) -> Reading<()> {
-        self.values += 1;
-        if self.values > MAX_VALUES {
-            return Err(format!("has more than {MAX_VALUES} values"));
-        }
+        self.count()?;
         self.stack.push(value);
         Ok(())
+    }
+
+    /// Whatever takes memory is counted.
+    fn count(&mut self) -> Reading<()> {
+        self.values += 1;
+        match self.values > MAX_VALUES {
+            true => Err(format!("has more than {MAX_VALUES} values")),
+            false => Ok(()),
+        }
     }
 
     fn pop(&mut self) -> Reading<Value> {
@@ -195,6 +209,7 @@ impl<'p> Machine<'p> {
     }
 
     fn keep(&mut self, place: u32) -> Reading<()> {
+        self.count()?;
         let value = *self.stack.last().ok_or("keeps a value that is not there")?;
         self.memo.insert(place, value);
         Ok(())
@@ -293,9 +308,9 @@ impl<'p> Machine<'p> {
             Value::Int(size) => usize::try_from(size).ok(),
             _ => None,
         };
-        let sizes = values.iter().map(size).collect::<Option<Vec<_>>>();
-        sizes
-            .filter(|sizes| sizes.len() <= MAX_AXES)
+        let short = Some(values).filter(|values| values.len() <= MAX_AXES);
+        short
+            .and_then(|values| values.iter().map(size).collect())
             .ok_or_else(|| format!("has a shape that is not of up to {MAX_AXES} sizes"))
     }
 

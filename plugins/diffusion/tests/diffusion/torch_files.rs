@@ -186,7 +186,9 @@ fn a_pickle_that_wants_more_than_tensors_is_refused_by_what_it_wants() {
         (with(b"c__builtin__\neval\n."), "`__builtin__.eval`"),
         (with(b"ctorch._utils\n_rebuild_parameter\n."), "`torch._utils._rebuild_parameter`"),
         (with(&[b"c", "x".repeat(100_000).as_bytes(), b"\ny\n."].concat()), "wants to use"),
-        (with(b"X\xff\xff\xff\xff."), "ends too early"),
+        (with(b"X\xff\xff\xff\xff."), "names have at most 1024"),
+        (with(b"X\xff\x03\0\0."), "ends too early"),
+        (with(&[b"}", &b"r\0\0\0\0".repeat(500_000)[..], b"."].concat()), "more than"),
         (with(&[b")", &[0x85; 1_000_000][..], b"."].concat()), "more than"),
         (with(&[b"}q\0", &b"h\0".repeat(500_000)[..], b"."].concat()), "more than"),
         (with(b"}q\0X\x01\0\0\0ah\0s."), "entry `a` is no tensor"),
@@ -292,4 +294,19 @@ fn damaged_files_of_torch_do_no_harm() {
         }
     }
     assert!((100..2900).contains(&taken), "{taken} of 3000 were taken");
+}
+
+/// The first bytes of a header's length can be those of a pickle.
+#[test]
+fn safetensors_files_are_none_of_torchs_whatever_their_length() {
+    for length in [0x280usize, 0x380, 0x480, 0x580, 0x10280] {
+        let mut header = br#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_vec();
+        header.resize(length, b' ');
+        let bytes = [&length.to_le_bytes()[..], &header, &1f32.to_le_bytes()].concat();
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        let weights = Weights::open(&path).unwrap();
+        assert_eq!(weights.read(weights.find("a", &[1]).unwrap()).unwrap(), [1.0]);
+    }
 }
