@@ -424,8 +424,13 @@ fn a_stream_makes_pictures_and_takes_new_prompts_between_them() {
 
 /// The picture a stream makes of a frame, and the id of the frame it says it shows.
 fn shown(stream: &mut impl Stream, id: u64) -> (Vec<u8>, u64) {
+    shown_of(stream, id, |index| index / 5)
+}
+
+/// The same of a frame with these bytes.
+fn shown_of(stream: &mut impl Stream, id: u64, byte: impl Fn(usize) -> usize) -> (Vec<u8>, u64) {
     let (width, height, stride) = (64, 128, 64 * 3);
-    let pixels: Vec<u8> = (0..stride * 128).map(|index| (index / 5) as u8).collect();
+    let pixels: Vec<u8> = (0..stride * 128).map(|index| byte(index) as u8).collect();
     let mut made = vec![0; pixels.len()];
     let input = Frame { id, captured_ns: id * 10, width, height, stride, pixels: &pixels };
     let mut output =
