@@ -9,7 +9,6 @@ use crate::size::size;
 use clap::{Args, Subcommand};
 use host_ports::{OpenRequest, PipelineError, Progress};
 use kept::{Kept, State};
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -65,8 +64,7 @@ impl EnginesCommand {
 }
 
 fn build(choice: &Choice, config: Config, folder: &Path) -> Result<String, EnginesError> {
-    let ids = || kept::all(folder).map(|kept| kept.into_iter().map(|one| one.id).collect());
-    let before: BTreeSet<String> = ids()?;
+    let before = kept::all(folder)?;
     let (catalog, draft) = choice.draft(config)?;
     for warning in draft.warnings() {
         eprintln!("warning: {warning}");
@@ -80,12 +78,22 @@ fn build(choice: &Choice, config: Config, folder: &Path) -> Result<String, Engin
             last = what;
         }
     })?;
-    let after: BTreeSet<String> = ids()?;
-    let new: Vec<_> = after.difference(&before).cloned().collect();
-    Ok(match new.len() {
-        0 => "no engine was built: all that this pipeline needs is there, or nothing is compiled for it here\n".into(),
-        _ => format!("{}\n", new.join("\n")),
+    let built = built(&before, &kept::all(folder)?);
+    Ok(match built.is_empty() {
+        true => "no engine was built: all that this pipeline needs is there, or nothing is compiled for it here\n".into(),
+        false => format!("{}\n", built.join("\n")),
     })
+}
+
+/// Which engines are there now and were not, or were others of the same id: a damaged one is built anew.
+fn built(before: &[Kept], after: &[Kept]) -> Vec<String> {
+    let was_there = |one: &Kept| {
+        before.iter().any(|old| {
+            (&old.id, &old.state, old.build_seconds) == (&one.id, &one.state, one.build_seconds)
+        })
+    };
+    let new = after.iter().filter(|one| one.state == State::Whole && !was_there(one));
+    new.map(|one| one.id.clone()).collect()
 }
 
 fn list(folder: &Path, kept: &[Kept]) -> String {
@@ -134,5 +142,41 @@ impl Collection {
             text += &format!("{verb} {}\n", describe(one).lines().next().unwrap_or_default());
         }
         Ok(if text.is_empty() { "nothing to delete\n".into() } else { text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn write(folder: &Path, id: &str, build_seconds: f64) {
+        let engine = folder.join(id);
+        fs::create_dir_all(&engine).unwrap();
+        fs::write(engine.join("unet.engine"), "compiled").unwrap();
+        let record = format!(
+            r#"{{ "subject": "unet", "key": {{}}, "build_seconds": {build_seconds},
+                "files": {{ "unet.engine": {{ "bytes": 8, "sha256": "of no matter here" }} }} }}"#
+        );
+        fs::write(engine.join("engine.json"), record).unwrap();
+    }
+
+    #[test]
+    fn engines_built_anew_are_told_and_those_only_used_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for id in ["cut", "damaged", "used"] {
+            write(folder, id, 1.5);
+        }
+        fs::write(folder.join("cut/unet.engine"), "comp").unwrap();
+        let before = kept::all(folder).unwrap();
+        write(folder, "cut", 1.5);
+        write(folder, "damaged", 1.75);
+        write(folder, "new", 1.5);
+        let used = fs::File::options().append(true).open(folder.join("used/engine.json")).unwrap();
+        used.set_modified(SystemTime::now() + DAY).unwrap();
+        let after = kept::all(folder).unwrap();
+        assert_eq!(built(&before, &after), ["cut", "damaged", "new"]);
+        assert_eq!(built(&after, &after), [""; 0]);
     }
 }

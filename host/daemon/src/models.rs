@@ -83,7 +83,7 @@ impl Pull {
             _ if self.full => Selection::Pipeline(Precision::Full),
             _ => Selection::Pipeline(Precision::Half),
         };
-        let wish = Wish { id: self.id, revision: self.revision, selection };
+        let wish = Wish { revision: self.revision, selection, ..Wish::new(self.id) };
         let mut progress = Progress::new(io::stderr().is_terminal());
         // Ctrl+C ends the process, and what is there by then is where the next pull goes on.
         let pulled = hub.pull(&wish, &Cancel::default(), &mut |event| progress.show(event));

@@ -24,34 +24,35 @@ fn engines(folder: &TempDir, arguments: &[&str]) -> Output {
 fn printed(folder: &TempDir, arguments: &[&str]) -> String {
     let output = engines(folder, arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("text")
 }
 
 /// An engine that was last used so many days ago.
 fn write(folder: &TempDir, name: &str, days: u32) -> PathBuf {
     let entry = folder.path().join("engines").join(name);
-    fs::create_dir_all(&entry).unwrap();
-    fs::write(entry.join("unet.engine"), "compiled").unwrap();
+    fs::create_dir_all(&entry).expect("a folder");
+    fs::write(entry.join("unet.engine"), "compiled").expect("an engine");
     let record = r#"{
         "subject": "/models/any/unet", "key": {"precision": "fp16"}, "build_seconds": 1.5,
         "files": {"unet.engine": {"bytes": 8, "sha256": "of no matter here"}}
     }"#;
-    fs::write(entry.join("engine.json"), record).unwrap();
-    let file = File::options().append(true).open(entry.join("engine.json")).unwrap();
-    file.set_modified(SystemTime::now() - DAY * days).unwrap();
+    fs::write(entry.join("engine.json"), record).expect("a record");
+    let file = File::options().append(true).open(entry.join("engine.json")).expect("the record");
+    file.set_modified(SystemTime::now() - DAY * days).expect("it is ours");
     entry
 }
 
 fn names(folder: &TempDir) -> Vec<String> {
-    let entries = fs::read_dir(folder.path().join("engines")).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let entries = fs::read_dir(folder.path().join("engines")).expect("a folder");
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
     names.sort();
     names
 }
 
 fn cut(file: &Path) {
-    fs::write(file, "comp").unwrap();
+    fs::write(file, "comp").expect("the file");
 }
 
 #[test]

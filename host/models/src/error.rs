@@ -44,6 +44,11 @@ pub enum PullError {
          have them all the same"
     )]
     NothingChosen { id: ModelId },
+    #[error(
+        "`{id}` has no .safetensors with a name that is read for `{}`; a folder with `.bin` weights is not fetched, and \
+         works where it was copied to `{id}` below the models folder", components.join("`, `")
+    )]
+    NoWeights { id: ModelId, components: Vec<String> },
     #[error("`{file}` has {got} bytes, but the hub announced {announced}; what came is deleted")]
     WrongSize { file: FileName, announced: u64, got: String },
     #[error(

@@ -118,7 +118,7 @@ impl Shared {
                     may_pass: true,
                 })
             });
-            self.jobs().end(order.number, &result);
+            self.jobs().end(&order, &result);
         }
     }
 
@@ -160,6 +160,7 @@ fn wish(artefact: &Artefact) -> Result<Wish, NameError> {
             true => Selection::Pipeline(Precision::default()),
             false => Selection::Files(files),
         },
+        needs_all_weights: true,
     })
 }
 
@@ -185,6 +186,7 @@ fn failure(error: &PullError) -> FetchError {
         | PullError::Answer { .. }
         | PullError::TooManyFiles { .. }
         | PullError::NothingChosen { .. }
+        | PullError::NoWeights { .. }
         // All of it would come once more, and be as wrong.
         | PullError::WrongSize { .. }
         | PullError::WrongChecksum { .. } => false,

@@ -21,6 +21,7 @@ pub struct Jobs {
 
 struct Job {
     number: u64,
+    /// Optional only as long as all who wait can do without.
     artefact: Artefact,
     cancel: Cancel,
     is_begun: bool,
@@ -51,6 +52,7 @@ impl Jobs {
         });
         if let Some(job) = same {
             told(FetchNews::Progress(job.progress.clone()));
+            job.artefact.is_optional &= artefact.is_optional;
             job.waiting.push((waiter, told));
             return Seat { job: job.number, waiter };
         }
@@ -113,8 +115,15 @@ impl Jobs {
         job.waiting.iter().for_each(|(_, told)| told(FetchNews::Progress(job.progress.clone())));
     }
 
-    pub fn end(&mut self, number: u64, result: &Result<(), FetchError>) {
-        for job in self.jobs.extract_if(.., |job| job.number == number) {
+    /// What failed while it could be done without is begun once more if one who needs it has joined.
+    pub fn end(&mut self, order: &Order, result: &Result<(), FetchError>) {
+        let may_pass = result.as_ref().is_err_and(|error| error.may_pass);
+        let Some(job) = self.jobs.iter_mut().find(|job| job.number == order.number) else { return };
+        if may_pass && order.artefact.is_optional && !job.artefact.is_optional {
+            job.is_begun = false;
+            return;
+        }
+        for job in self.jobs.extract_if(.., |job| job.number == order.number) {
             job.waiting.iter().for_each(|(_, told)| told(FetchNews::Ended(result.clone())));
         }
     }

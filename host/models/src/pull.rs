@@ -19,7 +19,13 @@ pub struct Wish {
     pub id: ModelId,
     pub revision: Revision,
     pub selection: Selection,
+    /// Refuse, before anything is fetched, a pipeline that lacks the weights of a component. Otherwise it is pulled
+    /// without them, and [`Pulled::without_weights`] names the component.
+    pub needs_all_weights: bool,
 }
+
+/// The only network of a pipeline that none loads.
+const UNUSED: &str = "safety_checker";
 
 /// What a pull does at the moment.
 #[derive(Debug)]
@@ -41,7 +47,7 @@ pub struct Pulled {
     pub bytes: u64,
     /// Of `bytes`, those that were not there before.
     pub fetched: u64,
-    /// Components with a configuration for which the repository has no weights that are read.
+    /// Components with a configuration for which the repository has no weights that are fetched.
     pub without_weights: Vec<String>,
 }
 
@@ -105,7 +111,7 @@ impl Pull<'_> {
             files: files.len(),
             bytes,
             fetched,
-            without_weights: without_weights(&files),
+            without_weights: without_weights(files.iter().map(|(file, _)| file)),
         })
     }
 
@@ -124,9 +130,14 @@ impl Pull<'_> {
         let has_something = chosen
             .iter()
             .any(|file| components.is_some() || file.as_str().ends_with(".safetensors"));
-        match has_something {
-            true => Ok(chosen),
-            false => Err(PullError::NothingChosen { id: self.wish.id.clone() }),
+        let id = self.wish.id.clone();
+        if !has_something {
+            return Err(PullError::NothingChosen { id });
+        }
+        let components = without_weights(chosen.iter());
+        match self.wish.needs_all_weights && !components.is_empty() {
+            true => Err(PullError::NoWeights { id, components }),
+            false => Ok(chosen),
         }
     }
 
@@ -217,15 +228,17 @@ impl Wish {
             id,
             revision: Revision::main(),
             selection: Selection::Pipeline(Precision::default()),
+            needs_all_weights: false,
         }
     }
 }
 
 /// Folders with `config.json`, which is what networks have, and without weights.
-fn without_weights(files: &[(FileName, Facts)]) -> Vec<String> {
-    let names = || files.iter().filter_map(|(file, _)| file.as_str().rsplit_once('/'));
+fn without_weights<'f>(files: impl Iterator<Item = &'f FileName> + Clone) -> Vec<String> {
+    let names = || files.clone().filter_map(|file| file.as_str().rsplit_once('/'));
     let has_weights =
         |folder: &str| names().any(|(of, name)| of == folder && name.ends_with(".safetensors"));
     let networks = names().filter(|(_, name)| *name == "config.json").map(|(folder, _)| folder);
-    networks.filter(|folder| !has_weights(folder)).map(str::to_owned).collect()
+    let lacking = networks.filter(|folder| *folder != UNUSED && !has_weights(folder));
+    lacking.map(str::to_owned).collect()
 }

@@ -17,11 +17,10 @@ pub struct Artefact {
 }
 
 impl Artefact {
-    /// Whether one fetch serves both.
+    /// Whether one fetch serves both, though one of them may be needed and the other not.
     pub fn is_same(&self, other: &Self) -> bool {
-        let Self { model, revision, files, is_optional, without: _ } = self;
-        (model, revision, files, is_optional)
-            == (&other.model, &other.revision, &other.files, &other.is_optional)
+        let Self { model, revision, files, is_optional: _, without: _ } = self;
+        (model, revision, files) == (&other.model, &other.revision, &other.files)
     }
 }
 

@@ -226,7 +226,9 @@ impl Desk {
         plan: &Plan,
         replaced: Option<&Hold>,
     ) -> Result<Reserved, ChangeError> {
-        let cold = Value::Object(schema.cold(&checked.params));
+        // Workers name what streams share in this order, too, whatever the order in the requests.
+        let mut cold = Value::Object(schema.cold(&checked.params));
+        cold.sort_all_objects();
         let key = format!("{} {} {}: {cold}", claim.plugin, claim.pipeline, claim.index);
         let reserved = self.budget.reserve(key, plan.memory_bytes, replaced);
         reserved.map_err(ChangeError::NoMemory)

@@ -7,19 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Budget {
     /// Bytes.
     limit: u64,
-    shares: Mutex<HashMap<String, Share>>,
+    shares: Mutex<Shares>,
 }
 
-/// A pipeline's memory, and how many streams count on it.
-struct Share {
-    bytes: u64,
-    holders: usize,
-}
+/// By pipeline, the bytes that were planned for each of those who hold it. It takes the most of them.
+#[derive(Default)]
+struct Shares(HashMap<String, Vec<u64>>);
 
 /// A stream's right to a pipeline's memory; given back when dropped.
 pub struct Hold {
     budget: Arc<Budget>,
     key: String,
+    bytes: u64,
 }
 
 /// Memory that was promised.
@@ -54,39 +53,66 @@ impl Budget {
         replaced: Option<&Hold>,
     ) -> Result<Reserved, Shortage> {
         let mut shares = self.shares();
-        let in_use: u64 = shares.values().map(|share| share.bytes).sum();
+        let in_use = shares.total();
         // Of a pipeline whose model was not here it may show only now how large it is.
-        let growth = bytes.saturating_sub(shares.get(&key).map_or(0, |share| share.bytes));
-        let freed = replaced.and_then(|hold| shares.get(&hold.key)).filter(|old| old.holders == 1);
-        let freed = freed.map_or(0, |old| old.bytes);
-        // What grows in its place is what it was and the growth.
+        let growth = bytes.saturating_sub(shares.size(&key));
+        let freed = replaced.map_or(0, |hold| shares.freed_by(hold));
         let is_own = replaced.is_some_and(|hold| hold.key == key);
-        let needed = if is_own { freed + growth } else { growth };
-        let left = in_use - freed;
+        let stays = shares.size(&key) - if is_own { freed } else { 0 };
+        let (needed, left) = (bytes.saturating_sub(stays), in_use - freed);
         if left.saturating_add(needed) > self.limit {
             return Err(Shortage { needed, in_use: left, limit: self.limit });
         }
         let has_room = in_use.saturating_add(growth) <= self.limit;
-        let share = shares.entry(key.clone()).or_insert(Share { bytes, holders: 0 });
-        share.bytes = share.bytes.max(bytes);
-        share.holders += 1;
-        Ok(Reserved { hold: Arc::new(Hold { budget: self.clone(), key }), has_room })
+        shares.0.entry(key.clone()).or_default().push(bytes);
+        Ok(Reserved { hold: Arc::new(Hold { budget: self.clone(), key, bytes }), has_room })
     }
 
-    fn shares(&self) -> MutexGuard<'_, HashMap<String, Share>> {
-        // Counted up and down in one step each.
+    fn shares(&self) -> MutexGuard<'_, Shares> {
+        // Holders are put in and taken out in one step each.
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shares {
+    fn total(&self) -> u64 {
+        self.0.values().fold(0, |sum, holders| sum.saturating_add(most(holders)))
+    }
+
+    fn size(&self, key: &str) -> u64 {
+        self.0.get(key).map_or(0, |holders| most(holders))
+    }
+
+    /// By how much the pipeline shrinks when this holder goes.
+    fn freed_by(&self, hold: &Hold) -> u64 {
+        let mut others = self.0.get(&hold.key).cloned().unwrap_or_default();
+        remove_one(&mut others, hold.bytes);
+        self.size(&hold.key) - most(&others)
+    }
+
+    fn remove(&mut self, hold: &Hold) {
+        let Some(holders) = self.0.get_mut(&hold.key) else { return };
+        remove_one(holders, hold.bytes);
+        if holders.is_empty() {
+            self.0.remove(&hold.key);
+        }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut shares = self.budget.shares();
-        let Some(share) = shares.get_mut(&self.key) else { return };
-        share.holders -= 1;
-        if share.holders == 0 {
-            shares.remove(&self.key);
-        }
+        self.budget.shares().remove(self);
+    }
+}
+
+fn most(holders: &[u64]) -> u64 {
+    holders.iter().copied().max().unwrap_or_default()
+}
+
+/// Holders of equal size need not be told apart.
+fn remove_one(holders: &mut Vec<u64>, bytes: u64) {
+    if let Some(place) = holders.iter().position(|held| *held == bytes) {
+        holders.swap_remove(place);
     }
 }
 
@@ -151,6 +177,30 @@ mod tests {
         drop(old);
         assert!(reserve(&budget, "b", 3, None).is_err());
         assert!(reserve(&budget, "b", 2, None).is_ok());
+    }
+
+    #[test]
+    fn what_was_only_planned_leaves_nothing() {
+        let budget = Budget::new(10);
+        let running = reserve(&budget, "a", 4, None).ok().unwrap().hold;
+        drop(reserve(&budget, "a", 8, Some(&running)).ok().unwrap());
+        let other = reserve(&budget, "b", 6, None).ok().unwrap();
+        drop(other);
+        let larger = reserve(&budget, "a", 8, Some(&running)).ok().unwrap().hold;
+        drop(running);
+        let _smaller_again = reserve(&budget, "a", 4, Some(&larger)).ok().unwrap();
+        drop(larger);
+        assert!(reserve(&budget, "b", 6, None).is_ok());
+    }
+
+    #[test]
+    fn a_shared_pipeline_shrinks_to_what_its_other_streams_need() {
+        let budget = Budget::new(10);
+        let large = reserve(&budget, "a", 8, None).ok().unwrap().hold;
+        let _small = reserve(&budget, "a", 4, None).ok().unwrap();
+        assert!(!reserve(&budget, "b", 6, Some(&large)).ok().unwrap().has_room);
+        let refused = reserve(&budget, "b", 7, Some(&large)).err();
+        assert_eq!(refused, Some(Shortage { needed: 7, in_use: 4, limit: 10 }));
     }
 
     #[test]

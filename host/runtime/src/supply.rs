@@ -26,6 +26,13 @@ pub struct Sought {
     failure: Option<String>,
 }
 
+impl Sought {
+    /// What was not fetched while it could be done without is sought once more when it is needed.
+    fn has_answered(&self, artefact: &Artefact) -> bool {
+        self.artefact.is_same(artefact) && (self.failure.is_none() || artefact.is_optional)
+    }
+}
+
 /// Why a pipeline is not loaded.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -136,8 +143,7 @@ impl Desk {
     /// What will be fetched is told as such, and what it will cure is not told. Where nothing is fetched the plan stands.
     pub fn promise(&self, mut plan: Plan, sought: &[Sought]) -> Plan {
         let Some(models) = &self.models else { return Plan { artefacts: Vec::new(), ..plan } };
-        let is_sought =
-            |artefact: &Artefact| sought.iter().any(|each| each.artefact.is_same(artefact));
+        let is_sought = |artefact: &Artefact| sought.iter().any(|each| each.has_answered(artefact));
         plan.artefacts.retain(|artefact| !is_sought(artefact));
         let Plan { artefacts, warnings, unsupported, .. } = &mut plan;
         let is_cured = |text: &str| artefacts.iter().any(|artefact| artefact.without == text);

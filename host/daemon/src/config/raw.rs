@@ -163,7 +163,9 @@ pub struct RawPaths {
 pub struct RawModels {
     /// Fetch from the hub what a stream needs and this machine has not, before its pipeline loads; the answer that creates
     /// the stream says what. Otherwise, and with `HF_HUB_OFFLINE=1`, such a stream fails, and says how to get the model.
-    /// `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE` and `HF_TOKEN` say which hub, where to and as whom.
+    /// `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE` and `HF_TOKEN` say which hub, where to and as whom. Nothing but the disk
+    /// bounds it: who may create or change streams can have any model of the hub fetched, until 64 MiB are left. Where those
+    /// are not trusted with that, switch it off, or give out no token of scope `create` or `control`.
     /// Needs a restart.
     pub fetch: bool,
 }

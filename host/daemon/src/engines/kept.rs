@@ -22,6 +22,8 @@ pub struct Kept {
     pub bytes: u64,
     pub last_use: SystemTime,
     pub state: State,
+    /// How long it took to build, which no two builds have in common: using an engine touches its files' times.
+    pub build_seconds: Option<f64>,
     path: PathBuf,
 }
 
@@ -36,6 +38,7 @@ struct Record {
     subject: String,
     key: BTreeMap<String, String>,
     files: BTreeMap<String, Content>,
+    build_seconds: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -79,8 +82,9 @@ fn look_at(entry: &DirEntry) -> Option<Kept> {
     };
     let touched = if is_half { &path } else { &record };
     let last_use = fs::metadata(touched).and_then(|file| file.modified()).ok()?;
-    let Record { subject, key, .. } = read.unwrap_or_default();
-    Some(Kept { id, subject, key, bytes: sizes.values().sum(), last_use, state, path })
+    let Record { subject, key, build_seconds, .. } = read.unwrap_or_default();
+    let bytes = sizes.values().sum();
+    Some(Kept { id, subject, key, bytes, last_use, state, build_seconds, path })
 }
 
 fn sizes(folder: &Path) -> BTreeMap<String, u64> {

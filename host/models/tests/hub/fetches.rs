@@ -6,7 +6,7 @@ use host_ports::{Artefact, FetchError, FetchNews, FetchProgress, ModelStore, Siz
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use test_hub::{End, Reply, Seen};
+use test_hub::{End, Reply, Repo, Seen};
 
 /// Longer than any test takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -170,6 +170,64 @@ fn failures_say_why_and_whether_they_may_pass() {
         let measured = fetches.measure(&bad, PATIENCE).expect_err("it is refused");
         assert_eq!(measured.may_pass, error.may_pass);
     }
+}
+
+#[test]
+fn one_who_needs_a_model_joins_those_who_can_do_without_and_it_is_tried_as_often_as_needed() {
+    let gate = Arc::new(Mutex::new(()));
+    let held_back = gate.clone();
+    let bench = Bench::with(autoencoder(), move |seen, right| match seen.is_transfer() {
+        true => {
+            drop(held_back.lock());
+            Reply::new(503, &[], b"")
+        }
+        false => right,
+    });
+    let held = gate.lock().expect("no panic");
+    let fetches = Fetches::new(bench.client(&[]));
+    let optional = Artefact { is_optional: true, ..artefact(ID) };
+    let optional = Waiter::of(&fetches, &optional);
+    optional.progress_until(|progress| progress.what == "asks the hub");
+    let needed = Waiter::of(&fetches, &artefact(ID));
+    drop(held);
+    for waiter in [optional, needed] {
+        let error = waiter.end().expect_err("it never comes");
+        assert!(error.may_pass && error.message.contains("after 5 tries"), "{error}");
+    }
+    assert_eq!(bench.hub.transfers().len(), 2 + 5, "one fetch, begun once more");
+}
+
+#[test]
+fn a_pipeline_of_which_weights_would_be_lacking_is_refused_before_it_is_fetched() {
+    let index = r#"{"unet": ["diffusers", "U"], "vae": ["diffusers", "V"],
+        "safety_checker": ["stable_diffusion", "S"]}"#;
+    let files = [
+        ("model_index.json", index),
+        ("unet/config.json", "{}"),
+        ("unet/diffusion_pytorch_model.safetensors", "weights"),
+        ("vae/config.json", "{}"),
+        ("vae/diffusion_pytorch_model.bin", "pickle"),
+        ("safety_checker/config.json", "{}"),
+        ("safety_checker/pytorch_model.bin", "pickle"),
+    ];
+    let repo = |files: &[(&str, &str)]| {
+        let files = files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()));
+        Repo { id: ID.to_owned(), files: files.collect() }
+    };
+    let bench = Bench::of(repo(&files));
+    let fetches = Fetches::new(bench.client(&[]));
+    let error = Waiter::of(&fetches, &artefact(ID)).end().expect_err("it could not be loaded");
+    assert!(!error.may_pass && error.message.contains("is read for `vae`;"), "{error}");
+    assert_eq!(fetches.measure(&artefact(ID), PATIENCE), Err(error));
+    assert_eq!(bench.blobs(), [""; 0]);
+    let config = Artefact { files: vec!["vae/config.json".to_owned()], ..artefact(ID) };
+    assert_eq!(Waiter::of(&fetches, &config).end(), Ok(()), "files that are named are no pipeline");
+
+    let mut files = files;
+    files[4].0 = "vae/diffusion_pytorch_model.safetensors";
+    let bench = Bench::of(repo(&files));
+    let fetches = Fetches::new(bench.client(&[]));
+    assert_eq!(Waiter::of(&fetches, &artefact(ID)).end(), Ok(()), "no pipeline loads the checker");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod callbacks;
 mod shared_pipelines;
+mod sharing_key;
 mod stream;
 
 use crate::files::hash_bytes;

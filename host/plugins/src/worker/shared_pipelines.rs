@@ -1,8 +1,7 @@
 //! Weights that streams share: one pipeline for all streams whose params differ in hot ones only.
 
+use plugin_api::Error;
 use plugin_api::loader::LoadedPipeline;
-use plugin_api::{Claim, Error};
-use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -62,58 +61,5 @@ impl SharedPipelines {
 
     fn places(&self) -> MutexGuard<'_, HashMap<String, Place>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Names what a stream can share: the claim, and the params that are not hot. Of a hot object those fields count that say
-/// that they need a reload.
-pub(super) fn key(claim: &Claim, values: &Map<String, Value>) -> String {
-    let mut cold = Vec::new();
-    for (name, value) in values {
-        let property = claim.params.get("properties").and_then(|properties| properties.get(name));
-        if apply(property) != Some("hot") {
-            cold.push(format!("{name:?}: {value}"));
-            continue;
-        }
-        let fields = property.and_then(|property| property.get("properties"));
-        for (field, value) in value.as_object().into_iter().flatten() {
-            if apply(fields.and_then(|fields| fields.get(field))) == Some("reload") {
-                cold.push(format!("{name:?}.{field:?}: {value}"));
-            }
-        }
-    }
-    cold.sort();
-    format!("{}: {}", claim.pipeline, cold.join(", "))
-}
-
-fn apply(schema: Option<&Value>) -> Option<&str> {
-    schema?.get("x-apply")?.as_str()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn streams_share_when_only_hot_params_differ() {
-        let claim: Claim = serde_json::from_value(json!({
-            "pipeline": "p", "description": "d", "models": null,
-            "params": { "type": "object", "properties": {
-                "prompt": { "x-apply": "hot" }, "width": { "x-apply": "reload" }, "seed": {},
-                "cache": { "x-apply": "hot", "properties": {
-                    "on": { "x-apply": "reload" }, "frames": {}
-                } }
-            } }
-        }))
-        .unwrap();
-        let key = |values: Value| key(&claim, values.as_object().unwrap());
-        let one = key(json!({ "prompt": "a", "width": 512, "seed": 1 }));
-        assert_eq!(one, key(json!({ "seed": 1, "width": 512, "prompt": "b" })));
-        assert_ne!(one, key(json!({ "prompt": "a", "width": 768, "seed": 1 })));
-        assert_ne!(one, key(json!({ "prompt": "a", "width": 512, "seed": 2 })));
-        let cached = |on, frames| key(json!({ "cache": { "on": on, "frames": frames } }));
-        assert_eq!(cached(true, 1), cached(true, 4));
-        assert_ne!(cached(true, 1), cached(false, 1), "a field of a hot object that is not hot");
     }
 }

@@ -1,7 +1,8 @@
 //! One stream in the worker: opened, served frame by frame, closed when the host hangs up.
 
 use super::callbacks::StreamCallbacks;
-use super::shared_pipelines::{SharedPipelines, key};
+use super::shared_pipelines::SharedPipelines;
+use super::sharing_key::key;
 use super::{is_hang_up, lose_host};
 use crate::message::{FromStream, MemoryLayout, ToStream};
 use crate::packets::Packets;

@@ -1,9 +1,9 @@
 //! Changes that need another pipeline: it loads beside the running one where there is memory for both, and takes over
 //! between two frames.
 
-use crate::support::{Load, Stream, World, change};
+use crate::support::{Load, Stream, World, change, wish};
 use host_ports::PipelineError;
-use host_runtime::{ChangeError, Phase};
+use host_runtime::{ChangeError, Mode, Phase, Settings, StreamChange};
 use serde_json::json;
 
 async fn running(world: &World) -> Stream {
@@ -222,7 +222,7 @@ async fn a_stream_that_does_not_fit_into_memory_is_refused_with_the_arithmetic()
     let first = running(&world).await;
     // The same pipeline is shared, and its memory with it.
     let sharing = world.create(json!({ "prompt": "another" })).await;
-    let wish = || crate::support::wish("fake", json!({ "width": 16 }));
+    let wish = || wish("fake", json!({ "width": 16 }));
     let error = world.runtime.create(wish()).await.unwrap_err();
     assert!(matches!(&error, ChangeError::NoMemory(_)));
     assert_eq!(
@@ -236,4 +236,31 @@ async fn a_stream_that_does_not_fit_into_memory_is_refused_with_the_arithmetic()
         world.runtime.delete(&stream.id).await.unwrap();
     }
     world.runtime.create(wish()).await.unwrap();
+}
+
+#[tokio::test]
+async fn memory_of_a_hot_change_that_was_only_planned_or_taken_back_is_free_again() {
+    const MIB: u64 = 1 << 20;
+    let world = World::with(Settings { memory_limit: 2 * MIB, ..Settings::default() });
+    let script = world.catalog.script("fake");
+    let plan_takes = |bytes: u64| *script.memory_bytes.lock().unwrap() = bytes;
+    plan_takes(MIB);
+    let stream = running(&world).await;
+    let fits_beside = async || {
+        plan_takes(MIB);
+        let view = world.runtime.create(wish("fake", json!({ "width": 16 }))).await;
+        world.runtime.delete(&view.unwrap().id).await.unwrap();
+    };
+    plan_takes(2 * MIB);
+    let planned = StreamChange { mode: Mode::Plan, ..change(json!({ "prompt": "more" })) };
+    world.runtime.change(&stream.id, planned).await.unwrap();
+    fits_beside().await;
+
+    plan_takes(2 * MIB);
+    stream.change(json!({ "prompt": "more" })).await;
+    let refused = world.runtime.create(wish("fake", json!({ "width": 16 }))).await;
+    assert!(matches!(refused, Err(ChangeError::NoMemory(_))));
+    plan_takes(MIB);
+    stream.change(json!({ "prompt": "less" })).await;
+    fits_beside().await;
 }

@@ -55,6 +55,7 @@ pub fn between(
 }
 
 /// What of a param's value cannot be changed without a reload: all of it, or those fields of a hot object that say so.
+/// Workers share pipelines by the same rule: host/plugins/src/worker/sharing_key.rs follows this and `Shape`.
 pub fn cold(schema: &ParamsSchema, name: &str, value: &Value) -> Option<Value> {
     if !is_hot(schema, name) {
         return Some(value.clone());
