@@ -18,6 +18,12 @@ impl<K, V> Shared<K, V> {
     }
 }
 
+impl<K, V> Default for Shared<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<K: PartialEq, V> Shared<K, V> {
     /// The value that is there, or what `make` makes. While another makes it `goes_on` is asked again and again; nothing
     /// comes of it when that answers false.
