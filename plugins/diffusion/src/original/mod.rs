@@ -1,7 +1,7 @@
 //! A checkpoint in one safetensors file, in the layout of the original Stable Diffusion code.
 //!
 //! Each network is a view of the file: its tensors under the names that diffusers has for them, where they lie. What a
-//! diffusers folder says in config files follows from names and shapes ([`configs`]), by the rules that diffusers itself
+//! diffusers folder says in config files follows from names and shapes (`configs`), by the rules that diffusers itself
 //! has for such files. Beside `NAME.safetensors` may lie a folder `NAME.config` with config files and tokenizers as in a
 //! diffusers folder; they count more.
 
