@@ -7,7 +7,6 @@ use tests::host::Host;
 use tests::libraries::{library, root};
 
 pub const PIPELINE: &str = "streamdiffusion-sd15";
-const SIDE: u32 = 512;
 /// How often each is measured; its best counts, as the one that was disturbed least.
 const ROUNDS: usize = 2;
 /// What both may keep busy.
@@ -21,6 +20,8 @@ pub struct Subject<'a> {
     /// Instead of the model's own.
     pub vae: Option<&'a Path>,
     pub prompt: &'a str,
+    /// Of the square pictures.
+    pub side: u32,
     pub seconds: &'a str,
 }
 
@@ -74,7 +75,7 @@ impl Subject<'_> {
     fn params(&self) -> Value {
         let id = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut params = json!({
-            "model_id": id(self.model), "prompt": self.prompt, "t_index_list": [32], "width": SIDE, "height": SIDE,
+            "model_id": id(self.model), "prompt": self.prompt, "t_index_list": [32], "width": self.side, "height": self.side,
             "cfg_type": "none", "use_lcm_lora": false, "acceleration": "none",
         });
         if let Some(vae) = self.vae {
@@ -89,7 +90,7 @@ impl Subject<'_> {
         command.arg(folder.join("peer.py")).arg(self.model).args(["--prompt", self.prompt]);
         command.args([
             "--side",
-            &SIDE.to_string(),
+            &self.side.to_string(),
             "--threads",
             THREADS,
             "--seconds",

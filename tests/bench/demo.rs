@@ -69,7 +69,7 @@ fn measure(host: &Host, side: u32, fps: f64) -> [Verdict; 3] {
 
 fn compare() -> [Verdict; 2] {
     let model = root().join("models/demo");
-    let subject = Subject { model: &model, vae: None, prompt: PROMPT, seconds: SECONDS };
+    let subject = Subject { model: &model, vae: None, prompt: PROMPT, side: 512, seconds: SECONDS };
     let Beside { own, pytorch } = subject.measure();
     let memory = 100.0 * own.peak_memory_mb / pytorch.memory_mb;
     [
