@@ -20,7 +20,7 @@ pub fn run() -> Vec<Verdict> {
     let Beside { own, pytorch } = subject.measure();
     let two = subject.own("2");
     let percent = |one: f64, other: f64| 100.0 * one / other;
-    vec![
+    let full = [
         Verdict::new("SD1.5, time of a frame beside PyTorch's", time(own, pytorch), 90.0, "%"),
         Verdict::new(
             "SD1.5, peak memory beside PyTorch's",
@@ -35,25 +35,22 @@ pub fn run() -> Vec<Verdict> {
             115.0,
             "%",
         ),
-        tiny(),
-    ]
+    ];
+    full.into_iter().chain(tiny()).collect()
 }
 
-/// At the size it is made for; the larger the picture, the more of the time goes to attention by heads only four wide,
-/// which both do in much the same way.
-fn tiny() -> Verdict {
-    let models = root().join("models/test");
-    let (model, vae) = (models.join("sd15-tiny"), models.join("taesd-tiny"));
-    let beside = |side| {
+/// At the size it is made for, and at the one that is usual. The larger the picture, the more of the time goes to attention
+/// by heads only four wide.
+fn tiny() -> impl Iterator<Item = Verdict> {
+    [TINY_SIDE, SIDE].into_iter().map(|side| {
+        let models = root().join("models/test");
+        let (model, vae) = (models.join("sd15-tiny"), models.join("taesd-tiny"));
         let (model, vae) = (&*model, Some(&*vae));
-        Subject { model, vae, prompt: PROMPT, side, seconds: TINY_SECONDS }.measure()
-    };
-    let Beside { own, pytorch } = beside(SIDE);
-    println!("a tiny checkpoint at {SIDE}x{SIDE}: {:.1} %", time(own, pytorch));
-    let Beside { own, pytorch } = beside(TINY_SIDE);
-    let what =
-        format!("a tiny checkpoint at {TINY_SIDE}x{TINY_SIDE}, time of a frame beside PyTorch's");
-    Verdict::new(what, time(own, pytorch), 40.0, "%")
+        let subject = Subject { model, vae, prompt: PROMPT, side, seconds: TINY_SECONDS };
+        let Beside { own, pytorch } = subject.measure();
+        let what = format!("a tiny checkpoint at {side}x{side}, time of a frame beside PyTorch's");
+        Verdict::new(what, time(own, pytorch), 40.0, "%")
+    })
 }
 
 /// In percent.
