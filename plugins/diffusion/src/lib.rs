@@ -2,7 +2,7 @@
 //!
 //! From the ground up: [`weights`] reads files of weights and [`config`] the files that describe architectures; [`ops`]
 //! is the vocabulary in which [`nets`] are written once; [`onnx`] and [`candle`] run them, chosen by [`engine`], which can
-//! leave [`resident`] tensors there; what is compiled for [`sizes`] is kept as [`engines`]. A model is found by
+//! leave [`resident`] tensors there, and `kernels` are loops that they leave to us; what is compiled for [`sizes`] is kept as [`engines`]. A model is found by
 //! [`resolve`], in a diffusers folder or in one file ([`files`], [`original`]), told apart by [`family`] and loaded by
 //! [`folder`], with its [`tokenizer`], [`text_encoders`]
 //! and [`vae`], and [`lora`]s in its weights; texts become [`conditioning`]. [`stream`] turns frames into
@@ -20,6 +20,7 @@ pub mod files;
 pub mod folder;
 pub mod guidance;
 pub mod image;
+mod kernels;
 pub mod lora;
 pub mod nets;
 pub mod noise;

@@ -87,6 +87,16 @@ pub trait Ops {
         bias: &Self::T,
         groups: Groups,
     ) -> Value<Self>;
+    /// SiLU of a group norm.
+    fn group_norm_silu(
+        &self,
+        x: &Self::T,
+        weight: &Self::T,
+        bias: &Self::T,
+        groups: Groups,
+    ) -> Value<Self> {
+        self.apply(&self.group_norm(x, weight, bias, groups)?, Function::Silu)
+    }
     /// Over the last axis.
     fn layer_norm(
         &self,

@@ -111,14 +111,19 @@ impl<'a, O: Ops> Module<'a, O> {
         self.ops.group_norm(x, &self.param("weight", &shape)?, &self.param("bias", &shape)?, groups)
     }
 
-    /// A group norm whose result is then multiplied by `1 + scale` and moved by `shift`, both `[rows, channels]`: in one
-    /// step, since a pass over the picture costs more than this arithmetic on its channels.
-    fn scaled_group_norm(&self, x: &O::T, groups: Groups, by: (&O::T, &O::T)) -> Value<O> {
+    pub fn group_norm_silu(&self, x: &O::T, groups: Groups) -> Value<O> {
+        let [weight, bias] = ["weight", "bias"].map(|name| self.param(name, &[groups.channels]));
+        self.ops.group_norm_silu(x, &weight?, &bias?, groups)
+    }
+
+    /// A group norm whose result is then multiplied by `1 + scale` and moved by `shift`, both `[rows, channels]`, and
+    /// goes through SiLU: in one step, since a pass over the picture costs more than this arithmetic on its channels.
+    fn scaled_group_norm_silu(&self, x: &O::T, groups: Groups, by: (&O::T, &O::T)) -> Value<O> {
         let (ops, shape) = (self.ops, [groups.channels]);
         let factor = ops.shift(by.0, 1.0)?;
         let weight = ops.mul(&factor, &self.param("weight", &shape)?)?;
         let bias = ops.add(&ops.mul(&factor, &self.param("bias", &shape)?)?, by.1)?;
-        ops.group_norm(x, &weight, &bias, groups)
+        ops.group_norm_silu(x, &weight, &bias, groups)
     }
 
     pub fn layer_norm(&self, x: &O::T, width: usize, epsilon: f32) -> Value<O> {
@@ -162,27 +167,24 @@ impl<'a, O: Ops> Module<'a, O> {
     pub fn resnet(&self, x: &O::T, time: Option<&O::T>, resnet: Resnet) -> Value<O> {
         let ops = self.ops;
         let Resnet { inputs, outputs, groups: count, epsilon, .. } = resnet;
-        let normed = self.at("norm1").group_norm(x, Groups { channels: inputs, count, epsilon })?;
-        let hidden = self
-            .at("conv1")
-            .conv(&ops.apply(&normed, Function::Silu)?, Conv::same(inputs, outputs, 3))?;
-        let normed = self.timed_norm(&hidden, time, resnet)?;
-        let hidden = self
-            .at("conv2")
-            .conv(&ops.apply(&normed, Function::Silu)?, Conv::same(outputs, outputs, 3))?;
+        let groups = Groups { channels: inputs, count, epsilon };
+        let active = self.at("norm1").group_norm_silu(x, groups)?;
+        let hidden = self.at("conv1").conv(&active, Conv::same(inputs, outputs, 3))?;
+        let active = self.timed_norm_silu(&hidden, time, resnet)?;
+        let hidden = self.at("conv2").conv(&active, Conv::same(outputs, outputs, 3))?;
         if inputs == outputs {
             return ops.add(x, &hidden);
         }
         ops.add(&self.at("conv_shortcut").conv(x, Conv::same(inputs, outputs, 1))?, &hidden)
     }
 
-    /// The second norm of a residual block, where the time embedding comes in.
-    fn timed_norm(&self, x: &O::T, time: Option<&O::T>, resnet: Resnet) -> Value<O> {
+    /// The second norm of a residual block, where the time embedding comes in, and SiLU of it.
+    fn timed_norm_silu(&self, x: &O::T, time: Option<&O::T>, resnet: Resnet) -> Value<O> {
         let ops = self.ops;
         let Resnet { outputs, groups: count, epsilon, .. } = resnet;
         let (norm, groups) = (self.at("norm2"), Groups { channels: outputs, count, epsilon });
         let (Some(time), Some(Timed { width, by })) = (time, resnet.time) else {
-            return norm.group_norm(x, groups);
+            return norm.group_norm_silu(x, groups);
         };
         let project = |outputs| {
             let active = ops.apply(time, Function::Silu)?;
@@ -191,11 +193,11 @@ impl<'a, O: Ops> Module<'a, O> {
         match by {
             TimedBy::Shift => {
                 let shift = ops.reshape(&project(outputs)?, &[0, outputs as i64, 1, 1])?;
-                norm.group_norm(&ops.add(x, &shift)?, groups)
+                norm.group_norm_silu(&ops.add(x, &shift)?, groups)
             }
             TimedBy::ScaleShift => {
                 let (scale, shift) = ops.halves(&project(2 * outputs)?)?;
-                norm.scaled_group_norm(x, groups, (&scale, &shift))
+                norm.scaled_group_norm_silu(x, groups, (&scale, &shift))
             }
         }
     }

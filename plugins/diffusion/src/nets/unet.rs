@@ -320,8 +320,7 @@ impl Unet {
     fn leave<O: Ops>(&self, root: &Module<O>, hidden: &O::T) -> Value<O> {
         let channels = self.levels[0].channels;
         let norm = Groups { channels, count: self.groups, epsilon: self.epsilon };
-        let normed = root.at("conv_norm_out").group_norm(hidden, norm)?;
-        let active = root.ops.apply(&normed, Function::Silu)?;
+        let active = root.at("conv_norm_out").group_norm_silu(hidden, norm)?;
         let last = Conv::same(channels, self.latent_channels, 3);
         root.at("conv_out").conv(&active, last)
     }

@@ -5,7 +5,7 @@
 use super::layers::{Attention, Conv, Module, Resnet};
 use super::{Network, Port};
 use crate::config::{Config, ConfigError};
-use crate::ops::{Function, Groups, Ops, Value, Values};
+use crate::ops::{Groups, Ops, Value, Values};
 
 const EPSILON: f32 = 1e-6;
 
@@ -110,8 +110,7 @@ impl KlConfig {
         inputs: usize,
         outputs: usize,
     ) -> Value<O> {
-        let normed = half.at("conv_norm_out").group_norm(x, self.norm(inputs))?;
-        let active = half.ops.apply(&normed, Function::Silu)?;
+        let active = half.at("conv_norm_out").group_norm_silu(x, self.norm(inputs))?;
         half.at("conv_out").conv(&active, Conv::same(inputs, outputs, 3))
     }
 }

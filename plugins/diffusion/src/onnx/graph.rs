@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::messages::*;
+use super::operators;
+use crate::kernels::is_narrow;
 use crate::nets::{Dim, Network, Port};
 use crate::ops::{Function, Groups, Heads, OpError, Ops, Value, Window};
 use crate::weights::{Dtype, Place, Weights};
@@ -24,12 +26,21 @@ pub struct Dialect {
     pub has_half: bool,
     /// Whether what depends on weights alone is computed once, so that layers can be merged in the graph.
     pub merges_runs: bool,
+    /// Whether our own operators are called, which are there for the CPU.
+    pub has_operators: bool,
 }
 
 impl Dialect {
     /// The standard's operators, computed in `f32`.
-    pub const PLAIN: Self =
-        Self { has_fused_attention: false, has_half: false, merges_runs: false };
+    pub const PLAIN: Self = Self {
+        has_fused_attention: false,
+        has_half: false,
+        merges_runs: false,
+        has_operators: false,
+    };
+    /// What is quickest in ONNX Runtime on the CPU.
+    pub const CPU: Self =
+        Self { has_fused_attention: true, has_half: false, merges_runs: true, has_operators: true };
 }
 
 /// Records operations as graph nodes; a tensor is the name of a value.
@@ -89,7 +100,7 @@ pub fn write<N: Network>(
         ir_version: 9,
         producer_name: "streamdiffusion-host".into(),
         graph: Some(graph),
-        opset_import: vec![opset("", 20), opset("com.microsoft", 1)],
+        opset_import: vec![opset("", 20), opset("com.microsoft", 1), opset(operators::DOMAIN, 1)],
     })
 }
 
@@ -273,6 +284,15 @@ impl Recorder<'_> {
         self.node("Resize", &inputs, attributes)
     }
 
+    fn own_group_norm(&self, inputs: [&Rc<str>; 3], groups: Groups, has_silu: bool) -> Rc<str> {
+        let attributes = vec![
+            AttributeProto::int("groups", groups.count as i64),
+            AttributeProto::float("epsilon", groups.epsilon),
+            AttributeProto::int("silu", has_silu.into()),
+        ];
+        self.node_of("GroupNorm", operators::DOMAIN, &inputs, attributes)
+    }
+
     fn cast(&self, x: &Rc<str>, to: i32) -> Rc<str> {
         self.node_of("Cast", "", &[x], vec![AttributeProto::int("to", to.into())])
     }
@@ -331,6 +351,9 @@ impl Ops for Recorder<'_> {
         bias: &Rc<str>,
         groups: Groups,
     ) -> Value<Self> {
+        if self.dialect.has_operators {
+            return Ok(self.own_group_norm([x, weight, bias], groups, false));
+        }
         let Groups { channels, count, epsilon } = groups;
         let grouped = self.reshape(x, &[0, count as i64, -1])?;
         let ones = self.float_constant(&vec![1.0; count], &[count]);
@@ -341,6 +364,19 @@ impl Ops for Recorder<'_> {
         let per_channel = |param: &Rc<str>| self.reshape(param, &[-1, channels as i64, 1, 1]);
         let scaled = self.mul(&self.reshape_like(&normed, x)?, &per_channel(weight)?)?;
         self.add(&scaled, &per_channel(bias)?)
+    }
+
+    fn group_norm_silu(
+        &self,
+        x: &Rc<str>,
+        weight: &Rc<str>,
+        bias: &Rc<str>,
+        groups: Groups,
+    ) -> Value<Self> {
+        if self.dialect.has_operators {
+            return Ok(self.own_group_norm([x, weight, bias], groups, true));
+        }
+        self.apply(&self.group_norm(x, weight, bias, groups)?, Function::Silu)
     }
 
     fn layer_norm(
@@ -445,6 +481,10 @@ impl Ops for Recorder<'_> {
     fn attention(&self, qkv: [&Rc<str>; 3], heads: Heads, mask: Option<&Rc<str>>) -> Value<Self> {
         if !self.dialect.has_fused_attention || mask.is_some() {
             return crate::ops::plain_attention(self, qkv, heads, mask);
+        }
+        if self.dialect.has_operators && is_narrow(heads.width) {
+            let width = AttributeProto::int("width", heads.width as i64);
+            return Ok(self.node_of("NarrowAttention", operators::DOMAIN, &qkv, vec![width]));
         }
         let heads = AttributeProto::int("num_heads", heads.count as i64);
         let qkv = self.alike(&qkv);

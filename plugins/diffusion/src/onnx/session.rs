@@ -16,6 +16,7 @@ use ort::value::{DynValue, Tensor as OrtTensor, TensorRef};
 use prost::Message;
 
 use super::graph::{self, Dialect};
+use super::operators;
 use super::runtime::Runtime;
 use super::tensorrt::Build;
 use crate::engine::{LoadError, RunError};
@@ -53,8 +54,8 @@ impl Provider {
         // TensorRT chooses the number format of every layer itself.
         match self {
             Self::TensorRt => Dialect::PLAIN,
-            Self::Cuda => Dialect { has_fused_attention: true, has_half: true, merges_runs: false },
-            Self::Cpu => Dialect { has_fused_attention: true, has_half: false, merges_runs: true },
+            Self::Cuda => Dialect { has_fused_attention: true, has_half: true, ..Dialect::PLAIN },
+            Self::Cpu => Dialect::CPU,
         }
     }
 }
@@ -235,6 +236,7 @@ fn builder(
 ) -> ort::Result<SessionBuilder> {
     let folder = work.weights.path().parent().unwrap_or(Path::new("/")).to_string_lossy();
     let mut builder = SessionBuilder::new(&runtime.environment)?
+        .with_operators(operators::domain()?)?
         .with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
     for (param, value) in work.held {
         builder = builder.with_external_initializer(param, value.clone())?;

@@ -224,7 +224,7 @@ fn a_network_gives_all_its_outputs_in_their_order() {
 fn what_overflows_halves_is_computed_in_full_precision() {
     let folder = tempfile::tempdir().unwrap();
     let weights = Weights::open(&product(folder.path())).unwrap();
-    let dialect = Dialect { has_fused_attention: false, has_half: true, merges_runs: false };
+    let dialect = Dialect { has_half: true, ..Dialect::PLAIN };
     let casts_weight = |needs_full_precision| {
         let graph = write(&Product { needs_full_precision }, &weights, dialect).unwrap();
         let nodes = graph.graph.unwrap().node;

@@ -101,7 +101,7 @@ fn the_graph_of_sdxl_is_small_and_quickly_written() {
     let unet = Unet::from_config(&config(folder.path(), &unet())).unwrap();
     let path = folder.path().join("unet.safetensors");
     write_zeros(&unet, &path);
-    let dialect = Dialect { has_fused_attention: true, has_half: true, merges_runs: false };
+    let dialect = Dialect { has_fused_attention: true, has_half: true, ..Dialect::PLAIN };
     let mut times = Vec::new();
     for _ in 0..5 {
         let start = Instant::now();

@@ -1,0 +1,235 @@
+//! Attention by heads so narrow that its time goes into exponentials and not into products. Products of matrices, as fused
+//! attention is elsewhere made of, have next to nothing to do here, and the scores would go through memory.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::exponential::exp;
+
+/// Keys looked at between two looks at the highest score, in vectors.
+const VECTORS: usize = 8;
+/// A whole number of blocks, also of vectors 16 wide.
+const PADDING: usize = 16 * VECTORS;
+/// The score of a key that is not there. The difference of two is a number.
+const NOWHERE: f32 = -1e30;
+
+/// The widths of heads that are taken.
+pub const fn is_narrow(width: usize) -> bool {
+    matches!(width, 4 | 8)
+}
+
+/// Keys and values of one row, `[tokens, heads * width]`, turned so that those of many tokens lie side by side.
+pub struct Memory {
+    width: usize,
+    padded: usize,
+    /// `[heads, width, padded]`.
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    /// 0 for tokens, then [`NOWHERE`].
+    start: Vec<f32>,
+}
+
+impl Memory {
+    pub fn new(keys: &[f32], values: &[f32], tokens: usize, width: usize) -> Self {
+        let padded = tokens.next_multiple_of(PADDING);
+        let mut start = vec![NOWHERE; padded];
+        start[..tokens].fill(0.0);
+        let turn = |values: &[f32]| turned(values, tokens, padded);
+        Self { width, padded, keys: turn(keys), values: turn(values), start }
+    }
+
+    /// What each query finds; queries and results are `[tokens, heads * width]`.
+    pub fn attend(&self, queries: &[f32], results: &mut [f32]) {
+        match self.width {
+            4 => Arch::new().dispatch(Attend::<4> { memory: self, queries, results }),
+            _ => Arch::new().dispatch(Attend::<8> { memory: self, queries, results }),
+        }
+    }
+}
+
+/// `[tokens, columns]` as `[columns, padded]`, with zeros behind.
+fn turned(values: &[f32], tokens: usize, padded: usize) -> Vec<f32> {
+    let columns = values.len() / tokens.max(1);
+    let mut turned = vec![0.0; columns * padded];
+    for (column, turned) in turned.chunks_exact_mut(padded.max(1)).enumerate() {
+        for (token, value) in turned.iter_mut().zip(values.chunks_exact(columns)) {
+            *token = value[column];
+        }
+    }
+    turned
+}
+
+struct Attend<'a, const WIDTH: usize> {
+    memory: &'a Memory,
+    queries: &'a [f32],
+    results: &'a mut [f32],
+}
+
+impl<const WIDTH: usize> WithSimd for Attend<'_, WIDTH> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { memory, queries, results } = self;
+        let size = WIDTH * memory.padded;
+        let heads =
+            memory.keys.chunks_exact(size).zip(memory.values.chunks_exact(size)).enumerate();
+        let columns = memory.keys.len() / memory.padded.max(1);
+        let start = blocks::<S>(&memory.start);
+        for (head, (keys, values)) in heads {
+            let rows = |turned| rows::<S, WIDTH>(turned, memory.padded);
+            let head_of = Head { start, keys: rows(keys), values: rows(values) };
+            let tokens = queries.chunks_exact(columns).zip(results.chunks_exact_mut(columns));
+            for (query, result) in tokens {
+                let place = head * WIDTH..(head + 1) * WIDTH;
+                let (query, _) = query[place.clone()].as_chunks::<WIDTH>();
+                let (result, _) = result[place].as_chunks_mut::<WIDTH>();
+                result[0] = head_of.attend(simd, &query[0]);
+            }
+        }
+    }
+}
+
+/// Vectors of many tokens, in blocks.
+type Blocks<'a, S> = &'a [[<S as Simd>::f32s; VECTORS]];
+
+fn blocks<S: Simd>(values: &[f32]) -> Blocks<'_, S> {
+    S::as_simd_f32s(values).0.as_chunks().0
+}
+
+fn rows<S: Simd, const WIDTH: usize>(turned: &[f32], padded: usize) -> [Blocks<'_, S>; WIDTH] {
+    std::array::from_fn(|row| blocks::<S>(&turned[row * padded..(row + 1) * padded]))
+}
+
+struct Head<'a, S: Simd, const WIDTH: usize> {
+    start: Blocks<'a, S>,
+    keys: [Blocks<'a, S>; WIDTH],
+    values: [Blocks<'a, S>; WIDTH],
+}
+
+impl<S: Simd, const WIDTH: usize> Head<'_, S, WIDTH> {
+    /// One pass over the keys: what was found is scaled down when a higher score comes. Milakov and Gimelshein (2018).
+    #[inline(always)]
+    fn attend(&self, simd: S, query: &[f32; WIDTH]) -> [f32; WIDTH] {
+        let scale = (WIDTH as f32).sqrt().recip();
+        let zero = simd.splat_f32s(0.0);
+        let mut highest = NOWHERE;
+        let mut total = zero;
+        let mut found = [zero; WIDTH];
+        for (place, start) in self.start.iter().enumerate() {
+            let mut scores = *start;
+            for (keys, query) in self.keys.iter().zip(query) {
+                let query = simd.splat_f32s(query * scale);
+                for (score, &key) in scores.iter_mut().zip(&keys[place]) {
+                    *score = simd.mul_add_e_f32s(query, key, *score);
+                }
+            }
+            let mut best = scores[0];
+            for &score in &scores[1..] {
+                best = simd.max_f32s(best, score);
+            }
+            let best = simd.reduce_max_f32s(best);
+            if best > highest {
+                let fade = exp(simd, simd.splat_f32s(highest - best));
+                total = simd.mul_f32s(total, fade);
+                for found in &mut found {
+                    *found = simd.mul_f32s(*found, fade);
+                }
+                highest = best;
+            }
+            let offset = simd.splat_f32s(highest);
+            for (vector, &score) in scores.iter().enumerate() {
+                let weight = exp(simd, simd.sub_f32s(score, offset));
+                // A score that is no number has some weight, so it must show here.
+                total = simd.mul_add_e_f32s(score, zero, simd.add_f32s(total, weight));
+                for (found, values) in found.iter_mut().zip(&self.values) {
+                    *found = simd.mul_add_e_f32s(weight, values[place][vector], *found);
+                }
+            }
+        }
+        let total = simd.reduce_sum_f32s(total);
+        let mut result = [0.0; WIDTH];
+        for (result, found) in result.iter_mut().zip(found) {
+            *result = simd.reduce_sum_f32s(found) / total;
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the definition, in double precision.
+    fn plainly(
+        queries: &[f32],
+        keys: &[f32],
+        values: &[f32],
+        heads: usize,
+        width: usize,
+    ) -> Vec<f32> {
+        let columns = heads * width;
+        let mut results = Vec::new();
+        for query in queries.chunks_exact(columns) {
+            for head in 0..heads {
+                let place = head * width..(head + 1) * width;
+                let score = |key: &[f32]| -> f64 {
+                    let products = query[place.clone()].iter().zip(&key[place.clone()]);
+                    let sum: f64 = products.map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
+                    sum / (width as f64).sqrt()
+                };
+                let scores: Vec<f64> = keys.chunks_exact(columns).map(score).collect();
+                let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|s| (s - highest).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                results.extend(place.map(|column| {
+                    let values = values.chunks_exact(columns).map(|value| f64::from(value[column]));
+                    (weights.iter().zip(values).map(|(w, v)| w * v).sum::<f64>() / total) as f32
+                }));
+            }
+        }
+        results
+    }
+
+    fn wave(count: usize, step: f32, height: f32) -> Vec<f32> {
+        (0..count).map(|place| height * (place as f32 * step).sin()).collect()
+    }
+
+    #[test]
+    fn it_is_attention_for_any_number_of_tokens_and_height_of_scores() {
+        for (tokens, heads, width) in [(1, 1, 4), (77, 8, 4), (128, 2, 8), (300, 3, 8)] {
+            for height in [0.1, 3.0, 40.0] {
+                let columns = heads * width;
+                let queries = wave(5 * columns, 0.7, height);
+                let keys = wave(tokens * columns, 1.3, height);
+                let values = wave(tokens * columns, 2.1, 2.0);
+                let mut results = vec![0.0; queries.len()];
+                Memory::new(&keys, &values, tokens, width).attend(&queries, &mut results);
+                for (own, exact) in
+                    results.iter().zip(plainly(&queries, &keys, &values, heads, width))
+                {
+                    assert!((own - exact).abs() < 2e-5, "{tokens} {width} {height}: {own} {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_shows() {
+        let (tokens, columns) = (40, 8);
+        let clean = wave(tokens * columns, 1.3, 1.0);
+        for spoilt in 0..3 {
+            let mut inputs = [clean.clone(), clean.clone(), clean.clone()];
+            inputs[spoilt][9] = f32::NAN;
+            let [queries, keys, values] = inputs;
+            let mut results = vec![0.0; queries.len()];
+            Memory::new(&keys, &values, tokens, 4).attend(&queries, &mut results);
+            assert!(results.iter().any(|value| value.is_nan()), "{spoilt}");
+        }
+    }
+
+    #[test]
+    fn no_keys_and_no_queries_are_no_panic() {
+        Memory::new(&[], &[], 0, 4).attend(&[], &mut []);
+        Memory::new(&[0.0; 8], &[0.0; 8], 1, 8).attend(&[], &mut []);
+    }
+}
