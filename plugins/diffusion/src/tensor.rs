@@ -98,7 +98,8 @@ impl Tensor {
     pub fn stack(parts: &[&Self]) -> Self {
         let mut shape = parts[0].shape.clone();
         shape[0] = parts.iter().map(|part| part.shape[0]).sum();
-        Self::new(shape, parts.iter().flat_map(|part| &part.data).copied().collect())
+        let data: Vec<&[f32]> = parts.iter().map(|part| part.data()).collect();
+        Self::new(shape, data.concat())
     }
 
     /// Tensors that differ in the last axis alone, one after another along it.

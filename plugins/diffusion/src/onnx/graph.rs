@@ -6,15 +6,16 @@
 //! `f16`, and what enters and leaves the network is cast. What comes before that weight, like the waves of a timestep,
 //! stays `f32`. Elsewhere they are cast to `f32` in the graph, which the runtime folds when it loads them.
 
+mod ops;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::messages::*;
 use super::operators;
-use crate::kernels::is_narrow;
 use crate::nets::{Dim, Network, Port};
-use crate::ops::{Function, Groups, Heads, OpError, Ops, Value, Window};
+use crate::ops::{Groups, OpError, Ops, Value};
 use crate::weights::{Dtype, Place, Weights};
 
 /// What the provider that will run the graph prefers.
@@ -56,6 +57,8 @@ struct State {
     constants: Vec<TensorProto>,
     constant_names: HashMap<(i32, Vec<i64>, Vec<u8>), Rc<str>>,
     params: BTreeMap<String, (Vec<usize>, Place)>,
+    /// What our own operators make.
+    results: Vec<ValueInfoProto>,
     /// The values that are `f16`.
     halves: HashSet<Rc<str>>,
     /// `f16` copies of values that are `f32`, by their names.
@@ -94,13 +97,18 @@ pub fn write<N: Network>(
         initializer,
         input: network.inputs().iter().map(value_info).collect(),
         output: outputs.iter().map(value_info).collect(),
+        value_info: state.results,
     };
     let opset = |domain: &str, version| OperatorSetProto { domain: domain.into(), version };
+    let mut opset_import = vec![opset("", 20), opset("com.microsoft", 1)];
+    if dialect.has_operators {
+        opset_import.push(opset(operators::DOMAIN, 1));
+    }
     Ok(ModelProto {
         ir_version: 9,
         producer_name: "streamdiffusion-host".into(),
         graph: Some(graph),
-        opset_import: vec![opset("", 20), opset("com.microsoft", 1), opset(operators::DOMAIN, 1)],
+        opset_import,
     })
 }
 
@@ -284,213 +292,38 @@ impl Recorder<'_> {
         self.node("Resize", &inputs, attributes)
     }
 
-    fn own_group_norm(&self, inputs: [&Rc<str>; 3], groups: Groups, has_silu: bool) -> Rc<str> {
+    /// A node of one of our operators. Those that follow learn from us how many axes its result has.
+    fn own(
+        &self,
+        op: &str,
+        inputs: &[&Rc<str>],
+        attributes: Vec<AttributeProto>,
+        axes: usize,
+    ) -> Rc<str> {
+        let result = self.node_of(op, operators::DOMAIN, inputs, attributes);
+        let port = Port { name: result.to_string().into(), dims: vec![Dim::Any; axes] };
+        self.state.borrow_mut().results.push(value_info(&port));
+        result
+    }
+
+    fn own_group_norm(
+        &self,
+        [x, weight, bias]: [&Rc<str>; 3],
+        groups: Groups,
+        has_silu: bool,
+    ) -> Value<Self> {
+        // In the file they may lie anywhere, where Rust must not read them as floats: this copies them, once.
+        let row = [-1, groups.channels as i64];
+        let inputs = [x, &self.reshape(weight, &row)?, &self.reshape(bias, &row)?];
         let attributes = vec![
             AttributeProto::int("groups", groups.count as i64),
             AttributeProto::float("epsilon", groups.epsilon),
             AttributeProto::int("silu", has_silu.into()),
         ];
-        self.node_of("GroupNorm", operators::DOMAIN, &inputs, attributes)
+        Ok(self.own("GroupNorm", &inputs, attributes, 4))
     }
 
     fn cast(&self, x: &Rc<str>, to: i32) -> Rc<str> {
         self.node_of("Cast", "", &[x], vec![AttributeProto::int("to", to.into())])
-    }
-}
-
-impl Ops for Recorder<'_> {
-    type T = Rc<str>;
-
-    fn param(&self, name: &str, shape: &[usize]) -> Value<Self> {
-        let place = self.weights.find(name, shape)?;
-        self.state.borrow_mut().params.insert(name.into(), (shape.to_vec(), place));
-        let name: Rc<str> = name.into();
-        if place.dtype == Dtype::F16 && self.dialect.has_half {
-            self.state.borrow_mut().halves.insert(name.clone());
-            return Ok(name);
-        }
-        Ok(if place.dtype == Dtype::F32 { name } else { self.cast(&name, FLOAT) })
-    }
-
-    fn constant(&self, values: &[f32], shape: &[usize]) -> Value<Self> {
-        Ok(self.float_constant(values, shape))
-    }
-
-    fn conv2d(
-        &self,
-        x: &Rc<str>,
-        weight: &Rc<str>,
-        bias: Option<&Rc<str>>,
-        window: Window,
-    ) -> Value<Self> {
-        let mut inputs = vec![x, weight];
-        inputs.extend(bias);
-        let strides = AttributeProto::ints("strides", [window.stride; 2]);
-        let pads = AttributeProto::ints("pads", window.padding);
-        Ok(self.joined("Conv", &inputs, vec![strides, pads]))
-    }
-
-    fn linear(&self, x: &Rc<str>, weight: &Rc<str>, bias: Option<&Rc<str>>) -> Value<Self> {
-        let product = self.matmul(x, &self.permute(weight, &[1, 0])?)?;
-        bias.map_or(Ok(product.clone()), |bias| self.add(&product, bias))
-    }
-
-    fn matmul(&self, a: &Rc<str>, b: &Rc<str>) -> Value<Self> {
-        Ok(self.joined("MatMul", &[a, b], vec![]))
-    }
-
-    fn embedding(&self, table: &Rc<str>, ids: &Rc<str>) -> Value<Self> {
-        Ok(self.node("Gather", &[table, &self.cast(ids, INT64)], vec![]))
-    }
-
-    /// Written with InstanceNormalization: every provider has that one.
-    fn group_norm(
-        &self,
-        x: &Rc<str>,
-        weight: &Rc<str>,
-        bias: &Rc<str>,
-        groups: Groups,
-    ) -> Value<Self> {
-        if self.dialect.has_operators {
-            return Ok(self.own_group_norm([x, weight, bias], groups, false));
-        }
-        let Groups { channels, count, epsilon } = groups;
-        let grouped = self.reshape(x, &[0, count as i64, -1])?;
-        let ones = self.float_constant(&vec![1.0; count], &[count]);
-        let zeros = self.float_constant(&vec![0.0; count], &[count]);
-        let epsilon = AttributeProto::float("epsilon", epsilon);
-        let inputs = [&grouped, &ones, &zeros];
-        let normed = self.joined("InstanceNormalization", &inputs, vec![epsilon]);
-        let per_channel = |param: &Rc<str>| self.reshape(param, &[-1, channels as i64, 1, 1]);
-        let scaled = self.mul(&self.reshape_like(&normed, x)?, &per_channel(weight)?)?;
-        self.add(&scaled, &per_channel(bias)?)
-    }
-
-    fn group_norm_silu(
-        &self,
-        x: &Rc<str>,
-        weight: &Rc<str>,
-        bias: &Rc<str>,
-        groups: Groups,
-    ) -> Value<Self> {
-        if self.dialect.has_operators {
-            return Ok(self.own_group_norm([x, weight, bias], groups, true));
-        }
-        self.apply(&self.group_norm(x, weight, bias, groups)?, Function::Silu)
-    }
-
-    fn layer_norm(
-        &self,
-        x: &Rc<str>,
-        weight: &Rc<str>,
-        bias: &Rc<str>,
-        epsilon: f32,
-    ) -> Value<Self> {
-        let epsilon = AttributeProto::float("epsilon", epsilon);
-        Ok(self.joined("LayerNormalization", &[x, weight, bias], vec![epsilon]))
-    }
-
-    fn softmax(&self, x: &Rc<str>) -> Value<Self> {
-        Ok(self.node("Softmax", &[x], vec![AttributeProto::int("axis", -1)]))
-    }
-
-    fn mean(&self, x: &Rc<str>, axis: usize) -> Value<Self> {
-        let axes = self.int_constant(&[axis as i64]);
-        Ok(self.node("ReduceMean", &[x, &axes], vec![]))
-    }
-
-    fn apply(&self, x: &Rc<str>, function: Function) -> Value<Self> {
-        let node = |op| Ok(self.node(op, &[x], vec![]));
-        match function {
-            Function::Silu => self.mul(x, &self.node("Sigmoid", &[x], vec![])),
-            Function::QuickGelu => {
-                self.mul(x, &self.node("Sigmoid", &[&self.scale(x, 1.702)?], vec![]))
-            }
-            Function::Gelu => node("Gelu"),
-            Function::Relu => node("Relu"),
-            Function::Tanh => node("Tanh"),
-            Function::Sin => node("Sin"),
-            Function::Cos => node("Cos"),
-        }
-    }
-
-    fn add(&self, a: &Rc<str>, b: &Rc<str>) -> Value<Self> {
-        Ok(self.joined("Add", &[a, b], vec![]))
-    }
-
-    fn mul(&self, a: &Rc<str>, b: &Rc<str>) -> Value<Self> {
-        Ok(self.joined("Mul", &[a, b], vec![]))
-    }
-
-    fn permute(&self, x: &Rc<str>, axes: &[usize]) -> Value<Self> {
-        Ok(self.node("Transpose", &[x], vec![AttributeProto::ints("perm", axes.iter().copied())]))
-    }
-
-    fn reshape(&self, x: &Rc<str>, dims: &[i64]) -> Value<Self> {
-        Ok(self.node("Reshape", &[x, &self.int_constant(dims)], vec![]))
-    }
-
-    fn reshape_like(&self, x: &Rc<str>, like: &Rc<str>) -> Value<Self> {
-        Ok(self.node("Reshape", &[x, &self.shape_of(like, vec![])], vec![]))
-    }
-
-    fn concat(&self, parts: &[&Rc<str>], axis: usize) -> Value<Self> {
-        Ok(self.joined("Concat", parts, vec![AttributeProto::int("axis", axis as i64)]))
-    }
-
-    fn slice(&self, x: &Rc<str>, axis: usize, start: i64, end: Option<i64>) -> Value<Self> {
-        let [start, end, axis] =
-            [start, end.unwrap_or(i64::MAX), axis as i64].map(|place| self.int_constant(&[place]));
-        Ok(self.node("Slice", &[x, &start, &end, &axis], vec![]))
-    }
-
-    fn halves(&self, x: &Rc<str>) -> Result<(Rc<str>, Rc<str>), OpError> {
-        let name = format!("Split_{}", self.state.borrow().nodes.len());
-        let names = [format!("{name}_a"), format!("{name}_b")];
-        let attributes =
-            vec![AttributeProto::int("axis", -1), AttributeProto::int("num_outputs", 2)];
-        self.add_node("Split", "", &[x], attributes, names.to_vec());
-        let (first, second) = (names[0].as_str().into(), names[1].as_str().into());
-        self.mark_like(x, &first);
-        self.mark_like(x, &second);
-        Ok((first, second))
-    }
-
-    fn upsample(&self, x: &Rc<str>) -> Value<Self> {
-        Ok(self.resize(x, &self.float_constant(&[1.0, 1.0, 2.0, 2.0], &[4]), None))
-    }
-
-    fn upsample_to(&self, x: &Rc<str>, like: &Rc<str>) -> Value<Self> {
-        let rows_and_channels = self.shape_of(x, vec![AttributeProto::int("end", 2)]);
-        let sides = self.shape_of(like, vec![AttributeProto::int("start", 2)]);
-        let sizes = self.concat(&[&rows_and_channels, &sides], 0)?;
-        Ok(self.resize(x, &"".into(), Some(&sizes)))
-    }
-
-    fn depth_to_space(&self, x: &Rc<str>, block: usize) -> Value<Self> {
-        // The order in which channels come before the places in a block.
-        let mode = AttributeProto::text("mode", "CRD");
-        let attributes = vec![AttributeProto::int("blocksize", block as i64), mode];
-        Ok(self.node("DepthToSpace", &[x], attributes))
-    }
-
-    fn merges_runs(&self) -> bool {
-        self.dialect.merges_runs
-    }
-
-    fn attention(&self, qkv: [&Rc<str>; 3], heads: Heads, mask: Option<&Rc<str>>) -> Value<Self> {
-        if !self.dialect.has_fused_attention || mask.is_some() {
-            return crate::ops::plain_attention(self, qkv, heads, mask);
-        }
-        if self.dialect.has_operators && is_narrow(heads.width) {
-            let width = AttributeProto::int("width", heads.width as i64);
-            return Ok(self.node_of("NarrowAttention", operators::DOMAIN, &qkv, vec![width]));
-        }
-        let heads = AttributeProto::int("num_heads", heads.count as i64);
-        let qkv = self.alike(&qkv);
-        let inputs: Vec<&Rc<str>> = qkv.iter().collect();
-        let mixed = self.node_of("MultiHeadAttention", "com.microsoft", &inputs, vec![heads]);
-        self.mark_like(&qkv[0], &mixed);
-        Ok(mixed)
     }
 }

@@ -18,10 +18,10 @@ const PIECE: usize = 1 << 14;
 const QUERIES: usize = 64;
 
 pub fn domain() -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(DOMAIN)?.add(GroupNorm)?.add(NarrowAttention)
+    OperatorDomain::new(DOMAIN)?.add(GroupNorm)?.add(DepthToSpace)?.add(NarrowAttention)
 }
 
-/// `x [rows, channels, height, width]`, `weight` and `bias` `[channels]` or `[rows, channels]`; with `silu` 1, SiLU of the
+/// `x [rows, channels, height, width]`, `weight` and `bias` `[1, channels]` or `[rows, channels]`; with `silu` 1, SiLU of the
 /// result.
 struct GroupNorm;
 
@@ -29,6 +29,13 @@ struct GroupNormKernel {
     groups: usize,
     epsilon: f32,
     has_silu: bool,
+}
+
+/// `x [rows, channels * block * block, height, width]`, the places in a block counted by rows.
+struct DepthToSpace;
+
+struct DepthToSpaceKernel {
+    block: usize,
 }
 
 /// `query`, `key` and `value` `[rows, tokens, heads * width]`, of heads that are narrow.
@@ -69,6 +76,26 @@ impl Operator for GroupNorm {
         let epsilon = attribute(ctx, "epsilon")?;
         let has_silu = attribute::<i64>(ctx, "silu")? == 1;
         Ok(GroupNormKernel { groups: groups as usize, epsilon, has_silu })
+    }
+}
+
+impl Operator for DepthToSpace {
+    type Kernel<'attr> = DepthToSpaceKernel;
+
+    fn name(&self) -> &str {
+        "DepthToSpace"
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        floats::<1>()
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(TensorElementType::Float32)]
+    }
+
+    fn create_kernel<'attr>(&self, ctx: &KernelContext<'attr>) -> ort::Result<DepthToSpaceKernel> {
+        Ok(DepthToSpaceKernel { block: attribute::<i64>(ctx, "block")? as usize })
     }
 }
 
@@ -180,6 +207,35 @@ impl Kernel for GroupNormKernel {
             let planes = x.zip(y.chunks_exact_mut(area)).zip(&lines[piece * each..]);
             for ((x, y), &line) in planes {
                 scale_and_shift(x, y, line, has_silu);
+            }
+        })
+    }
+}
+
+impl Kernel for DepthToSpaceKernel {
+    fn compute(&mut self, ctx: &ComputeContext) -> ort::Result<()> {
+        let (block, x) = (self.block, Input::of(ctx, 0)?);
+        let (shape, x) = x.parts()?;
+        let &[rows, depth, height, width] = &shape[..] else {
+            return Err(mismatch("DepthToSpace", &[&shape]));
+        };
+        if x.is_empty() || block == 0 || depth % (block * block) != 0 {
+            return Err(mismatch("DepthToSpace", &[&shape]));
+        }
+        let channels = depth / (block * block);
+        let shape = [rows, channels, height * block, width * block];
+        let line = width * block;
+        let each = PIECE.div_ceil(line);
+        fill(ctx, &shape, each * line, |piece, lines| {
+            for (number, line) in lines.chunks_exact_mut(line).enumerate() {
+                let (y, row) = ((piece * each + number) / block, (piece * each + number) % block);
+                let (channel, y) = (y / height, y % height);
+                for column in 0..block {
+                    let depth = (channel * block + row) * block + column;
+                    let source = &x[(depth * height + y) * width..][..width];
+                    let places = line.chunks_exact_mut(block).zip(source);
+                    places.for_each(|(places, value)| places[column] = *value);
+                }
             }
         })
     }

@@ -88,6 +88,22 @@ fn half_precision_weights_run_on_both() {
     assert!(apart < allowed, "both read the same halves, apart by {apart}");
 }
 
+/// So large that operators of our own work on several pieces at once.
+#[test]
+fn a_large_picture_that_is_not_square_is_the_same_on_both() {
+    let mut generator = Generator::new(1);
+    let sample = generator.normal([2, 4, 56, 40]);
+    let texts = generator.normal([2, 77, 32]);
+    let timesteps = Tensor::new([2], vec![359.0, 99.0]);
+    let run = |engine: &Engine| {
+        let unet = engine.load(network(), &weights(), &mut || true).unwrap();
+        unet.run(&[&sample, &timesteps, &texts]).unwrap()
+    };
+    let outputs: Vec<Tensor> = crate::support::engines().iter().map(run).collect();
+    let apart = largest_difference(&outputs[0], &outputs[1]);
+    assert!(apart < 1e-4, "apart by {apart}");
+}
+
 #[test]
 fn weights_behind_a_link_are_read() {
     let folder = tempfile::tempdir().unwrap();
