@@ -1,13 +1,15 @@
 //! Operators of our own, which ONNX Runtime calls on the CPU where its own would make several passes over memory.
 
+use std::marker::PhantomData;
 use std::sync::Mutex;
 
 use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput,
+    ComputeContext, FromKernelContext, Kernel, KernelContext, Operator, OperatorDomain,
+    OperatorInput, OperatorOutput,
 };
 use ort::value::{TensorElementType, ValueRef};
 
-use crate::kernels::{Memory, Moments, scale_and_shift};
+use crate::kernels::{Memory, Moments, is_narrow, scale_and_shift};
 
 /// The domain of their names in a graph.
 pub const DOMAIN: &str = "streamdiffusion.host";
@@ -18,107 +20,102 @@ const PIECE: usize = 1 << 14;
 const QUERIES: usize = 64;
 
 pub fn domain() -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(DOMAIN)?.add(GroupNorm)?.add(DepthToSpace)?.add(NarrowAttention)
+    OperatorDomain::new(DOMAIN)?
+        .add(Registered::<GroupNorm>(PhantomData))?
+        .add(Registered::<DepthToSpace>(PhantomData))?
+        .add(Registered::<NarrowAttention>(PhantomData))
 }
 
 /// `x [rows, channels, height, width]`, `weight` and `bias` `[1, channels]` or `[rows, channels]`; with `silu` 1, SiLU of the
 /// result.
-struct GroupNorm;
-
-struct GroupNormKernel {
+struct GroupNorm {
     groups: usize,
     epsilon: f32,
     has_silu: bool,
 }
 
 /// `x [rows, channels * block * block, height, width]`, the places in a block counted by rows.
-struct DepthToSpace;
-
-struct DepthToSpaceKernel {
+struct DepthToSpace {
     block: usize,
 }
 
 /// `query`, `key` and `value` `[rows, tokens, heads * width]`, of heads that are narrow.
-struct NarrowAttention;
-
-struct NarrowAttentionKernel {
+struct NarrowAttention {
     width: usize,
 }
 
-fn floats<const COUNT: usize>() -> [OperatorInput; COUNT] {
-    std::array::from_fn(|_| OperatorInput::required(TensorElementType::Float32))
+/// A kernel and what its operator is registered with. All inputs and the one output are floats.
+trait Own: Kernel + Sized + 'static {
+    const NAME: &'static str;
+    const INPUTS: usize;
+
+    fn create(ctx: &KernelContext<'_>) -> ort::Result<Self>;
 }
 
-fn attribute<T: for<'a> ort::operator::FromKernelContext<'a>>(
+struct Registered<K>(PhantomData<fn() -> K>);
+
+impl<K: Own> Operator for Registered<K> {
+    type Kernel<'attr> = K;
+
+    fn name(&self) -> &str {
+        K::NAME
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        (0..K::INPUTS).map(|_| OperatorInput::required(TensorElementType::Float32))
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(TensorElementType::Float32)]
+    }
+
+    fn create_kernel<'attr>(&self, ctx: &KernelContext<'attr>) -> ort::Result<K> {
+        K::create(ctx)
+    }
+}
+
+fn attribute<T: for<'a> FromKernelContext<'a>>(
     ctx: &KernelContext<'_>,
     name: &str,
 ) -> ort::Result<T> {
     ctx.get(name).ok_or_else(|| ort::Error::new(format!("the attribute {name} is missing")))
 }
 
-impl Operator for GroupNorm {
-    type Kernel<'attr> = GroupNormKernel;
+fn count(ctx: &KernelContext<'_>, name: &str) -> ort::Result<usize> {
+    let count = attribute::<i64>(ctx, name)?;
+    let count = usize::try_from(count).ok().filter(|&count| count > 0);
+    count.ok_or_else(|| ort::Error::new(format!("the attribute {name} is not above 0")))
+}
 
-    fn name(&self) -> &str {
-        "GroupNorm"
-    }
+impl Own for GroupNorm {
+    const NAME: &'static str = "GroupNorm";
+    const INPUTS: usize = 3;
 
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        floats::<3>()
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(TensorElementType::Float32)]
-    }
-
-    fn create_kernel<'attr>(&self, ctx: &KernelContext<'attr>) -> ort::Result<GroupNormKernel> {
-        let groups = attribute::<i64>(ctx, "groups")?;
-        let epsilon = attribute(ctx, "epsilon")?;
-        let has_silu = attribute::<i64>(ctx, "silu")? == 1;
-        Ok(GroupNormKernel { groups: groups as usize, epsilon, has_silu })
+    fn create(ctx: &KernelContext<'_>) -> ort::Result<Self> {
+        let (epsilon, silu) = (attribute(ctx, "epsilon")?, attribute::<i64>(ctx, "silu")?);
+        Ok(Self { groups: count(ctx, "groups")?, epsilon, has_silu: silu == 1 })
     }
 }
 
-impl Operator for DepthToSpace {
-    type Kernel<'attr> = DepthToSpaceKernel;
+impl Own for DepthToSpace {
+    const NAME: &'static str = "DepthToSpace";
+    const INPUTS: usize = 1;
 
-    fn name(&self) -> &str {
-        "DepthToSpace"
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        floats::<1>()
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(TensorElementType::Float32)]
-    }
-
-    fn create_kernel<'attr>(&self, ctx: &KernelContext<'attr>) -> ort::Result<DepthToSpaceKernel> {
-        Ok(DepthToSpaceKernel { block: attribute::<i64>(ctx, "block")? as usize })
+    fn create(ctx: &KernelContext<'_>) -> ort::Result<Self> {
+        Ok(Self { block: count(ctx, "block")? })
     }
 }
 
-impl Operator for NarrowAttention {
-    type Kernel<'attr> = NarrowAttentionKernel;
+impl Own for NarrowAttention {
+    const NAME: &'static str = "NarrowAttention";
+    const INPUTS: usize = 3;
 
-    fn name(&self) -> &str {
-        "NarrowAttention"
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        floats::<3>()
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(TensorElementType::Float32)]
-    }
-
-    fn create_kernel<'attr>(
-        &self,
-        ctx: &KernelContext<'attr>,
-    ) -> ort::Result<NarrowAttentionKernel> {
-        Ok(NarrowAttentionKernel { width: attribute::<i64>(ctx, "width")? as usize })
+    fn create(ctx: &KernelContext<'_>) -> ort::Result<Self> {
+        let width = count(ctx, "width")?;
+        if is_narrow(width) {
+            return Ok(Self { width });
+        }
+        Err(ort::Error::new(format!("heads {width} wide are not narrow")))
     }
 }
 
@@ -170,7 +167,22 @@ fn mismatch(what: &str, shapes: &[&[usize]]) -> ort::Error {
     ort::Error::new(format!("{what} does not take inputs of the shapes {shapes:?}"))
 }
 
-impl Kernel for GroupNormKernel {
+impl GroupNorm {
+    /// Factor and summand of each plane, from the moments of all planes of its group.
+    fn lines(&self, moments: &[Moments], size: usize, params: [&[f32]; 2]) -> Vec<(f32, f32)> {
+        let groups = moments.chunks(size).enumerate();
+        let lines = groups.flat_map(|(group, moments)| {
+            let whole = moments.iter().copied().fold(Moments::default(), Moments::and);
+            (group * size..(group + 1) * size).map(move |plane| {
+                let [weight, bias] = params.map(|values| values[plane % values.len()]);
+                whole.normalising(self.epsilon, weight, bias)
+            })
+        });
+        lines.collect()
+    }
+}
+
+impl Kernel for GroupNorm {
     fn compute(&mut self, ctx: &ComputeContext) -> ort::Result<()> {
         let [x, weight, bias] = [Input::of(ctx, 0)?, Input::of(ctx, 1)?, Input::of(ctx, 2)?];
         let ((shape, x), (weights, weight), (biases, bias)) =
@@ -192,15 +204,7 @@ impl Kernel for GroupNormKernel {
                 *moments = Moments::of(plane);
             }
         })?;
-        let size = channels / self.groups;
-        let mut lines = Vec::with_capacity(planes);
-        for (group, moments) in moments.chunks(size).enumerate() {
-            let whole = moments.iter().copied().fold(Moments::default(), Moments::and);
-            lines.extend((group * size..(group + 1) * size).map(|plane| {
-                let of = |values: &[f32]| values[plane % values.len()];
-                whole.normalising(self.epsilon, of(weight), of(bias))
-            }));
-        }
+        let lines = self.lines(&moments, channels / self.groups, [weight, bias]);
         let has_silu = self.has_silu;
         fill(ctx, &shape, each * area, |piece, y| {
             let x = x[piece * each * area..].chunks_exact(area);
@@ -212,14 +216,14 @@ impl Kernel for GroupNormKernel {
     }
 }
 
-impl Kernel for DepthToSpaceKernel {
+impl Kernel for DepthToSpace {
     fn compute(&mut self, ctx: &ComputeContext) -> ort::Result<()> {
         let (block, x) = (self.block, Input::of(ctx, 0)?);
         let (shape, x) = x.parts()?;
         let &[rows, depth, height, width] = &shape[..] else {
             return Err(mismatch("DepthToSpace", &[&shape]));
         };
-        if x.is_empty() || block == 0 || depth % (block * block) != 0 {
+        if x.is_empty() || depth % (block * block) != 0 {
             return Err(mismatch("DepthToSpace", &[&shape]));
         }
         let channels = depth / (block * block);
@@ -241,7 +245,7 @@ impl Kernel for DepthToSpaceKernel {
     }
 }
 
-impl Kernel for NarrowAttentionKernel {
+impl Kernel for NarrowAttention {
     fn compute(&mut self, ctx: &ComputeContext) -> ort::Result<()> {
         let [query, key, value] = [Input::of(ctx, 0)?, Input::of(ctx, 1)?, Input::of(ctx, 2)?];
         let ((shape, query), (keys, key), (values, value)) =
