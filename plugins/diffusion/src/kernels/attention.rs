@@ -3,7 +3,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::exponential::exp;
+use super::exponential::exp2_below;
 
 /// Keys looked at between two looks at the highest score, in vectors.
 const VECTORS: usize = 8;
@@ -26,6 +26,8 @@ pub struct Memory {
     values: Vec<f32>,
     /// 0 for tokens, then [`NOWHERE`].
     start: Vec<f32>,
+    /// 0, or NaN where some key is no finite number.
+    spoilt: f32,
 }
 
 impl Memory {
@@ -34,7 +36,8 @@ impl Memory {
         let mut start = vec![NOWHERE; padded];
         start[..tokens].fill(0.0);
         let turn = |values: &[f32]| turned(values, tokens, padded);
-        Self { width, padded, keys: turn(keys), values: turn(values), start }
+        let spoilt = keys.iter().map(|key| 0.0 * key).sum();
+        Self { width, padded, keys: turn(keys), values: turn(values), start, spoilt }
     }
 
     /// What each query finds; queries and results are `[tokens, heads * width]`.
@@ -77,7 +80,8 @@ impl<const WIDTH: usize> WithSimd for Attend<'_, WIDTH> {
         let start = blocks::<S>(&memory.start);
         for (head, (keys, values)) in heads {
             let rows = |turned| rows::<S, WIDTH>(turned, memory.padded);
-            let head_of = Head { start, keys: rows(keys), values: rows(values) };
+            let head_of =
+                Head { start, spoilt: memory.spoilt, keys: rows(keys), values: rows(values) };
             let tokens = queries.chunks_exact(columns).zip(results.chunks_exact_mut(columns));
             for (query, result) in tokens {
                 let place = head * WIDTH..(head + 1) * WIDTH;
@@ -102,6 +106,7 @@ fn rows<S: Simd, const WIDTH: usize>(turned: &[f32], padded: usize) -> [Blocks<'
 
 struct Head<'a, S: Simd, const WIDTH: usize> {
     start: Blocks<'a, S>,
+    spoilt: f32,
     keys: [Blocks<'a, S>; WIDTH],
     values: [Blocks<'a, S>; WIDTH],
 }
@@ -110,7 +115,7 @@ impl<S: Simd, const WIDTH: usize> Head<'_, S, WIDTH> {
     /// One pass over the keys: what was found is scaled down when a higher score comes. Milakov and Gimelshein (2018).
     #[inline(always)]
     fn attend(&self, simd: S, query: &[f32; WIDTH]) -> [f32; WIDTH] {
-        let scale = (WIDTH as f32).sqrt().recip();
+        let scale = (WIDTH as f32).sqrt().recip() * std::f32::consts::LOG2_E;
         let zero = simd.splat_f32s(0.0);
         let mut highest = NOWHERE;
         let mut total = zero;
@@ -129,7 +134,7 @@ impl<S: Simd, const WIDTH: usize> Head<'_, S, WIDTH> {
             }
             let best = simd.reduce_max_f32s(best);
             if best > highest {
-                let fade = exp(simd, simd.splat_f32s(highest - best));
+                let fade = exp2_below(simd, simd.splat_f32s(highest - best));
                 total = simd.mul_f32s(total, fade);
                 for found in &mut found {
                     *found = simd.mul_f32s(*found, fade);
@@ -138,15 +143,16 @@ impl<S: Simd, const WIDTH: usize> Head<'_, S, WIDTH> {
             }
             let offset = simd.splat_f32s(highest);
             for (vector, &score) in scores.iter().enumerate() {
-                let weight = exp(simd, simd.sub_f32s(score, offset));
-                // A score that is no number has some weight, so it must show here.
-                total = simd.mul_add_e_f32s(score, zero, simd.add_f32s(total, weight));
+                let weight = exp2_below(simd, simd.sub_f32s(score, offset));
+                total = simd.add_f32s(total, weight);
                 for (found, values) in found.iter_mut().zip(&self.values) {
                     *found = simd.mul_add_e_f32s(weight, values[place][vector], *found);
                 }
             }
         }
-        let total = simd.reduce_sum_f32s(total);
+        // Scores that are no numbers, or infinite, weigh something and must show.
+        let spoilt = 0.0 * (highest + query.iter().sum::<f32>()) + self.spoilt;
+        let total = simd.reduce_sum_f32s(total) + spoilt;
         let mut result = [0.0; WIDTH];
         for (result, found) in result.iter_mut().zip(found) {
             *result = simd.reduce_sum_f32s(found) / total;

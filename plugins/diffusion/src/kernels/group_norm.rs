@@ -2,7 +2,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::exponential::exp;
+use super::exponential::exp2;
 
 /// So few that a second look finds them in the nearest cache, and that single precision is enough.
 const BLOCK: usize = 2048;
@@ -126,7 +126,7 @@ fn scaled<S: Simd, const SILU: bool>(
     if !SILU {
         return x;
     }
-    let below = exp(simd, simd.sub_f32s(simd.splat_f32s(0.0), x));
+    let below = exp2(simd, simd.mul_f32s(x, simd.splat_f32s(-std::f32::consts::LOG2_E)));
     simd.div_f32s(x, simd.add_f32s(simd.splat_f32s(1.0), below))
 }
 
