@@ -117,13 +117,16 @@ impl<S: Simd, const WIDTH: usize> Head<'_, S, WIDTH> {
     fn attend(&self, simd: S, query: &[f32; WIDTH]) -> [f32; WIDTH] {
         let scale = (WIDTH as f32).sqrt().recip() * std::f32::consts::LOG2_E;
         let zero = simd.splat_f32s(0.0);
+        let mut spread = [zero; WIDTH];
+        for (spread, query) in spread.iter_mut().zip(query) {
+            *spread = simd.splat_f32s(query * scale);
+        }
         let mut highest = NOWHERE;
         let mut total = zero;
         let mut found = [zero; WIDTH];
         for (place, start) in self.start.iter().enumerate() {
             let mut scores = *start;
-            for (keys, query) in self.keys.iter().zip(query) {
-                let query = simd.splat_f32s(query * scale);
+            for (keys, &query) in self.keys.iter().zip(&spread) {
                 for (score, &key) in scores.iter_mut().zip(&keys[place]) {
                     *score = simd.mul_add_e_f32s(query, key, *score);
                 }
