@@ -121,7 +121,7 @@ typedef struct SdhPlugin {
    */
   struct SdhBytes (*last_error)(void);
   /*
-   The table of a feature (`pipeline/0` gives `SdhPipelineTable`), null for an unknown one and for those that have no
+   The table of a feature (`pipeline/0` and `image-processor/0` give an `SdhPipelineTable`), null for an unknown one and for those that have no
    table: what a plugin contributes to the schemas of others stands in its manifest alone.
    */
   const void *(*get_feature)(struct SdhBytes id);
@@ -189,6 +189,20 @@ typedef struct SdhHost {
 } SdhHost;
 
 /*
+ Width and height of frames.
+ */
+typedef struct SdhFrameFormat {
+  /*
+   Pixels, 1 to 16384.
+   */
+  uint32_t width;
+  /*
+   Pixels, 1 to 16384.
+   */
+  uint32_t height;
+} SdhFrameFormat;
+
+/*
  What `plan` is asked.
  */
 typedef struct SdhPlanRequest {
@@ -201,7 +215,7 @@ typedef struct SdhPlanRequest {
    */
   uint32_t reserved;
   /*
-   The claim in use.
+   What is in use, as in `SdhParams`.
    */
   struct SdhBytes pipeline;
   /*
@@ -212,6 +226,10 @@ typedef struct SdhPlanRequest {
    A JSON object: the params in effect until now. Empty (size 0) for a new stream.
    */
   struct SdhBytes previous;
+  /*
+   As in `SdhParams`.
+   */
+  struct SdhFrameFormat input;
 } SdhPlanRequest;
 
 /*
@@ -227,28 +245,18 @@ typedef struct SdhParams {
    */
   uint32_t reserved;
   /*
-   The claim in use: one of the `pipeline` names of the manifest.
+   What is in use: one of the `pipeline` names of the manifest, or a value that it contributes as an image processor.
    */
   struct SdhBytes pipeline;
   /*
    A JSON object: the effective params, valid by the claim's schema, defaults filled in.
    */
   struct SdhBytes values;
+  /*
+   For an image processor the size of the pictures that it is given. Zeros for a pipeline, which tells it itself.
+   */
+  struct SdhFrameFormat input;
 } SdhParams;
-
-/*
- Width and height of frames.
- */
-typedef struct SdhFrameFormat {
-  /*
-   Pixels, 1 to 16384.
-   */
-  uint32_t width;
-  /*
-   Pixels, 1 to 16384.
-   */
-  uint32_t height;
-} SdhFrameFormat;
 
 /*
  What a stream takes and gives.
@@ -358,7 +366,11 @@ typedef struct SdhFrameMut {
 } SdhFrameMut;
 
 /*
- The feature `pipeline/0`: frame in, frame out.
+ The features `pipeline/0` and `image-processor/0`: frame in, frame out. Both have this table.
+
+ A pipeline is what a stream runs; it chooses the size of its input. An image processor is a step before or after
+ diffusion, or what makes a ControlNet's picture; it is told the size of its input and takes any from 1 to 16384, and
+ `process` gives the same `id` and `captured_ns` that it got.
 
  Threads: `plan`, `open` and functions on different objects may be called at the same time from any thread; calls on
  one stream never overlap, and no call on a pipeline or stream comes during or after its close.

@@ -115,10 +115,12 @@ pub struct SdhParams {
     pub size: u32,
     /// 0.
     pub reserved: u32,
-    /// The claim in use: one of the `pipeline` names of the manifest.
+    /// What is in use: one of the `pipeline` names of the manifest, or a value that it contributes as an image processor.
     pub pipeline: SdhBytes,
     /// A JSON object: the effective params, valid by the claim's schema, defaults filled in.
     pub values: SdhBytes,
+    /// For an image processor the size of the pictures that it is given. Zeros for a pipeline, which tells it itself.
+    pub input: SdhFrameFormat,
 }
 
 /// What `plan` is asked.
@@ -129,12 +131,14 @@ pub struct SdhPlanRequest {
     pub size: u32,
     /// 0.
     pub reserved: u32,
-    /// The claim in use.
+    /// What is in use, as in `SdhParams`.
     pub pipeline: SdhBytes,
     /// A JSON object: the wanted params.
     pub values: SdhBytes,
     /// A JSON object: the params in effect until now. Empty (size 0) for a new stream.
     pub previous: SdhBytes,
+    /// As in `SdhParams`.
+    pub input: SdhFrameFormat,
 }
 
 /// Width and height of frames.
@@ -214,7 +218,11 @@ pub struct SdhFrameMut {
     pub captured_ns: u64,
 }
 
-/// The feature `pipeline/0`: frame in, frame out.
+/// The features `pipeline/0` and `image-processor/0`: frame in, frame out. Both have this table.
+///
+/// A pipeline is what a stream runs; it chooses the size of its input. An image processor is a step before or after
+/// diffusion, or what makes a ControlNet's picture; it is told the size of its input and takes any from 1 to 16384, and
+/// `process` gives the same `id` and `captured_ns` that it got.
 ///
 /// Threads: `plan`, `open` and functions on different objects may be called at the same time from any thread; calls on
 /// one stream never overlap, and no call on a pipeline or stream comes during or after its close.
@@ -289,7 +297,7 @@ pub struct SdhPlugin {
     pub manifest: SdhBytes,
     /// Why the last call on this thread returned a negative status. Valid until this thread's next call into the plugin.
     pub last_error: Option<unsafe extern "C" fn() -> SdhBytes>,
-    /// The table of a feature (`pipeline/0` gives `SdhPipelineTable`), null for an unknown one and for those that have no
+    /// The table of a feature (`pipeline/0` and `image-processor/0` give an `SdhPipelineTable`), null for an unknown one and for those that have no
     /// table: what a plugin contributes to the schemas of others stands in its manifest alone.
     pub get_feature: Option<unsafe extern "C" fn(id: SdhBytes) -> *const c_void>,
 }

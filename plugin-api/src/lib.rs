@@ -23,7 +23,7 @@ mod sdk;
 #[cfg(feature = "loader")]
 pub mod loader {
     pub use crate::ffi::{
-        Callbacks, HostContext, Library, LoadError, LoadedPipeline, LoadedStream,
+        Callbacks, HostContext, Library, LoadError, LoadedPipeline, LoadedStream, Wanted,
     };
 }
 
@@ -31,8 +31,8 @@ pub use error::{Error, ErrorCode};
 pub use frame::{Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, PIXEL_BYTES};
 pub use host::{Host, LogLevel};
 pub use manifest::{
-    ABI_VERSION, CONTRIBUTING_FEATURES, Choice, Claim, Contribution, MANIFEST_SECTION, Manifest,
-    ManifestError, PIPELINE_FEATURE,
+    ABI_VERSION, CONTRIBUTING_FEATURES, Choice, Claim, Contribution, IMAGE_PROCESSOR_FEATURE,
+    IMAGE_PROCESSOR_SLOT, MANIFEST_SECTION, Manifest, ManifestError, PIPELINE_FEATURE,
 };
 pub use plan::{Artefact, FieldError, Plan, Unsupported};
 pub use sdk::{Environment, Outcome, Params, Pipeline, PlanRequest, Plugin, Stream};

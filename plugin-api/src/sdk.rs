@@ -1,10 +1,14 @@
 //! The traits that a plugin written in Rust implements.
 
-use crate::{Error, Formats, Frame, FrameMut, Host, Plan};
+use crate::{Error, Formats, Frame, FrameFormat, FrameMut, Host, Plan};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 /// A plugin's way in. The type is only a name for [`crate::export_plugin`]; it is never instantiated.
+///
+/// The same traits serve pipelines and image processors: `export_plugin!(Flip, ...)` exports the first,
+/// `export_plugin!(image_processors = Flip, ...)` the second, for the values that the manifest contributes to the slot
+/// `image-processor`. What an image processor gets besides is [`Params::input`].
 ///
 /// A complete plugin that turns pictures upside down:
 ///
@@ -179,10 +183,20 @@ pub enum Outcome {
 /// Params of a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Params<'a> {
-    /// The claim in use: one of the `pipeline` names of the manifest.
+    /// What is in use: one of the `pipeline` names of the manifest, or a value that it contributes as an image processor.
     pub pipeline: &'a str,
     /// The effective params: valid by the claim's schema, defaults filled in.
     pub values: &'a Map<String, Value>,
+    /// For an image processor the size of the pictures it is given, which are the input of its formats. None for a
+    /// pipeline, which tells it itself.
+    pub input: Option<FrameFormat>,
+}
+
+impl<'a> Params<'a> {
+    /// Those of a pipeline.
+    pub const fn of(pipeline: &'a str, values: &'a Map<String, Value>) -> Self {
+        Self { pipeline, values, input: None }
+    }
 }
 
 /// What [`Plugin::plan`] is asked.

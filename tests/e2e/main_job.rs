@@ -1,7 +1,7 @@
 //! The main job: a camera through a diffusion pipeline to a viewer, and a prompt that changes meanwhile. What the model
 //! makes of the camera's picture is computed here by the plugin's library itself, and looked for at the viewer.
 
-use plugin_api::ffi::{Callbacks, HostContext, Library, LoadedStream};
+use plugin_api::ffi::{Callbacks, HostContext, Library, LoadedStream, Wanted};
 use plugin_api::{Environment, Frame, FrameMut, LogLevel};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -138,14 +138,15 @@ fn open_model(params: &Value) -> LoadedStream {
     let host = || HostContext::new(Arc::new(Silent), &environment);
     let plugin = Library::open(&library("sd15")).expect("the plugin opens");
     let values = plugin_params(params).to_string();
-    let pipeline = plugin.open_pipeline(host(), PIPELINE, &values).expect("the model loads");
-    pipeline.open_stream(host(), PIPELINE, &values).expect("a stream opens")
+    let pipeline =
+        plugin.load(host(), Wanted::pipeline(PIPELINE, &values)).expect("the model loads");
+    pipeline.open_stream(host(), Wanted::pipeline(PIPELINE, &values)).expect("a stream opens")
 }
 
 fn change_prompt(model: &mut LoadedStream, params: &Value, prompt: &str) {
     let mut values = plugin_params(params);
     values["prompt"] = json!(prompt);
-    model.update(PIPELINE, &values.to_string()).expect("a prompt is hot");
+    model.update(Wanted::pipeline(PIPELINE, &values.to_string())).expect("a prompt is hot");
 }
 
 /// What the plugin sees of a stream's params.

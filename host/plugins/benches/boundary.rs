@@ -5,7 +5,7 @@
 
 use host_plugins::{Config, PluginCatalog, WorkerCommand, run_worker};
 use host_ports::{Frame, FramePool, FrameStamp, OpenRequest, Pipeline, PipelineCatalog};
-use plugin_api::loader::{Callbacks, HostContext, Library};
+use plugin_api::loader::{Callbacks, HostContext, Library, Wanted};
 use plugin_api::{Environment, LogLevel};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -83,8 +83,10 @@ impl Direct {
         let context = || HostContext::new(Arc::new(Silent), &Environment::default());
         let library = Library::open(library).expect("the plugin opens");
         let pipeline =
-            library.open_pipeline(context(), "passthrough", &params).expect("a pipeline");
-        let stream = pipeline.open_stream(context(), "passthrough", &params).expect("a stream");
+            library.load(context(), Wanted::pipeline("passthrough", &params)).expect("a pipeline");
+        let stream = pipeline
+            .open_stream(context(), Wanted::pipeline("passthrough", &params))
+            .expect("a stream");
         Self { side, stream, input: vec![1; side * side * 3], output: vec![0; side * side * 3] }
     }
 

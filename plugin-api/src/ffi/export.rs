@@ -10,12 +10,13 @@ use crate::{
 use serde_json::{Map, Value};
 use std::any::Any;
 use std::cell::RefCell;
+use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Makes the library that this crate is built into a plugin.
 ///
 /// The manifest is a constant text, usually `include_str!("../manifest.json")`. One library exports one plugin. Without a
-/// type it offers no pipelines and only contributes to the schemas of others:
+/// type it offers nothing to call and only contributes to the schemas of others:
 ///
 /// ```
 /// plugin_api::export_plugin!(
@@ -30,18 +31,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ty, manifest = $manifest:expr $(,)?) => {
-        const _: () = {
-            static PIPELINE: $crate::ffi::abi::SdhPipelineTable =
-                $crate::ffi::pipeline_table::<$plugin>();
-    $crate::export_plugin!(@export Some(&PIPELINE), $manifest);
-        };
+        $crate::export_plugin!(@tables $plugin, $crate::PIPELINE_FEATURE, $manifest);
+    };
+    (image_processors = $plugin:ty, manifest = $manifest:expr $(,)?) => {
+        $crate::export_plugin!(@tables $plugin, $crate::IMAGE_PROCESSOR_FEATURE, $manifest);
     };
     (manifest = $manifest:expr $(,)?) => {
         const _: () = {
     $crate::export_plugin!(@export None, $manifest);
         };
     };
-    (@export $pipeline:expr, $manifest:expr) => {
+    (@tables $plugin:ty, $feature:expr, $manifest:expr) => {
+        const _: () = {
+            static TABLE: $crate::ffi::abi::SdhPipelineTable =
+                $crate::ffi::pipeline_table::<$plugin>();
+    $crate::export_plugin!(@export Some(($feature, &TABLE)), $manifest);
+        };
+    };
+    (@export $table:expr, $manifest:expr) => {
         use $crate::ffi;
         const MANIFEST: &str = $manifest;
 
@@ -52,7 +59,7 @@ macro_rules! export_plugin {
 
         unsafe extern "C" fn get_feature(id: ffi::abi::SdhBytes) -> *const ::std::ffi::c_void {
             // SAFETY: the host gives a text that is valid during the call.
-            unsafe { ffi::find_feature(id, $pipeline) }
+            unsafe { ffi::find_feature(id, $table) }
         }
 
         #[unsafe(no_mangle)]
@@ -98,7 +105,7 @@ pub const fn plugin_table(
     })
 }
 
-/// The table of `pipeline/0` for a plugin.
+/// The table of `pipeline/0` or `image-processor/0` for a plugin.
 pub const fn pipeline_table<P: Plugin>() -> SdhPipelineTable {
     SdhPipelineTable {
         size: size_of::<SdhPipelineTable>() as u32,
@@ -120,15 +127,15 @@ pub const fn pipeline_table<P: Plugin>() -> SdhPipelineTable {
 /// `id` is a text that is valid during the call.
 pub unsafe fn find_feature(
     id: SdhBytes,
-    pipeline: Option<&'static SdhPipelineTable>,
+    table: Option<(&str, &'static SdhPipelineTable)>,
 ) -> *const std::ffi::c_void {
     // SAFETY: the caller's promise.
-    match unsafe { read_text(id) } {
-        Ok(crate::PIPELINE_FEATURE) => {
-            pipeline.map_or(std::ptr::null(), |table| std::ptr::from_ref(table).cast())
+    match (unsafe { read_text(id) }, table) {
+        (Ok(wanted), Some((feature, table))) if wanted == feature => {
+            std::ptr::from_ref(table).cast()
         }
         #[cfg(feature = "layout")]
-        Ok(crate::layout::FEATURE) => crate::layout::table().cast(),
+        (Ok(crate::layout::FEATURE), _) => crate::layout::table().cast(),
         _ => std::ptr::null(),
     }
 }
@@ -181,12 +188,25 @@ unsafe fn with_params<T>(
     body: impl FnOnce(&Params<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     // SAFETY: the caller's promise.
-    let params = unsafe { read_versioned(params, size_of::<SdhParams>()) }?;
+    let params = unsafe { read_versioned(params, offset_of!(SdhParams, input)) }?;
     // SAFETY: the caller's promise.
     let pipeline = unsafe { read_text(params.pipeline) }?;
     // SAFETY: the caller's promise.
     let values = parse_values(unsafe { read_text(params.values) }?)?;
-    body(&Params { pipeline, values: &values })
+    body(&Params { pipeline, values: &values, input: read_format(params.input)? })
+}
+
+/// The size that an image processor is told; none where both sides are 0.
+fn read_format(format: SdhFrameFormat) -> Result<Option<FrameFormat>, Error> {
+    let SdhFrameFormat { width, height } = format;
+    let sides = 1..=MAX_SIDE;
+    match (width, height) {
+        (0, 0) => Ok(None),
+        _ if sides.contains(&width) && sides.contains(&height) => {
+            Ok(Some(FrameFormat::new(width, height)))
+        }
+        _ => Err(Error::invalid(format!("input is {width}x{height}; sides are 1 to {MAX_SIDE}"))),
+    }
 }
 
 /// Gives an object to the caller, who gives it back to a close function.
@@ -211,7 +231,7 @@ unsafe extern "C" fn plan<P: Plugin>(
         // SAFETY: the host's promise (abi.rs).
         let environment = unsafe { read_host(host) }?.environment().clone();
         // SAFETY: the host's promise.
-        let request = unsafe { read_versioned(request, size_of::<SdhPlanRequest>()) }?;
+        let request = unsafe { read_versioned(request, offset_of!(SdhPlanRequest, input)) }?;
         // SAFETY: the host's promise.
         let pipeline = unsafe { read_text(request.pipeline) }?;
         // SAFETY: the host's promise.
@@ -222,7 +242,7 @@ unsafe extern "C" fn plan<P: Plugin>(
             text => Some(parse_values(text)?),
         };
         let plan = P::plan(&PlanRequest {
-            params: Params { pipeline, values: &values },
+            params: Params { pipeline, values: &values, input: read_format(request.input)? },
             previous: previous.as_ref(),
             environment: &environment,
         })?;

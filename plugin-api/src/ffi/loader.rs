@@ -4,8 +4,8 @@ use super::host_context::{HostContext, TextBuffer};
 use super::read::{bytes_of, read_bytes, read_versioned};
 use crate::abi::*;
 use crate::{
-    Error, ErrorCode, Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, Manifest, Outcome,
-    PIPELINE_FEATURE,
+    Error, ErrorCode, Formats, Frame, FrameFormat, FrameMut, IMAGE_PROCESSOR_FEATURE, MAX_SIDE,
+    Manifest, Outcome, PIPELINE_FEATURE,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -46,8 +46,28 @@ pub enum LoadError {
 /// its code at any later time.
 pub struct Library {
     plugin: SdhPlugin,
-    /// None where the plugin only contributes to the schemas of others.
+    /// None where the plugin has no pipelines.
     pipelines: Option<PipelineFunctions>,
+    /// None where it has no image processors, or only names of some.
+    processors: Option<PipelineFunctions>,
+}
+
+/// A pipeline or an image processor of a plugin, and its params: a JSON object.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The `pipeline` of a claim, or a value contributed as an image processor.
+    pub name: &'a str,
+    /// A JSON object.
+    pub values: &'a str,
+    /// The size of the pictures that an image processor is given; none for a pipeline.
+    pub input: Option<FrameFormat>,
+}
+
+impl<'a> Wanted<'a> {
+    /// A pipeline.
+    pub const fn pipeline(name: &'a str, values: &'a str) -> Self {
+        Self { name, values, input: None }
+    }
 }
 
 // SAFETY: the tables hold functions that the ABI lets be called from any thread, and pointers to constant bytes.
@@ -91,10 +111,13 @@ impl Library {
         // SAFETY: by the ABI it is null or a static table.
         let plugin = unsafe { read_versioned(plugin.cast_mut(), size_of::<SdhPlugin>()) }
             .map_err(|error| LoadError::Table { what: error.message })?;
-        let mut library = Self { plugin, pipelines: None };
+        let mut library = Self { plugin, pipelines: None, processors: None };
         library.check()?;
         if library.offers_pipelines() {
-            library.pipelines = Some(PipelineFunctions::find(&plugin)?);
+            library.pipelines = Some(PipelineFunctions::find(&plugin, PIPELINE_FEATURE)?);
+        }
+        if !feature(&plugin, IMAGE_PROCESSOR_FEATURE).is_null() {
+            library.processors = Some(PipelineFunctions::find(&plugin, IMAGE_PROCESSOR_FEATURE)?);
         }
         Ok(Arc::new(library))
     }
@@ -105,22 +128,27 @@ impl Library {
         unsafe { read_bytes(self.plugin.manifest) }.unwrap_or_default()
     }
 
-    /// Asks for a plan; gives the JSON text. `values` and `previous` are JSON objects.
+    /// Whether the image processors that the manifest contributes can be opened.
+    pub fn has_processors(&self) -> bool {
+        self.processors.is_some()
+    }
+
+    /// Asks for a plan; gives the JSON text. `previous` is a JSON object.
     pub fn plan(
         &self,
         host: &HostContext,
-        pipeline: &str,
-        values: &str,
+        wanted: Wanted<'_>,
         previous: Option<&str>,
     ) -> Result<String, Error> {
-        let plan = self.pipelines()?.plan;
+        let plan = self.functions(wanted)?.plan;
         let table = host.table();
         let request = SdhPlanRequest {
             size: size_of::<SdhPlanRequest>() as u32,
             reserved: 0,
-            pipeline: bytes_of(pipeline.as_bytes()),
-            values: bytes_of(values.as_bytes()),
+            pipeline: bytes_of(wanted.name.as_bytes()),
+            values: bytes_of(wanted.values.as_bytes()),
             previous: bytes_of(previous.unwrap_or_default().as_bytes()),
+            input: to_c(wanted.input),
         };
         let mut answer = TextBuffer::default();
         // SAFETY: all three live during the call.
@@ -129,18 +157,17 @@ impl Library {
         String::from_utf8(answer.into_bytes()).map_err(|_| Error::new("the plan is not UTF-8"))
     }
 
-    /// Loads a pipeline. The pipeline keeps `host`, so that its callbacks work as long as it lives.
-    pub fn open_pipeline(
+    /// Loads a pipeline or an image processor. It keeps `host`, so that its callbacks work as long as it lives.
+    pub fn load(
         self: &Arc<Self>,
         host: HostContext,
-        pipeline: &str,
-        values: &str,
+        wanted: Wanted<'_>,
     ) -> Result<Arc<LoadedPipeline>, Error> {
-        let functions = self.pipelines()?;
+        let functions = self.functions(wanted)?;
         let table = host.table();
         let mut handle = std::ptr::null_mut();
         // SAFETY: all three live during the call.
-        let status = unsafe { (functions.open)(&table, &params(pipeline, values), &mut handle) };
+        let status = unsafe { (functions.open)(&table, &params(wanted), &mut handle) };
         self.expect_ok(status)?;
         if handle.is_null() {
             return Err(Error::new("open succeeded without a pipeline"));
@@ -148,8 +175,12 @@ impl Library {
         Ok(Arc::new(LoadedPipeline { handle, functions, library: self.clone(), _host: host }))
     }
 
-    fn pipelines(&self) -> Result<PipelineFunctions, Error> {
-        self.pipelines.ok_or_else(|| Error::invalid("this plugin offers no pipelines"))
+    fn functions(&self, wanted: Wanted<'_>) -> Result<PipelineFunctions, Error> {
+        let missing = |what| Error::invalid(format!("this plugin offers no {what} to call"));
+        match wanted.input {
+            None => self.pipelines.ok_or_else(|| missing("pipelines")),
+            Some(_) => self.processors.ok_or_else(|| missing("image processors")),
+        }
     }
 
     /// A manifest that cannot be read is for others to refuse; most plugins have pipelines.
@@ -218,13 +249,12 @@ impl Library {
 }
 
 impl PipelineFunctions {
-    fn find(plugin: &SdhPlugin) -> Result<Self, LoadError> {
-        let table = feature(plugin, PIPELINE_FEATURE).cast::<SdhPipelineTable>();
+    fn find(plugin: &SdhPlugin, id: &str) -> Result<Self, LoadError> {
+        let table = feature(plugin, id).cast::<SdhPipelineTable>();
         // SAFETY: by the feature's id it is null or a static table of this type.
         let table = unsafe { read_versioned(table, size_of::<SdhPipelineTable>()) }
-            .map_err(|error| LoadError::Table { what: format!("pipeline/0: {}", error.message) })?;
-        let missing =
-            |name: &str| LoadError::Table { what: format!("pipeline/0: `{name}` is null") };
+            .map_err(|error| LoadError::Table { what: format!("{id}: {}", error.message) })?;
+        let missing = |name: &str| LoadError::Table { what: format!("{id}: `{name}` is null") };
         Ok(Self {
             plan: table.plan.ok_or_else(|| missing("plan"))?,
             open: table.open.ok_or_else(|| missing("open"))?,
@@ -246,13 +276,19 @@ fn feature(plugin: &SdhPlugin, id: &str) -> *const std::ffi::c_void {
     })
 }
 
-fn params(pipeline: &str, values: &str) -> SdhParams {
+fn params(wanted: Wanted<'_>) -> SdhParams {
     SdhParams {
         size: size_of::<SdhParams>() as u32,
         reserved: 0,
-        pipeline: bytes_of(pipeline.as_bytes()),
-        values: bytes_of(values.as_bytes()),
+        pipeline: bytes_of(wanted.name.as_bytes()),
+        values: bytes_of(wanted.values.as_bytes()),
+        input: to_c(wanted.input),
     }
+}
+
+fn to_c(format: Option<FrameFormat>) -> SdhFrameFormat {
+    let FrameFormat { width, height } = format.unwrap_or_default();
+    SdhFrameFormat { width, height }
 }
 
 fn error_chain(error: &dyn std::error::Error) -> String {
@@ -265,7 +301,7 @@ fn error_chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// An open pipeline; closed when the last stream and the last owner let go.
+/// An open pipeline or image processor; closed when the last stream and the last owner let go.
 pub struct LoadedPipeline {
     handle: *mut SdhPipeline,
     functions: PipelineFunctions,
@@ -283,11 +319,10 @@ impl LoadedPipeline {
     pub fn open_stream(
         self: &Arc<Self>,
         host: HostContext,
-        pipeline: &str,
-        values: &str,
+        wanted: Wanted<'_>,
     ) -> Result<LoadedStream, Error> {
         let table = host.table();
-        let params = params(pipeline, values);
+        let params = params(wanted);
         let mut handle = std::ptr::null_mut();
         let open_stream = self.functions.open_stream;
         // SAFETY: the pipeline is open, and all three live during the call.
@@ -330,9 +365,9 @@ impl LoadedStream {
     }
 
     /// Applies hot params.
-    pub fn update(&mut self, pipeline: &str, values: &str) -> Result<(), Error> {
+    pub fn update(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
         // SAFETY: the stream is open, and the params live during the call.
-        let status = unsafe { (self.functions().update)(self.handle, &params(pipeline, values)) };
+        let status = unsafe { (self.functions().update)(self.handle, &params(wanted)) };
         self.pipeline.library.expect_ok(status)
     }
 

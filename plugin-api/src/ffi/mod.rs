@@ -17,7 +17,7 @@ pub(crate) use host_calls::HostCalls;
 #[cfg(feature = "loader")]
 pub use host_context::{Callbacks, HostContext};
 #[cfg(feature = "loader")]
-pub use loader::{Library, LoadError, LoadedPipeline, LoadedStream};
+pub use loader::{Library, LoadError, LoadedPipeline, LoadedStream, Wanted};
 pub use read::{bytes_of, read_bytes, read_text, read_versioned};
 
 pub use crate::abi;

@@ -4,8 +4,8 @@ use crate::Report;
 use crate::host::{cancelling_context, context};
 use crate::pictures::process;
 use object::{Object, ObjectSection};
-use plugin_api::loader::{Library, LoadedPipeline, LoadedStream};
-use plugin_api::{Claim, Error, ErrorCode, Formats, FrameFormat, MANIFEST_SECTION, Outcome, Plan};
+use plugin_api::loader::{Library, LoadedPipeline, LoadedStream, Wanted};
+use plugin_api::{Error, ErrorCode, Formats, FrameFormat, MANIFEST_SECTION, Outcome, Plan};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,25 +16,32 @@ const PADDINGS: [usize; 4] = [0, 1, 4, 61];
 /// How often a stream is opened and closed.
 const REPEATS: usize = 20;
 
-/// A claim of a library and the params to try it with.
+/// A pipeline or image processor of a library and the params to try it with.
 pub(crate) struct Subject<'a> {
     pub(crate) library: &'a Arc<Library>,
-    pub(crate) claim: &'a Claim,
+    pub(crate) name: &'a str,
+    pub(crate) schema: &'a Value,
     pub(crate) params: Map<String, Value>,
+    /// Of an image processor.
+    pub(crate) input: Option<FrameFormat>,
 }
 
 impl Subject<'_> {
     /// All checks; with a `refusal` those that need no pipeline, and that loading is refused with it.
     pub(crate) fn check(&self, refusal: Option<&str>, report: &mut Report) {
-        let mut add = |check: &str, outcome| {
-            report.add(&format!("{}: {check}", self.claim.pipeline), outcome)
-        };
-        add("every param says how it applies", self.params_say_how_they_apply());
+        let mut add =
+            |check: &str, outcome| report.add(&format!("{}: {check}", self.name), outcome);
+        if self.input.is_none() {
+            add("every param says how it applies", self.params_say_how_they_apply());
+        }
         add("plan refuses what is no JSON object, with a reason", self.plan_refuses_nonsense());
         let plan = match self.plan(None) {
             Ok(plan) => plan,
             Err(problem) => return add("plan accepts the params", Err(problem)),
         };
+        if let Some(input) = self.input {
+            add("it takes pictures of the size it is told", takes(input, plan.formats));
+        }
         add("plan gives the same answer again, from any thread", self.plan_is_pure(&plan));
         add("unchanged params need no reload", self.unchanged_needs_no_reload());
         if let Some(reason) = refusal {
@@ -73,10 +80,14 @@ impl Subject<'_> {
         Value::Object(self.params.clone()).to_string()
     }
 
+    fn wanted<'b>(&'b self, values: &'b str) -> Wanted<'b> {
+        Wanted { name: self.name, values, input: self.input }
+    }
+
     fn plan(&self, previous: Option<&str>) -> Result<Plan, String> {
         let text = self
             .library
-            .plan(&context(), &self.claim.pipeline, &self.values(), previous)
+            .plan(&context(), self.wanted(&self.values()), previous)
             .map_err(|error| error.message)?;
         let plan: Plan =
             serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))?;
@@ -87,17 +98,17 @@ impl Subject<'_> {
     }
 
     fn open(&self) -> Result<Arc<LoadedPipeline>, Error> {
-        self.library.open_pipeline(context(), &self.claim.pipeline, &self.values())
+        self.library.load(context(), self.wanted(&self.values()))
     }
 
     fn open_stream(&self, pipeline: &Arc<LoadedPipeline>) -> Result<LoadedStream, String> {
         pipeline
-            .open_stream(context(), &self.claim.pipeline, &self.values())
+            .open_stream(context(), self.wanted(&self.values()))
             .map_err(|error| format!("the stream does not open: {}", error.message))
     }
 
     fn params_say_how_they_apply(&self) -> Result<(), String> {
-        let properties = self.claim.params.get("properties").and_then(Value::as_object);
+        let properties = self.schema.get("properties").and_then(Value::as_object);
         for (name, property) in properties.into_iter().flatten() {
             let apply = property.get("x-apply").and_then(Value::as_str);
             if !matches!(apply, Some("hot" | "reload")) {
@@ -111,7 +122,7 @@ impl Subject<'_> {
 
     fn plan_refuses_nonsense(&self) -> Result<(), String> {
         for nonsense in ["", "nonsense", "[1]"] {
-            let answer = self.library.plan(&context(), &self.claim.pipeline, nonsense, None);
+            let answer = self.library.plan(&context(), self.wanted(nonsense), None);
             refused_with_reason(answer.map(drop), nonsense)?;
         }
         Ok(())
@@ -148,8 +159,7 @@ impl Subject<'_> {
     }
 
     fn loading_can_be_cancelled(&self) -> Result<(), String> {
-        match self.library.open_pipeline(cancelling_context(), &self.claim.pipeline, &self.values())
-        {
+        match self.library.load(cancelling_context(), self.wanted(&self.values())) {
             // Too quick to look at the flag.
             Ok(_) => Ok(()),
             Err(error) if error.code == ErrorCode::Cancelled => Ok(()),
@@ -213,9 +223,9 @@ impl Subject<'_> {
     ) -> Result<(), String> {
         let mut stream = self.open_stream(pipeline)?;
         for nonsense in ["nonsense", "[1]"] {
-            refused_with_reason(stream.update(&self.claim.pipeline, nonsense), nonsense)?;
+            refused_with_reason(stream.update(self.wanted(nonsense)), nonsense)?;
         }
-        stream.update(&self.claim.pipeline, &self.values()).map_err(|error| {
+        stream.update(self.wanted(&self.values())).map_err(|error| {
             format!("the params it was opened with are refused: {}", error.message)
         })?;
         process(&mut stream, plan.formats, 0, (1, 1)).map(drop).map_err(|error| error.message)
@@ -239,6 +249,13 @@ impl Subject<'_> {
                 .into_iter()
                 .try_for_each(|thread| thread.join().map_err(|_| "a thread panicked")?)
         })
+    }
+}
+
+fn takes(input: FrameFormat, formats: Formats) -> Result<(), String> {
+    match formats.input == input {
+        true => Ok(()),
+        false => Err(format!("it is told {input} and takes {}", formats.input)),
     }
 }
 

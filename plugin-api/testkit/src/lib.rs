@@ -13,10 +13,14 @@ mod host;
 mod pictures;
 
 use checks::Subject;
-use plugin_api::Manifest;
 use plugin_api::loader::Library;
+use plugin_api::{Choice, FrameFormat, IMAGE_PROCESSOR_SLOT, Manifest};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Sizes of pictures that image processors are tried with: usual, narrow, odd.
+const PICTURES: [(u32, u32); 3] = [(64, 48), (2, 90), (33, 17)];
 
 /// A library and the params to try it with.
 pub struct Kit {
@@ -51,8 +55,12 @@ impl Kit {
             Ok((library, manifest)) => {
                 for claim in &manifest.claims {
                     let params = self.params_of(&claim.params);
-                    let subject = Subject { library: &library, claim, params };
+                    let (name, schema) = (&*claim.pipeline, &claim.params);
+                    let subject = Subject { library: &library, name, schema, params, input: None };
                     subject.check(self.refusal.as_deref(), &mut report);
+                }
+                if library.has_processors() {
+                    self.check_processors(&library, &manifest, &mut report);
                 }
             }
             Err(problem) => report.add("the library opens", Err(problem)),
@@ -60,7 +68,7 @@ impl Kit {
         report
     }
 
-    fn open(&self, report: &mut Report) -> Result<(std::sync::Arc<Library>, Manifest), String> {
+    fn open(&self, report: &mut Report) -> Result<(Arc<Library>, Manifest), String> {
         let section = checks::manifest_section(&self.library)?;
         let manifest = Manifest::parse(&section).map_err(|error| error.to_string())?;
         report.add(
@@ -73,6 +81,20 @@ impl Kit {
             checks::same_manifest(&section, library.manifest()),
         );
         Ok((library, manifest))
+    }
+
+    /// Every image processor, at several sizes.
+    fn check_processors(&self, library: &Arc<Library>, manifest: &Manifest, report: &mut Report) {
+        let slots = manifest.contributes.iter().filter(|c| c.slot == IMAGE_PROCESSOR_SLOT);
+        for Choice { value, params } in slots.flat_map(|slot| &slot.items) {
+            let schema = params.as_ref().unwrap_or(&Value::Null);
+            for (width, height) in PICTURES {
+                let (name, params) = (value.as_str(), self.params_of(schema));
+                let input = Some(FrameFormat::new(width, height));
+                let subject = Subject { library, name, schema, params, input };
+                subject.check(self.refusal.as_deref(), report);
+            }
+        }
     }
 
     /// The schema's defaults, overridden.

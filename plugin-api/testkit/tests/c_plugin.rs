@@ -1,23 +1,36 @@
-//! A plugin in C passes the same checks as ours in Rust.
+//! Plugins in C pass the same checks as ours in Rust.
 
+use plugin_testkit::{Kit, Report};
 use std::path::Path;
 use std::process::Command;
 
-#[test]
-fn a_plugin_that_knows_only_the_header_passes() {
+fn report_on(source: &str) -> Report {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder = tempfile::tempdir().unwrap();
-    let library = folder.path().join("libinvert.so");
+    let library = folder.path().join("libplugin.so");
     let compiled = Command::new("gcc")
         .args(["-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC", "-I"])
         .arg(root.join("plugin-api/include"))
-        .arg(root.join("tests/plugins/c/invert.c"))
+        .arg(root.join("tests/plugins/c").join(source))
         .arg("-o")
         .arg(&library)
         .status()
         .unwrap();
     assert!(compiled.success());
-    let report = plugin_testkit::Kit::new(&library).run();
+    Kit::new(&library).run()
+}
+
+#[test]
+fn a_pipeline_that_knows_only_the_header_passes() {
+    let report = report_on("invert.c");
     report.assert_passed();
     assert!(report.passed.len() > 10, "{:?}", report.passed);
+}
+
+#[test]
+fn so_does_an_image_processor_at_every_size() {
+    let report = report_on("swap.c");
+    report.assert_passed();
+    let sizes = report.passed.iter().filter(|check| check.starts_with("swap: it takes pictures"));
+    assert_eq!(sizes.count(), 3, "{:?}", report.passed);
 }

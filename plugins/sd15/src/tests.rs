@@ -65,7 +65,7 @@ fn environment() -> Environment {
 
 fn plan_of(values: &Map<String, Value>) -> Plan {
     let environment = environment();
-    let params = Params { pipeline: TINY, values };
+    let params = Params::of(TINY, values);
     Sd15::plan(&PlanRequest { params, previous: None, environment: &environment }).unwrap()
 }
 
@@ -328,7 +328,7 @@ fn cached_attention_changes_the_picture_and_its_figures_are_hot() {
     let host = Host::detached(environment());
     let open = |cached: Value| {
         let values = tiny(json!({ "cached_attention": cached, "t_index_list": [32] }));
-        let params = Params { pipeline: TINY, values: &values };
+        let params = Params::of(TINY, &values);
         let loaded = Sd15::open(&host, &params).unwrap();
         loaded.open_stream(&host, &params).unwrap()
     };
@@ -336,7 +336,7 @@ fn cached_attention_changes_the_picture_and_its_figures_are_hot() {
         [cached(false, 1, 1), cached(true, 1, 1), cached(true, 1, 1), cached(true, 1, 1)].map(open);
     let change = |stream: &mut Running, cached: Value| {
         let values = tiny(json!({ "cached_attention": cached, "t_index_list": [32] }));
-        stream.update(&Params { pipeline: TINY, values: &values })
+        stream.update(&Params::of(TINY, &values))
     };
     let plain = shown(&mut without, 1).0;
     let [first, _, _] = [&mut one, &mut more, &mut rarer].map(|stream| shown(stream, 1).0);
@@ -358,7 +358,7 @@ fn params_of_another_type_are_an_error_and_no_panic() {
     assert_eq!(plan_of(&Map::new()).errors.len(), 1);
     let host = Host::detached(environment());
     let empty = Map::new();
-    assert!(Sd15::open(&host, &Params { pipeline: TINY, values: &empty }).is_err());
+    assert!(Sd15::open(&host, &Params::of(TINY, &empty)).is_err());
 }
 
 #[test]
@@ -374,8 +374,7 @@ fn whole_numbers_may_be_written_with_a_point() {
 fn a_missing_model_says_where_it_was_looked_for() {
     let host = Host::detached(environment());
     let values = values(TINY, json!({"model_id": "test/no-such"}));
-    let error =
-        Sd15::open(&host, &Params { pipeline: TINY, values: &values }).map(drop).unwrap_err();
+    let error = Sd15::open(&host, &Params::of(TINY, &values)).map(drop).unwrap_err();
     assert!(
         error.message.contains("models/test/no-such")
             && error.message.contains("streamdiffusion-host models pull"),
@@ -388,7 +387,7 @@ fn a_model_of_another_family_names_its_own_plugin() {
     let host = Host::detached(environment());
     let mut values = tiny(json!({}));
     values.insert("model_id".into(), "test/sdxl-tiny".into());
-    let error = Sd15::open(&host, &Params { pipeline: TINY, values: &values }).map(drop);
+    let error = Sd15::open(&host, &Params::of(TINY, &values)).map(drop);
     let message = error.unwrap_err().message;
     assert!(message.contains("Stable Diffusion XL") && message.ends_with("streamdiffusion-sdxl"));
     assert!(plan_of(&values).warnings[0].contains(&message));
@@ -405,8 +404,8 @@ fn a_stream_makes_pictures_and_takes_new_prompts_between_them() {
         plan.errors.is_empty() && plan.warnings.is_empty() && plan.memory_bytes > 4_000_000,
         "{plan:?}"
     );
-    let loaded = Sd15::open(&host, &Params { pipeline: TINY, values: &first }).unwrap();
-    let mut stream = loaded.open_stream(&host, &Params { pipeline: TINY, values: &first }).unwrap();
+    let loaded = Sd15::open(&host, &Params::of(TINY, &first)).unwrap();
+    let mut stream = loaded.open_stream(&host, &Params::of(TINY, &first)).unwrap();
     assert_eq!(stream.formats(), plan.formats);
     let (picture, source) = shown(&mut stream, 7);
     assert_eq!(source, 7);
@@ -414,12 +413,12 @@ fn a_stream_makes_pictures_and_takes_new_prompts_between_them() {
     let second = tiny(
         json!({"t_index_list": [40], "prompt": "stormy sea", "cfg_type": "self", "guidance_scale": 1.5}),
     );
-    stream.update(&Params { pipeline: TINY, values: &second }).unwrap();
+    stream.update(&Params::of(TINY, &second)).unwrap();
     let (changed, source) = shown(&mut stream, 9);
     assert_eq!(source, 9);
     assert_ne!(picture, changed);
     let wrong = tiny(json!({"t_index_list": [60]}));
-    assert!(stream.update(&Params { pipeline: TINY, values: &wrong }).is_err());
+    assert!(stream.update(&Params::of(TINY, &wrong)).is_err());
 }
 
 /// The picture a stream makes of a frame, and the id of the frame it says it shows.

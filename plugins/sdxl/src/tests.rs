@@ -53,7 +53,7 @@ fn environment() -> Environment {
 
 fn plan_of(values: &Map<String, Value>) -> Plan {
     let environment = environment();
-    let params = Params { pipeline: OPEN, values };
+    let params = Params::of(OPEN, values);
     Sdxl::plan(&PlanRequest { params, previous: None, environment: &environment }).unwrap()
 }
 
@@ -122,7 +122,7 @@ fn a_model_of_another_family_names_its_own_plugin() {
     let mut values = tiny(json!({}));
     values.insert("model_id".into(), "test/sdturbo-tiny".into());
     let host = Host::detached(environment());
-    let error = Sdxl::open(&host, &Params { pipeline: OPEN, values: &values }).map(drop);
+    let error = Sdxl::open(&host, &Params::of(OPEN, &values)).map(drop);
     let message = error.unwrap_err().message;
     for part in ["sdturbo-tiny", "Stable Diffusion 1.x or 2.x", "sd15", "streamdiffusion-sd15"] {
         assert!(message.contains(part), "{message}");
@@ -135,13 +135,13 @@ fn a_model_of_another_family_names_its_own_plugin() {
 fn a_stream_makes_pictures_and_a_new_prompt_shows_in_the_next() {
     let host = Host::detached(environment());
     let first = tiny(json!({"t_index_list": [32], "prompt": "a red cat"}));
-    let loaded = Sdxl::open(&host, &Params { pipeline: OPEN, values: &first }).unwrap();
-    let open = |values| loaded.open_stream(&host, &Params { pipeline: OPEN, values }).unwrap();
+    let loaded = Sdxl::open(&host, &Params::of(OPEN, &first)).unwrap();
+    let open = |values| loaded.open_stream(&host, &Params::of(OPEN, values)).unwrap();
     let mut stream = open(&first);
     assert_eq!(stream.formats(), plan_of(&first).formats);
     let before = shown(&mut stream);
     let second = tiny(json!({"t_index_list": [32], "prompt": [["stormy sea", 2], ["a dog", 1]]}));
-    stream.update(&Params { pipeline: OPEN, values: &second }).unwrap();
+    stream.update(&Params::of(OPEN, &second)).unwrap();
     let after = shown(&mut stream);
     assert_ne!(before, after);
     assert_eq!(after, shown(&mut open(&second)), "nothing of the old prompt is left");

@@ -14,7 +14,7 @@ use crate::message::{FromWorker, OpenStream, Start, ToWorker};
 use crate::packets::{Packets, Received};
 use crate::sys::close_inherited;
 use callbacks::LogOnly;
-use plugin_api::loader::{HostContext, Library};
+use plugin_api::loader::{HostContext, Library, Wanted};
 use plugin_api::{Environment, Manifest};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -125,7 +125,7 @@ impl Worker {
 
     fn plan(&self, pipeline: &str, values: &str, previous: Option<&str>) -> FromWorker {
         let host = HostContext::new(Arc::new(LogOnly), &self.environment);
-        match self.library.plan(&host, pipeline, values, previous) {
+        match self.library.plan(&host, Wanted::pipeline(pipeline, values), previous) {
             Ok(plan) => FromWorker::Planned(plan),
             Err(error) => FromWorker::Failed { message: error.message },
         }

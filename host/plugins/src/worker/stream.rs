@@ -8,7 +8,7 @@ use crate::message::{FromStream, MemoryLayout, ToStream};
 use crate::packets::Packets;
 use crate::sys::WorkerMemory;
 use crate::wait::linger;
-use plugin_api::loader::{Callbacks, HostContext, Library, LoadedPipeline, LoadedStream};
+use plugin_api::loader::{Callbacks, HostContext, Library, LoadedPipeline, LoadedStream, Wanted};
 use plugin_api::{Claim, Environment, Error, FrameFormat, Outcome};
 use rustix::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ fn open(opening: &Opening, callbacks: &Arc<StreamCallbacks>) -> Result<Served, E
     let Opening { claim, environment, values, .. } = opening;
     let host = || HostContext::new(callbacks.clone(), environment);
     let pipeline = open_pipeline(opening, host(), callbacks)?;
-    let mut stream = pipeline.open_stream(host(), &claim.pipeline, values)?;
+    let mut stream = pipeline.open_stream(host(), Wanted::pipeline(&claim.pipeline, values))?;
     let formats = stream.formats()?;
     let memory =
         WorkerMemory::new(opening.memory.as_fd().try_clone_to_owned()?, opening.layout.clone())?;
@@ -71,7 +71,7 @@ fn open_pipeline(
 ) -> Result<Arc<LoadedPipeline>, Error> {
     let Opening { library, claim, values, pipelines, .. } = opening;
     let key = key(claim, &serde_json::from_str(values)?);
-    let open = || library.open_pipeline(host, &claim.pipeline, values);
+    let open = || library.load(host, Wanted::pipeline(&claim.pipeline, values));
     let wait = || {
         callbacks.progress(0.0, "waiting for another stream that loads the same");
         if callbacks.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
@@ -94,10 +94,12 @@ impl Served {
 
     fn answer(&mut self, question: ToStream) -> FromStream {
         match question {
-            ToStream::Update { values } => match self.stream.update(&self.pipeline, &values) {
-                Ok(()) => FromStream::Updated,
-                Err(error) => failed(error),
-            },
+            ToStream::Update { values } => {
+                match self.stream.update(Wanted::pipeline(&self.pipeline, &values)) {
+                    Ok(()) => FromStream::Updated,
+                    Err(error) => failed(error),
+                }
+            }
             ToStream::Process { input, output, id, captured_ns } => {
                 let Some((source, mut target)) =
                     self.memory.frames((input, output), (id, captured_ns))

@@ -74,19 +74,19 @@ fn every_hot_param_changes_the_next_frame_and_loses_none() {
     assert!(names.len() >= 16, "{names:?}");
     // All share its model, which is loaded once.
     let values = tiny(json!({}));
-    let _first = Sd15::open(&host, &Params { pipeline: TINY, values: &values }).unwrap();
+    let _first = Sd15::open(&host, &Params::of(TINY, &values)).unwrap();
     for name in names {
         let (base, new) = change(&name).unwrap_or_else(|| panic!("nothing tries `{name}`"));
         let mut values = tiny(json!({"t_index_list": [20, 40], "seed": 2}));
         values.extend(base.as_object().unwrap().clone());
-        let params = Params { pipeline: TINY, values: &values };
+        let params = Params::of(TINY, &values);
         let loaded = Sd15::open(&host, &params).unwrap();
         let mut steady = loaded.open_stream(&host, &params).unwrap();
         let mut changed = loaded.open_stream(&host, &params).unwrap();
         for id in 1..=8 {
             if id == 5 {
                 values.insert(name.clone(), new.clone());
-                changed.update(&Params { pipeline: TINY, values: &values }).unwrap();
+                changed.update(&Params::of(TINY, &values)).unwrap();
             }
             let (unchanged, with_change) = (moving(&mut steady, id), moving(&mut changed, id));
             assert_eq!(unchanged.1, with_change.1, "`{name}`, frame {id}: the frame that is shown");
@@ -104,16 +104,15 @@ fn a_list_of_steps_may_grow_and_shrink_between_frames() {
     let host = Host::detached(environment());
     let with = |steps: Value| tiny(json!({"t_index_list": steps}));
     let mut values = with(json!([20, 40]));
-    let loaded = Sd15::open(&host, &Params { pipeline: TINY, values: &values }).unwrap();
-    let mut stream =
-        loaded.open_stream(&host, &Params { pipeline: TINY, values: &values }).unwrap();
+    let loaded = Sd15::open(&host, &Params::of(TINY, &values)).unwrap();
+    let mut stream = loaded.open_stream(&host, &Params::of(TINY, &values)).unwrap();
     let mut sources = Vec::new();
     for id in 1..=12 {
         if let Some(steps) =
             [(4, json!([40])), (7, json!([10, 20, 40]))].into_iter().find(|s| s.0 == id)
         {
             values = with(steps.1);
-            stream.update(&Params { pipeline: TINY, values: &values }).unwrap();
+            stream.update(&Params::of(TINY, &values)).unwrap();
         }
         sources.push(shown(&mut stream, id).1);
     }

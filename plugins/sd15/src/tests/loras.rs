@@ -63,7 +63,7 @@ fn loras_change_the_picture() {
     let picture = |given: Value| {
         let host = Host::detached(environment());
         let values = tiny(given);
-        let params = Params { pipeline: TINY, values: &values };
+        let params = Params::of(TINY, &values);
         let loaded = Sd15::open(&host, &params).unwrap();
         shown(&mut loaded.open_stream(&host, &params).unwrap(), 1).0
     };
@@ -77,7 +77,6 @@ fn loras_change_the_picture() {
     assert_ne!(picture(json!({"lcm_lora_id": kohya, "lora_dict": {peft: -2.5}})), lcm);
     let host = Host::detached(environment());
     let values = tiny(json!({"lora_dict": {"no/such": 1}}));
-    let error =
-        Sd15::open(&host, &Params { pipeline: TINY, values: &values }).map(drop).unwrap_err();
+    let error = Sd15::open(&host, &Params::of(TINY, &values)).map(drop).unwrap_err();
     assert!(error.message.contains("models pull no/such"), "{error}");
 }

@@ -13,7 +13,7 @@ fn pipelines_that_differ_in_size_or_guidance_alone_share_the_model_in_memory() {
         values.insert("model_id".into(), "model".into());
         values.insert("vae_id".into(), Value::Null);
         values.insert("use_lcm_lora".into(), false.into());
-        Sd15::open(&host, &Params { pipeline: TINY, values: &values })
+        Sd15::open(&host, &Params::of(TINY, &values))
     };
     let first = open(json!({})).unwrap();
     // From now on the file does not serve to load it again.
