@@ -1,5 +1,5 @@
-//! Loops over many values, written for the processor's widest vectors: what ONNX Runtime would compute in several passes
-//! over memory is one here.
+//! Loops over many values, written for vectors (AVX2, NEON): what ONNX Runtime would compute in several passes over memory
+//! is fewer here.
 //!
 //! They work on slices and know nothing of tensors; whoever calls them spreads the work over threads.
 

@@ -1,5 +1,5 @@
-//! Attention by heads so narrow that its time goes into exponentials and not into products. Products of matrices, as fused
-//! attention is elsewhere made of, have next to nothing to do here, and the scores would go through memory.
+//! Attention by heads so narrow that its time goes into exponentials and not into products. Products of matrices, as
+//! fused attention is elsewhere made of, have next to nothing to do here, and the scores would go through memory.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -7,7 +7,7 @@ use super::exponential::exp2_below;
 
 /// Keys looked at between two looks at the highest score, in vectors.
 const VECTORS: usize = 8;
-/// A whole number of blocks, also of vectors 16 wide.
+/// A whole number of blocks, however wide the processor's vectors are: 4, 8 or 16.
 const PADDING: usize = 16 * VECTORS;
 /// The score of a key that is not there. The difference of two is a number.
 const NOWHERE: f32 = -1e30;
@@ -17,7 +17,8 @@ pub const fn is_narrow(width: usize) -> bool {
     matches!(width, 4 | 8)
 }
 
-/// Keys and values of one row, at least one token, `[tokens, heads * width]`, turned so that those of many tokens lie side by side.
+/// Keys and values of one row, at least one token, `[tokens, heads * width]`, turned so that those of many tokens lie
+/// side by side.
 pub struct Memory {
     width: usize,
     padded: usize,
@@ -36,7 +37,8 @@ impl Memory {
         let mut start = vec![NOWHERE; padded];
         start[..tokens].fill(0.0);
         let turn = |values: &[f32]| turned(values, tokens, padded);
-        let spoilt = keys.iter().map(|key| 0.0 * key).sum();
+        let is_sound = keys.iter().fold(true, |is_sound, key| is_sound & key.is_finite());
+        let spoilt = if is_sound { 0.0 } else { f32::NAN };
         Self { width, padded, keys: turn(keys), values: turn(values), start, spoilt }
     }
 
@@ -51,9 +53,9 @@ impl Memory {
 
 /// `[tokens, columns]` as `[columns, padded]`, with zeros behind.
 fn turned(values: &[f32], tokens: usize, padded: usize) -> Vec<f32> {
-    let columns = values.len() / tokens.max(1);
+    let columns = values.len() / tokens;
     let mut turned = vec![0.0; columns * padded];
-    for (column, turned) in turned.chunks_exact_mut(padded.max(1)).enumerate() {
+    for (column, turned) in turned.chunks_exact_mut(padded).enumerate() {
         for (token, value) in turned.iter_mut().zip(values.chunks_exact(columns)) {
             *token = value[column];
         }
@@ -76,7 +78,7 @@ impl<const WIDTH: usize> WithSimd for Attend<'_, WIDTH> {
         let size = WIDTH * memory.padded;
         let heads =
             memory.keys.chunks_exact(size).zip(memory.values.chunks_exact(size)).enumerate();
-        let columns = memory.keys.len() / memory.padded.max(1);
+        let columns = memory.keys.len() / memory.padded;
         let start = blocks::<S>(&memory.start);
         for (head, (keys, values)) in heads {
             let rows = |turned| rows::<S, WIDTH>(turned, memory.padded);
@@ -153,7 +155,7 @@ impl<S: Simd, const WIDTH: usize> Head<'_, S, WIDTH> {
                 }
             }
         }
-        // Scores that are no numbers, or infinite, weigh something and must show.
+        // Queries and keys that are no numbers, or infinite, have scores that weigh something, and must show.
         let spoilt = 0.0 * (highest + query.iter().sum::<f32>()) + self.spoilt;
         let total = simd.reduce_sum_f32s(total) + spoilt;
         let mut result = [0.0; WIDTH];
@@ -231,13 +233,15 @@ mod tests {
     fn what_is_no_number_shows() {
         let (tokens, columns) = (40, 8);
         let clean = wave(tokens * columns, 1.3, 1.0);
-        for spoilt in 0..3 {
+        for (spoilt, wrong) in
+            (0..3).flat_map(|spoilt| [(spoilt, f32::NAN), (spoilt, f32::INFINITY)])
+        {
             let mut inputs = [clean.clone(), clean.clone(), clean.clone()];
-            inputs[spoilt][9] = f32::NAN;
+            inputs[spoilt][9] = wrong;
             let [queries, keys, values] = inputs;
             let mut results = vec![0.0; queries.len()];
             Memory::new(&keys, &values, tokens, 4).attend(&queries, &mut results);
-            assert!(results.iter().any(|value| value.is_nan()), "{spoilt}");
+            assert!(results.iter().any(|value| !value.is_finite()), "{spoilt} {wrong}");
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use pulp::Simd;
 
-/// Below, the power is no normal number any more; above, no number.
+/// Below, the power is no normal number any more; above, the rounded exponent may be that of infinity.
 const RANGE: [f32; 2] = [-126.0, 127.0];
-/// Adding it moves a number's whole part into the lowest bits, with the exponent's bias already added: 1.5 * 2^23 + 127.
+/// Adding it moves a number's whole part into the lowest bits, with the exponent's bias added: 1.5 * 2^23 + 127.
 const WHOLE: f32 = 12_583_039.0;
-/// 2^x for |x| <= 1/2, from x^5 down; of all such polynomials the one whose relative error is smallest.
+/// 2^x for |x| <= 1/2, from x^5 down: the polynomial whose greatest relative error is smallest.
 const SERIES: [f32; 6] =
     [0.001_327_647_1, 0.009_675_541, 0.055_507_13, 0.240_221_2, 0.693_146_94, 1.000_000_1];
 const MANTISSA_BITS: u32 = 23;

@@ -1,8 +1,8 @@
 //! The ONNX back end: writes a network as a graph over the user's weights and has ONNX Runtime run it.
 //!
-//! `graph` records the network, `messages` is the file format, `operators` are those we add, `runtime` finds and starts the library, `session` opens
-//! a network on the best provider that works here, `tensorrt` says what TensorRT is told, `resident` runs a network on
-//! tensors that stay there.
+//! `graph` records the network, `messages` is the file format, `operators` are those we add, `runtime` finds and starts
+//! the library, `session` opens a network on the best provider that works here, `tensorrt` says what TensorRT is told,
+//! `resident` runs a network on tensors that stay there.
 
 mod graph;
 mod messages;

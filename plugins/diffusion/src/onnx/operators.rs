@@ -26,8 +26,8 @@ pub fn domain() -> ort::Result<OperatorDomain> {
         .add(Registered::<NarrowAttention>(PhantomData))
 }
 
-/// `x [rows, channels, height, width]`, `weight` and `bias` `[1, channels]` or `[rows, channels]`; with `silu` 1, SiLU of the
-/// result.
+/// `x [rows, channels, height, width]`, `weight` and `bias` `[1, channels]` or `[rows, channels]`; with `silu` 1, SiLU
+/// of the result.
 struct GroupNorm {
     groups: usize,
     epsilon: f32,
@@ -134,31 +134,31 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Fills the first output piece by piece, on all threads: `fill` gets the piece's number and place.
+/// Fills the output piece by piece, on all threads: `write` gets the piece's number and place.
 fn fill(
     ctx: &ComputeContext,
     shape: &[usize],
     piece: usize,
-    fill: impl Fn(usize, &mut [f32]) + Send + Sync,
+    write: impl Fn(usize, &mut [f32]) + Send + Sync,
 ) -> ort::Result<()> {
     let shape: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
     let output = ctx.output(0, shape)?;
     let mut output = output.ok_or_else(|| ort::Error::new("the output is missing"))?;
     let (_, values) = output.try_extract_tensor_mut::<f32>()?;
-    in_pieces(ctx, values, piece, fill)
+    in_pieces(ctx, values, piece, write)
 }
 
 fn in_pieces<T: Send>(
     ctx: &ComputeContext,
     values: &mut [T],
     piece: usize,
-    fill: impl Fn(usize, &mut [T]) + Send + Sync,
+    write: impl Fn(usize, &mut [T]) + Send + Sync,
 ) -> ort::Result<()> {
     // The callback may be called by several threads; each takes a piece that is no other's.
     let pieces: Vec<Mutex<&mut [T]>> = values.chunks_mut(piece).map(Mutex::new).collect();
     ctx.par_for(pieces.len(), pieces.len(), |number| {
         if let Some(Ok(mut values)) = pieces.get(number).map(Mutex::lock) {
-            fill(number, &mut values);
+            write(number, &mut values);
         }
     })
 }
@@ -196,7 +196,7 @@ impl Kernel for GroupNorm {
             return Err(mismatch("GroupNorm", &[&shape, &weights, &biases]));
         }
         let area = x.len() / planes;
-        let each = PIECE.div_ceil(area.max(1));
+        let each = PIECE.div_ceil(area);
         let mut moments = vec![Moments::default(); planes];
         in_pieces(ctx, &mut moments, each, |piece, moments| {
             let planes = x[piece * each * area..].chunks_exact(area);

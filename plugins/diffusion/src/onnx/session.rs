@@ -236,14 +236,13 @@ fn builder(
 ) -> ort::Result<SessionBuilder> {
     let folder = work.weights.path().parent().unwrap_or(Path::new("/")).to_string_lossy();
     let mut builder = SessionBuilder::new(&runtime.environment)?
-        .with_operators(operators::domain()?)?
         .with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
     for (param, value) in work.held {
         builder = builder.with_external_initializer(param, value.clone())?;
     }
     match dispatch {
         Some(dispatch) => Ok(builder.with_execution_providers([dispatch])?),
-        None => Ok(builder),
+        None => Ok(builder.with_operators(operators::domain()?)?),
     }
 }
 

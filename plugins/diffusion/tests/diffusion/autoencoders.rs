@@ -86,6 +86,22 @@ fn depth_and_scale_come_from_the_config() {
     }
 }
 
+/// That of the demo ends in a run of layers as one, whose channels are then shuffled into pixels.
+#[test]
+fn several_pictures_that_are_not_square_are_decoded_alike_on_both() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/vae");
+    let latents = Generator::new(1).normal([2, 4, 40, 24]);
+    let decode = |engine: &Engine| {
+        let pictures = Pictures::new(96, 160);
+        let vae = Autoencoder::load(engine, &folder, &pictures, &mut || true).unwrap();
+        vae.decode(&latents).unwrap()
+    };
+    let pictures: Vec<Tensor> = crate::support::engines().iter().map(decode).collect();
+    assert_eq!(pictures[0].shape(), [2, 3, 160, 96]);
+    let apart = crate::back_ends::largest_difference(&pictures[0], &pictures[1]);
+    assert!(apart < 1e-4, "apart by {apart}");
+}
+
 #[test]
 fn unequal_widths_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -237,6 +237,23 @@ fn a_network_gives_all_its_outputs_in_their_order() {
 }
 
 #[test]
+fn only_the_cpu_is_given_operators_of_our_own() {
+    let weights = Weights::open(&weights()).unwrap();
+    let own = |dialect| {
+        let model = write(&network(), &weights, dialect).unwrap();
+        let is_own = |domain: &str| domain == "streamdiffusion.host";
+        let nodes = model.graph.unwrap().node;
+        (
+            nodes.iter().any(|node| is_own(&node.domain)),
+            model.opset_import.iter().any(|import| is_own(&import.domain)),
+        )
+    };
+    assert_eq!(own(Dialect::CPU), (true, true));
+    let cuda = Dialect { has_fused_attention: true, has_half: true, ..Dialect::PLAIN };
+    assert_eq!([own(cuda), own(Dialect::PLAIN)], [(false, false); 2]);
+}
+
+#[test]
 fn what_overflows_halves_is_computed_in_full_precision() {
     let folder = tempfile::tempdir().unwrap();
     let weights = Weights::open(&product(folder.path())).unwrap();
