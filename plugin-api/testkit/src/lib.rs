@@ -27,12 +27,13 @@ pub struct Kit {
     library: PathBuf,
     params: Map<String, Value>,
     refusal: Option<String>,
+    processors: Option<Vec<String>>,
 }
 
 impl Kit {
     /// Tries a library with the defaults of its schemas.
     pub fn new(library: &Path) -> Self {
-        Self { library: library.to_owned(), params: Map::new(), refusal: None }
+        Self { library: library.to_owned(), params: Map::new(), refusal: None, processors: None }
     }
 
     /// Sets a param for all claims whose schema has it: for what has no default, or a default that needs weights.
@@ -48,7 +49,13 @@ impl Kit {
         self
     }
 
-    /// Runs all checks on all claims.
+    /// For a plugin that contributes names of image processors which cannot be opened: tries these alone.
+    pub fn with_processors(mut self, names: &[&str]) -> Self {
+        self.processors = Some(names.iter().map(|name| (*name).into()).collect());
+        self
+    }
+
+    /// Runs all checks on all claims and image processors.
     pub fn run(&self) -> Report {
         let mut report = Report::default();
         match self.open(&mut report) {
@@ -86,7 +93,10 @@ impl Kit {
     /// Every image processor, at several sizes.
     fn check_processors(&self, library: &Arc<Library>, manifest: &Manifest, report: &mut Report) {
         let slots = manifest.contributes.iter().filter(|c| c.slot == IMAGE_PROCESSOR_SLOT);
-        for Choice { value, params } in slots.flat_map(|slot| &slot.items) {
+        let is_tried = |choice: &&Choice| {
+            self.processors.as_ref().is_none_or(|names| names.contains(&choice.value))
+        };
+        for Choice { value, params } in slots.flat_map(|slot| &slot.items).filter(is_tried) {
             let schema = params.as_ref().unwrap_or(&Value::Null);
             for (width, height) in PICTURES {
                 let (name, params) = (value.as_str(), self.params_of(schema));
