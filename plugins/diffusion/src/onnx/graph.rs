@@ -130,7 +130,9 @@ fn value_info(port: &Port) -> ValueInfoProto {
         Dim::Free(name) | Dim::AtLeast(name, _) | Dim::MultipleOf(name, _) => {
             DimensionProto { dim_value: None, dim_param: Some(name.into()) }
         }
-        Dim::Any => DimensionProto { dim_value: None, dim_param: None },
+        Dim::Halved(..) | Dim::Times(..) | Dim::Any => {
+            DimensionProto { dim_value: None, dim_param: None }
+        }
     };
     let shape = TensorShapeProto { dim: port.dims.iter().map(dim).collect() };
     let tensor_type = Some(TensorTypeProto { elem_type: FLOAT, shape: Some(shape) });

@@ -46,6 +46,11 @@ fn golden_loras() {
 }
 
 #[test]
+fn golden_controlnets() {
+    check(&["controlnet_sd15", "controlnet_sdxl"]);
+}
+
+#[test]
 fn golden_autoencoders() {
     check(&["vae"]);
 }

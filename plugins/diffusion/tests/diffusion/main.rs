@@ -7,6 +7,7 @@ mod autoencoders;
 mod back_ends;
 mod cached_attention;
 mod cases;
+mod controlnet_cases;
 mod demo;
 mod denoising;
 mod full_size;
