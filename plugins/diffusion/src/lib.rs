@@ -7,7 +7,7 @@
 //! [`folder`], with its [`tokenizer`], [`text_encoders`]
 //! and [`vae`], and [`lora`]s in its weights; texts become [`conditioning`]. [`stream`] turns frames into
 //! pictures, by the [`schedule`], with [`guidance`], [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out.
-//! [`params`] are those of the plugins' schemas, and [`pipeline`] what the plugins do with all of it.
+//! [`ip_weights`] spread an IP-Adapter over layers. [`params`] are those of the plugins' schemas, and [`pipeline`] what the plugins do with all of it.
 
 pub mod blend;
 pub mod candle;
@@ -20,6 +20,7 @@ pub mod files;
 pub mod folder;
 pub mod guidance;
 pub mod image;
+pub mod ip_weights;
 mod kernels;
 pub mod lora;
 pub mod nets;

@@ -7,6 +7,7 @@ pub(super) use levels::{Level, attention_levels};
 
 use super::addition::Addition;
 use super::cached_attention::Cached;
+use super::image_prompt::ImagePrompt;
 use super::layers::{Attention, Conv, Module, Resnet, Timed, TimedBy};
 use super::waves::{self, Waves};
 use super::{Dim, Port};
@@ -134,7 +135,7 @@ impl Descent {
         inputs: &[O::T],
     ) -> Result<Given<'a, O>, OpError> {
         let time = self.embed(root, &inputs[1], &inputs[2..])?;
-        Ok(Given { time, context: inputs[2].clone(), cached: None })
+        Ok(Given { time, context: inputs[2].clone(), image: None, cached: None })
     }
 
     /// What the residual blocks are told of the timestep and, where the network has an addition, of the prompt.
@@ -200,6 +201,7 @@ impl Descent {
 pub(super) struct Given<'a, O: Ops> {
     pub time: O::T,
     pub context: O::T,
+    pub image: Option<ImagePrompt<'a, O::T>>,
     pub cached: Option<Cached<'a, O::T>>,
 }
 
@@ -212,7 +214,10 @@ impl<O: Ops> Given<'_, O> {
     }
 
     fn attend_to_prompt(&self, module: &Module<O>, x: &O::T, attention: Attention) -> Value<O> {
-        module.attention(x, &self.context, attention)
+        match &self.image {
+            Some(image) => image.attend(module, x, &self.context, attention),
+            None => module.attention(x, &self.context, attention),
+        }
     }
 }
 

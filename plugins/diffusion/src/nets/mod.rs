@@ -4,9 +4,13 @@
 
 mod addition;
 mod cached_attention;
+mod clip_layer;
 mod clip_text;
+mod clip_vision;
 mod controlnet;
 mod descent;
+mod image_projection;
+mod image_prompt;
 mod layers;
 mod run;
 mod unet;
@@ -16,7 +20,10 @@ mod waves;
 
 pub use cached_attention::MOST_CACHED_FRAMES;
 pub use clip_text::{ClipText, Reading};
+pub use clip_vision::ClipVision;
 pub use controlnet::ControlNet;
+pub use image_projection::{ImageProjection, ProjectionError, Seen};
+pub use image_prompt::ADAPTER;
 pub use unet::Unet;
 pub use vae_kl::{KlConfig, KlDecoder, KlEncoder};
 pub use vae_tiny::{TinyConfig, TinyDecoder, TinyEncoder};

@@ -8,6 +8,7 @@ mod attentions;
 
 use super::cached_attention::{self, Cached};
 use super::descent::{Descent, Given, Lowest, attention_levels};
+use super::image_prompt::{self, ImagePrompt};
 use super::layers::{Conv, Module};
 use super::{Network, Port};
 use crate::config::{Config, ConfigError};
@@ -18,6 +19,8 @@ use crate::ops::{Groups, OpError, Ops, Value, Values};
 pub struct Unet {
     descent: Descent,
     has_residuals: bool,
+    /// Tokens of a picture, where it has an adapter for them.
+    image_tokens: Option<usize>,
     has_cached_attention: bool,
 }
 
@@ -31,7 +34,7 @@ impl Unet {
         if !mirrored.into_iter().eq(descent.levels.iter().map(|level| level.has_attention)) {
             return Err(config.unsupported("up_block_types", "the mirror of down_block_types"));
         }
-        Ok(Self { descent, has_residuals: false, has_cached_attention: false })
+        Ok(Self { descent, has_residuals: false, image_tokens: None, has_cached_attention: false })
     }
 
     /// With what ControlNets, each scaled and all summed, add to the activations that are kept for the way up and to that
@@ -42,6 +45,17 @@ impl Unet {
 
     pub fn has_residuals(&self) -> bool {
         self.has_residuals
+    }
+
+    /// With an IP-Adapter, which makes that many tokens of a picture: they are a further input, and so is for every
+    /// attention to the text, in the adapter's order, how much they count. Its weights are looked for under
+    /// [`ADAPTER`](super::ADAPTER).
+    pub fn with_image_tokens(self, count: usize) -> Self {
+        Self { image_tokens: Some(count), ..self }
+    }
+
+    pub fn image_tokens(&self) -> Option<usize> {
+        self.image_tokens
     }
 
     /// With self-attention that also attends to earlier frames: their keys and values are further inputs, those of the
@@ -66,6 +80,12 @@ impl Unet {
     /// Width of the text's embedding as a whole, where it takes one.
     pub fn pooled_width(&self) -> Option<usize> {
         self.descent.addition.and_then(|addition| addition.pooled_width())
+    }
+
+    fn image_inputs(&self) -> Vec<Port> {
+        let inputs =
+            |tokens| image_prompt::inputs(tokens, self.context(), self.adapted_layers().len());
+        self.image_tokens.into_iter().flat_map(inputs).collect()
     }
 
     fn ascend<O: Ops>(&self, root: &Module<O>, lowest: Lowest<O>, given: &Given<O>) -> Value<O> {
@@ -139,6 +159,7 @@ impl Network for Unet {
     fn inputs(&self) -> Vec<Port> {
         let mut inputs = self.descent.inputs();
         inputs.extend(self.residuals());
+        inputs.extend(self.image_inputs());
         inputs.extend(cached_attention::inputs(&self.cached_layers()));
         inputs
     }
@@ -152,8 +173,12 @@ impl Network for Unet {
     fn forward<O: Ops>(&self, ops: &O, inputs: &[O::T]) -> Values<O> {
         let (root, descent) = (Module::root(ops), &self.descent);
         let (usual, rest) = inputs.split_at(descent.inputs().len());
-        let (residuals, earlier) = rest.split_at(self.residuals().len());
+        let (residuals, rest) = rest.split_at(self.residuals().len());
+        let (image, earlier) = rest.split_at(self.image_inputs().len());
         let mut given = descent.given(&root, usual)?;
+        if let [tokens, scales] = image {
+            given.image = Some(ImagePrompt { tokens, scales, layers: self.adapted_layers() });
+        }
         given.cached = self.has_cached_attention.then(|| Cached::new(earlier));
         let first = descent.enter(&root, &usual[0])?;
         let (lowest, skips) = descent.descend(&root, first, &given)?;

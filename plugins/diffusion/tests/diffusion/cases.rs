@@ -24,7 +24,7 @@ use plugins_diffusion::vae::Autoencoder;
 use plugins_diffusion::weights::Weights;
 
 use crate::support::{Case, Golden, Outcome};
-use crate::{controlnet_cases, stream_cases};
+use crate::{controlnet_cases, ip_adapter_cases, stream_cases};
 
 const CLIP_TOKENS: usize = 77;
 
@@ -37,6 +37,9 @@ pub fn run(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
         name if name.starts_with("unet_") => unet(golden, name, engine),
         name if name.starts_with("controlnet_") => {
             controlnet_cases::controlnets(golden, name, engine)
+        }
+        name if name.starts_with("ipadapter_") => {
+            ip_adapter_cases::ip_adapter(golden, name, engine)
         }
         "lora_kohya" | "lora_peft" => lora(golden, name, engine),
         "vae" => vae(golden, engine),

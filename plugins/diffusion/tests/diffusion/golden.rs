@@ -51,6 +51,16 @@ fn golden_controlnets() {
 }
 
 #[test]
+fn golden_ip_adapters() {
+    check(&["ipadapter_sd15", "ipadapter_plus_sd15", "ipadapter_sdxl"]);
+}
+
+#[test]
+fn golden_streams_with_controlnet_or_ip_adapter() {
+    check(&["stream_n2_none_controlnet", "stream_n2_none_ipadapter"]);
+}
+
+#[test]
 fn golden_autoencoders() {
     check(&["vae"]);
 }

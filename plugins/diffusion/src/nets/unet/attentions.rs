@@ -1,7 +1,9 @@
-//! Where a UNet attends to itself, and how much.
+//! Where a UNet attends to itself and to the text, and how much.
 
 use super::Unet;
 use crate::nets::cached_attention::Layer;
+
+const MIDDLE: &str = "mid_block";
 
 /// Transformer blocks of one block of the network.
 struct Group {
@@ -34,6 +36,20 @@ impl Unet {
         self.transformer_blocks().into_iter().map(layer).collect()
     }
 
+    /// How many attentions to the text there are, each of which an IP-Adapter adds to.
+    pub fn cross_attentions(&self) -> usize {
+        self.transformer_blocks().len()
+    }
+
+    /// Their paths, in the order in which an IP-Adapter numbers them: that of the state dict, where the middle is last.
+    pub(super) fn adapted_layers(&self) -> Vec<String> {
+        let blocks = self.transformer_blocks().into_iter().map(|(block, _)| block);
+        let (middle, mut layers): (Vec<String>, Vec<String>) =
+            blocks.partition(|block| block.starts_with(MIDDLE));
+        layers.extend(middle);
+        layers.iter().map(|block| format!("{block}.attn2.")).collect()
+    }
+
     /// Every transformer block by its path, in the order in which they run, and its level.
     fn transformer_blocks(&self) -> Vec<(String, usize)> {
         let mut blocks = Vec::new();
@@ -57,7 +73,7 @@ impl Unet {
             level,
             layers: shape.layers,
         });
-        let middle = Group { block: "mid_block".into(), level: last, layers: 1 };
+        let middle = Group { block: MIDDLE.into(), level: last, layers: 1 };
         let up = levels().rev().map(|(level, shape)| Group {
             block: format!("up_blocks.{}", last - level),
             level,
