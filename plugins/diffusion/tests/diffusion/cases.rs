@@ -38,6 +38,7 @@ pub fn run(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
         name if name.starts_with("controlnet_") => {
             controlnet_cases::controlnets(golden, name, engine)
         }
+        "ip_weight_types" => ip_adapter_cases::weight_types(golden),
         name if name.starts_with("ipadapter_") => {
             ip_adapter_cases::ip_adapter(golden, name, engine)
         }

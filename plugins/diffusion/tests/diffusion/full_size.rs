@@ -113,12 +113,20 @@ fn the_networks_of_sdxl_have_as_many_weights_as_the_published_ones() {
 fn controlnets_have_as_many_weights_as_the_published_ones() {
     let folder = tempfile::tempdir().unwrap();
     for (unet, residuals, published) in
-        [(unet_of_sd15(), 13, 361_279_120), (unet(), 10, 1_251_460_304)]
+        [(unet_of_sd15(), 13, 361_279_120), (unet(), 10, 1_251_014_160)]
     {
         let net = ControlNet::from_config(&config(folder.path(), &unet)).unwrap();
         assert_eq!(net.outputs().len(), residuals);
         assert_eq!(count(&Names::of(&net)), published);
     }
+    let mut temporal = unet_of_sd15();
+    temporal["conditioning_channels"] = 6.into();
+    let net = ControlNet::from_config(&config(folder.path(), &temporal)).unwrap();
+    let first = ("controlnet_cond_embedding.conv_in.weight".to_owned(), vec![16, 6, 3, 3]);
+    assert!(Names::of(&net).contains(&first), "two pictures at once");
+    temporal["controlnet_conditioning_channel_order"] = "bgr".into();
+    let error = ControlNet::from_config(&config(folder.path(), &temporal)).unwrap_err();
+    assert!(error.to_string().ends_with(r#"is "bgr"; supported: "rgb""#), "{error}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn golden_controlnets() {
 
 #[test]
 fn golden_ip_adapters() {
-    check(&["ipadapter_sd15", "ipadapter_plus_sd15", "ipadapter_sdxl"]);
+    check(&["ipadapter_sd15", "ipadapter_plus_sd15", "ipadapter_sdxl", "ip_weight_types"]);
 }
 
 #[test]

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use plugins_diffusion::config::Config;
 use plugins_diffusion::engine::{Engine, Model};
 use plugins_diffusion::files::{Stored, weights_file};
+use plugins_diffusion::ip_weights::WeightType;
 use plugins_diffusion::nets::{ADAPTER, ClipVision, ImageProjection, Seen, Unet};
 use plugins_diffusion::tensor::Tensor;
 use plugins_diffusion::weights::Weights;
+use serde_json::Value;
 
 use crate::cases::unet_inputs;
 use crate::support::{Case, Golden, Outcome};
@@ -41,6 +43,41 @@ pub fn ip_adapter(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     inputs.push(scales(&unet, case.about["scale"].as_f64().unwrap() as f32));
     case.compare("out", unet.run(&inputs.iter().collect::<Vec<_>>()).unwrap().data());
     Ok(case.report())
+}
+
+/// Scales over layers and steps.
+pub fn weight_types(golden: &Golden) -> Outcome {
+    let path = golden.folder.join("ip_weight_types.json");
+    let recorded: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let kind = |name: &str| WeightType::of_name(name).unwrap_or_else(|| panic!("no type {name}"));
+    let mut compared = 0;
+    for (key, wanted) in recorded["layer_weights"].as_object().unwrap() {
+        let [name, layers, "base0.8"] = key.split('|').collect::<Vec<_>>()[..] else {
+            panic!("{key} is not of a base of 0.8")
+        };
+        let layers = layers[1..].parse().unwrap();
+        let wanted: Vec<f64> = match wanted.as_array() {
+            // Nothing is recorded where all layers have the scale as it is.
+            None => vec![0.8; layers],
+            Some(list) => list.iter().map(|value| value.as_f64().unwrap()).collect(),
+        };
+        // There StreamDiffusion knows no layers to pick, and adapters do nothing at all.
+        if wanted.iter().all(|&scale| scale == 0.0) {
+            continue;
+        }
+        let ours = kind(name).scales(0.8, layers);
+        let is_near = |(&ours, wanted): (&f32, f64)| (f64::from(ours) - wanted).abs() < 1e-6;
+        assert!(ours.len() == wanted.len() && ours.iter().zip(wanted).all(is_near), "{key}");
+        compared += 1;
+    }
+    assert_eq!(compared, 41, "of 48 with 7 that are nothing but zeros");
+    for (key, wanted) in recorded["time_factor"].as_object().unwrap() {
+        let (name, step) = key.split_once("|step").unwrap();
+        let (step, steps) = step.split_once("of").unwrap();
+        let ours = kind(name).at_step(step.parse().unwrap(), steps.parse().unwrap());
+        assert!((f64::from(ours) - wanted.as_f64().unwrap()).abs() < 1e-6, "{key}: {ours}");
+    }
+    Ok(vec![format!("{compared} types by numbers of layers equal, and all steps")])
 }
 
 /// The tokens that an adapter makes of a case's picture.

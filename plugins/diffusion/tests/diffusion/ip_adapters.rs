@@ -1,54 +1,19 @@
-//! IP-Adapters beyond what is recorded: their files, and how their scale is spread.
+//! IP-Adapters beyond what is recorded: their files, and kinds of them.
 
 use std::path::Path;
 
+use plugins_diffusion::config::Config;
 use plugins_diffusion::files::Stored;
-use plugins_diffusion::ip_weights::WeightType;
 use plugins_diffusion::nets::{ADAPTER, ImageProjection, Seen, Unet};
 use plugins_diffusion::tensor::Tensor;
 use plugins_diffusion::weights::Weights;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
-use serde_json::Value;
 
 use crate::cases::unet_inputs;
 use crate::ip_adapter_cases::{file, load_unet, scales};
 use crate::support::{Golden, engines};
 
 const ADAPTER_OF_SD15: &str = "ip-adapter-sd15-tiny";
-
-#[test]
-fn scales_over_layers_and_steps_are_those_of_streamdiffusion() {
-    let path = Golden::checked_in().folder.join("ip_weight_types.json");
-    let recorded: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let kind = |name: &str| WeightType::of_name(name).unwrap_or_else(|| panic!("no type {name}"));
-    let mut compared = 0;
-    for (key, wanted) in recorded["layer_weights"].as_object().unwrap() {
-        let [name, layers, "base0.8"] = key.split('|').collect::<Vec<_>>()[..] else {
-            panic!("{key} is not of a base of 0.8")
-        };
-        let layers = layers[1..].parse().unwrap();
-        let wanted: Vec<f64> = match wanted.as_array() {
-            // Nothing is recorded where all layers have the scale as it is.
-            None => vec![0.8; layers],
-            Some(list) => list.iter().map(|value| value.as_f64().unwrap()).collect(),
-        };
-        // There StreamDiffusion knows no layers to pick, and adapters do nothing at all.
-        if wanted.iter().all(|&scale| scale == 0.0) {
-            continue;
-        }
-        let ours = kind(name).scales(0.8, layers);
-        let is_near = |(&ours, wanted): (&f32, f64)| (f64::from(ours) - wanted).abs() < 1e-6;
-        assert!(ours.len() == wanted.len() && ours.iter().zip(wanted).all(is_near), "{key}");
-        compared += 1;
-    }
-    assert_eq!(compared, 41, "of 48 with 7 that are nothing but zeros");
-    for (key, wanted) in recorded["time_factor"].as_object().unwrap() {
-        let (name, step) = key.split_once("|step").unwrap();
-        let (step, steps) = step.split_once("of").unwrap();
-        let ours = kind(name).at_step(step.parse().unwrap(), steps.parse().unwrap());
-        assert!((f64::from(ours) - wanted.as_f64().unwrap()).abs() < 1e-6, "{key}: {ours}");
-    }
-}
 
 /// An adapter may lie anywhere on the disk.
 #[test]
@@ -65,9 +30,7 @@ fn an_adapter_of_no_scale_changes_nothing_and_every_layer_counts() {
         let network = unet.network().clone();
         let far = Stored::file(&base).with(ADAPTER, &copy);
         let far = engine.load(network, &far, &mut || true).unwrap();
-        let plain = Unet::from_config(
-            &plugins_diffusion::config::Config::read(&base.with_file_name("config.json")).unwrap(),
-        );
+        let plain = Unet::from_config(&Config::read(&base.with_file_name("config.json")).unwrap());
         let plain = engine.load(plain.unwrap(), &base, &mut || true).unwrap();
         let usual = unet_inputs(&case);
         let tokens = case.float("image_tokens").repeat_rows(usual[0].shape()[0]);
@@ -82,6 +45,24 @@ fn an_adapter_of_no_scale_changes_nothing_and_every_layer_counts() {
             let mut one = none.clone();
             one.data_mut()[layer] = 1.0;
             assert!(apart(&run(&one), &without) > 1e-4, "layer {layer}");
+        }
+    }
+}
+
+#[test]
+fn an_adapter_for_another_family_is_named_with_what_does_not_fit() {
+    let golden = Golden::checked_in();
+    let folder = golden.checkpoints.join("sd15-tiny/unet");
+    let config = Config::read(&folder.join("config.json")).unwrap();
+    let network = Unet::from_config(&config).unwrap().with_image_tokens(4);
+    let weights = Stored::file(folder.join("diffusion_pytorch_model.safetensors"));
+    let both = weights.with(ADAPTER, file(&golden, "ip-adapter-sdxl-tiny"));
+    for engine in engines() {
+        let loaded = engine.load(network.clone(), &both, &mut || true);
+        let Err(error) = loaded else { panic!("it was taken") };
+        let message = error.to_string();
+        for part in ["ip-adapter-sdxl-tiny", "`ip_adapter.1.to_k_ip.weight`", "[32, 64]"] {
+            assert!(message.contains(part), "{part}: {message}");
         }
     }
 }
