@@ -8,6 +8,7 @@ mod back_ends;
 mod cached_attention;
 mod cases;
 mod controlnet_cases;
+mod controlnets;
 mod demo;
 mod denoising;
 mod full_size;
