@@ -34,12 +34,19 @@ pub enum ModelFiles {
 pub struct Stored {
     path: PathBuf,
     component: Option<Component>,
+    /// The file of an adapter, and what the names of its tensors begin with.
+    beside: Option<(&'static str, PathBuf)>,
 }
 
 impl Stored {
     /// All of a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), component: None }
+        Self { path: path.into(), component: None, beside: None }
+    }
+
+    /// Tensors whose names begin with `prefix` are those of another file.
+    pub fn with(self, prefix: &'static str, path: impl Into<PathBuf>) -> Self {
+        Self { beside: Some((prefix, path.into())), ..self }
     }
 
     /// What messages call it; the file itself may be where a link leads, under a name that says nothing.
@@ -51,10 +58,14 @@ impl Stored {
     }
 
     pub fn open(&self) -> Result<Weights, OriginalError> {
-        match self.component {
-            Some(component) => OriginalFile::open(&self.path)?.view(component),
-            None => Ok(Weights::open(&self.path)?),
-        }
+        let weights = match self.component {
+            Some(component) => OriginalFile::open(&self.path)?.view(component)?,
+            None => Weights::open(&self.path)?,
+        };
+        Ok(match &self.beside {
+            Some((prefix, path)) => weights.with(prefix, Weights::open(path)?),
+            None => weights,
+        })
     }
 }
 
@@ -91,7 +102,8 @@ impl ModelFiles {
             }
             Self::File(file) => {
                 file.view(component)?;
-                Stored { path: file.path().to_owned(), component: Some(component) }
+                let path = file.path().to_owned();
+                Stored { path, component: Some(component), beside: None }
             }
         })
     }

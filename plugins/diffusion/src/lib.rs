@@ -6,8 +6,9 @@
 //! kept as [`engines`]. A model is found by [`resolve`], in a diffusers folder or in one file ([`files`], [`original`]),
 //! told apart by [`family`] and loaded by [`folder`], with its [`tokenizer`], [`text_encoders`] and [`vae`], and
 //! [`lora`]s in its weights; texts become [`conditioning`]. [`stream`] turns frames into pictures, by the [`schedule`],
-//! with [`guidance`], [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out. [`params`] are
-//! those of the plugins' schemas, and [`pipeline`] what the plugins do with all of it.
+//! with [`guidance`], [`noise`] as in torch, [`blend`]ed prompts and seeds, and [`image`]s in and out; [`ip_weights`]
+//! spread an IP-Adapter over layers. [`params`] are those of the plugins' schemas, and [`pipeline`] what the plugins do
+//! with all of it.
 
 pub mod blend;
 pub mod candle;
@@ -20,6 +21,7 @@ pub mod files;
 pub mod folder;
 pub mod guidance;
 pub mod image;
+pub mod ip_weights;
 mod kernels;
 pub mod lora;
 pub mod nets;

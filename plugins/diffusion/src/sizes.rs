@@ -93,13 +93,23 @@ impl Sizes {
         Some(match dim {
             Dim::Any => return None,
             Dim::Fixed(size) => size,
-            Dim::Free(name) | Dim::AtLeast(name, _) | Dim::MultipleOf(name, _) => match name {
-                "height" => self.height,
-                "width" => self.width,
-                "tokens" => self.tokens,
-                _ => rows,
-            },
+            Dim::Free(name) | Dim::AtLeast(name, _) | Dim::MultipleOf(name, _) => {
+                self.named(name, rows)
+            }
+            Dim::Halved(name, times) => {
+                (0..times).fold(self.named(name, rows), |size, _| size.div_ceil(2))
+            }
+            Dim::Times(name, factor) => factor * self.named(name, rows),
         })
+    }
+
+    fn named(&self, name: &str, rows: usize) -> usize {
+        match name {
+            "height" => self.height,
+            "width" => self.width,
+            "tokens" => self.tokens,
+            _ => rows,
+        }
     }
 }
 
@@ -152,5 +162,9 @@ mod tests {
         let range = sizes.range(&port).unwrap();
         assert_eq!(range, [[1, 64, 96, 77, 4], [1, 64, 96, 77, 4], [4, 64, 96, 77, 4]]);
         assert_eq!(sizes.range(&Port { name: "any".into(), dims: vec![Dim::Any] }), None);
+        let odd = Sizes { height: 9, ..sizes };
+        let dims = vec![Dim::Halved("height", 2), Dim::Times("width", 8)];
+        let range = odd.range(&Port { name: "any".into(), dims }).unwrap();
+        assert_eq!(range, [[3, 768], [3, 768], [3, 768]]);
     }
 }

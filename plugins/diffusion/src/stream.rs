@@ -239,6 +239,22 @@ impl Stream {
 
     /// Takes pictures, `[frames, 3, height, width]`, one call further, without decoding what leaves.
     pub fn advance(&mut self, images: &Tensor) -> Result<Advance, StreamError> {
+        let (checkpoint, cached) = (self.checkpoint.clone(), self.settings.cached_attention);
+        let mut attention = std::mem::take(&mut self.attention);
+        let advance = self.advance_with(images, |inputs| match cached {
+            Some(cached) => attention.run(&checkpoint.unet, inputs, cached),
+            None => checkpoint.unet.run(inputs),
+        });
+        self.attention = attention;
+        advance
+    }
+
+    /// The same by a UNet of the caller's, who is given its usual inputs and may add others.
+    pub fn advance_with(
+        &mut self,
+        images: &Tensor,
+        mut unet: impl FnMut(&[&Tensor]) -> Result<Tensor, RunError>,
+    ) -> Result<Advance, StreamError> {
         let start = Instant::now();
         let mut noisy = match self.settings.shape.start {
             Start::Frames => {
@@ -251,18 +267,14 @@ impl Stream {
         };
         let encode = start.elapsed();
         let start = Instant::now();
-        let Self { checkpoint, conditioning, denoiser, generator, attention, .. } = self;
-        let cached = self.settings.cached_attention;
+        let Self { checkpoint, conditioning, denoiser, generator, .. } = self;
         let (hooks, last) = (&self.settings.hooks, self.last_latents.as_ref());
         let size = checkpoint.vae.scaling_factor().max(1.0);
         feed_back_latents(&hooks.latent_preprocessing, &mut noisy, last, size);
         let passes = denoiser.run(noisy.clone(), generator, |batch, timesteps| {
             let mut inputs = vec![batch, timesteps];
             inputs.extend(conditioning.tensors());
-            match cached {
-                Some(cached) => attention.run(&checkpoint.unet, &inputs, cached),
-                None => checkpoint.unet.run(&inputs),
-            }
+            unet(&inputs)
         })?;
         let unet = start.elapsed();
         if !passes.iter().all(|pass| pass.denoised.is_finite()) {

@@ -3,6 +3,7 @@
 //! Only the header is read on opening; it comes from outside, so its size is bounded and every offset is checked
 //! against the file. The ONNX back end hands the file on by name and offset, candle reads the values.
 
+mod beside;
 mod pickle;
 mod torch;
 mod view;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use serde::Deserialize;
 
+use beside::Beside;
 pub use view::{Piece, Renamed};
 
 /// Largest header taken. Those of the largest models are a few hundred kilobytes; what is parsed takes many times more.
@@ -70,6 +72,8 @@ pub struct Place {
     pub length: u64,
     /// The rows and columns it is stored with, where these are its columns and rows.
     pub transposed: Option<[usize; 2]>,
+    /// Whether the file is the second one.
+    is_beside: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -89,6 +93,7 @@ pub struct Weights {
     data_start: u64,
     entries: BTreeMap<String, Entry>,
     metadata: BTreeMap<String, String>,
+    beside: Option<Beside>,
 }
 
 impl Weights {
@@ -107,7 +112,8 @@ impl Weights {
         if length.starts_with(zip::MAGIC) {
             let entries =
                 torch::read(file).map_err(|why| WeightsError::Torch { path: path.clone(), why })?;
-            return Ok(Self { path, data_start: 0, entries, metadata: BTreeMap::new() });
+            let metadata = BTreeMap::new();
+            return Ok(Self { path, data_start: 0, entries, metadata, beside: None });
         }
         let header_bytes = u64::from_le_bytes(length);
         let rest = file_bytes.saturating_sub(8);
@@ -120,7 +126,7 @@ impl Weights {
         file.read_exact(&mut header).map_err(read_error)?;
         let (entries, metadata) =
             parse_header(&header, rest - header_bytes).map_err(format_error)?;
-        Ok(Self { path, data_start: 8 + header_bytes, entries, metadata })
+        Ok(Self { path, data_start: 8 + header_bytes, entries, metadata, beside: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -132,7 +138,7 @@ impl Weights {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// The names and shapes of all tensors in it.
+    /// The names and shapes of all tensors in it, without those of a second file.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
     }
@@ -144,11 +150,15 @@ impl Weights {
 
     /// Whether there are matrices that are stored column by column.
     pub fn has_transposed(&self) -> bool {
-        self.entries.values().any(|entry| entry.is_transposed)
+        let beside = self.beside.as_ref().is_some_and(Beside::has_transposed);
+        beside || self.entries.values().any(|entry| entry.is_transposed)
     }
 
     /// Finds a tensor and checks its shape and number format.
     pub fn find(&self, name: &str, wanted: &[usize]) -> Result<Place, WeightsError> {
+        if let Some(beside) = self.beside(name) {
+            return Ok(Place { is_beside: true, ..beside.find(name, wanted)? });
+        }
         let (tensor, path) = (name.to_owned(), self.path.clone());
         let Some(entry) = self.entries.get(name).or_else(|| self.entries.get(&old_name(name)?))
         else {
@@ -170,18 +180,20 @@ impl Weights {
             [columns, rows] if entry.is_transposed => Some([rows, columns]),
             _ => None,
         };
-        Ok(Place { dtype, offset: self.data_start + begin, length: end - begin, transposed })
+        let (offset, length) = (self.data_start + begin, end - begin);
+        Ok(Place { dtype, offset, length, transposed, is_beside: false })
     }
 
     /// The values of a tensor as `f32`.
     pub fn read(&self, place: Place) -> Result<Vec<f32>, WeightsError> {
         let mut bytes = vec![0; place.length as usize];
+        let path = self.path_of(place);
         let mut read = || {
-            let mut file = File::open(&self.path)?;
+            let mut file = File::open(path)?;
             file.seek(SeekFrom::Start(place.offset))?;
             file.read_exact(&mut bytes)
         };
-        read().map_err(|source| WeightsError::Read { path: self.path.clone(), source })?;
+        read().map_err(|source| WeightsError::Read { path: path.to_owned(), source })?;
         let values = decode(&bytes, place.dtype);
         let Some([rows, columns]) = place.transposed else { return Ok(values) };
         let places =

@@ -1,9 +1,10 @@
 //! `CLIPTextModel` and `CLIPTextModelWithProjection`: token ids to the embeddings the UNet attends to.
 
+use super::clip_layer::ClipLayer;
 use super::layers::Module;
 use super::{Dim, Network, Port};
 use crate::config::{Config, ConfigError};
-use crate::ops::{Function, Heads, Ops, Value, Values};
+use crate::ops::{Ops, Value, Values};
 
 /// Most tokens taken; CLIP has 77, and the mask grows with the square.
 const MAX_TOKENS: usize = 1024;
@@ -27,41 +28,26 @@ pub enum Reading {
 pub struct ClipText {
     reading: Reading,
     vocabulary: usize,
-    width: usize,
-    inner: usize,
+    layer: ClipLayer,
     layers: usize,
-    heads: usize,
     tokens: usize,
-    activation: Function,
-    epsilon: f32,
     projection: usize,
     end: usize,
 }
 
 impl ClipText {
     pub fn from_config(config: &Config, reading: Reading) -> Result<Self, ConfigError> {
-        let width = config.size("hidden_size")?;
-        let heads = config.size("num_attention_heads")?;
-        if width % heads != 0 {
-            return Err(config
-                .unsupported("num_attention_heads", format!("divisors of hidden_size {width}")));
-        }
         let tokens = config.size_or("max_position_embeddings", 77)?;
         if !(2..=MAX_TOKENS).contains(&tokens) {
             let supported = format!("a whole number from 2 to {MAX_TOKENS}");
             return Err(config.unsupported("max_position_embeddings", supported));
         }
-        let activations = [("quick_gelu", Function::QuickGelu), ("gelu", Function::Gelu)];
         Ok(Self {
             reading,
             vocabulary: config.size("vocab_size")?,
-            width,
-            heads,
-            inner: config.size("intermediate_size")?,
+            layer: ClipLayer::from_config(config)?,
             layers: config.size("num_hidden_layers")?,
             tokens,
-            activation: config.choice("hidden_act", Function::QuickGelu, &activations)?,
-            epsilon: config.number_or("layer_norm_eps", 1e-5)? as f32,
             projection: config.size_or("projection_dim", 512)?,
             end: config.size_or("eos_token_id", 49407)?,
         })
@@ -78,7 +64,7 @@ impl ClipText {
 
     /// Width of the embeddings.
     pub fn width(&self) -> usize {
-        self.width
+        self.layer.width
     }
 
     /// Width of the vector that stands for the whole text, where it is read.
@@ -104,40 +90,22 @@ impl ClipText {
 
     fn embed<O: Ops>(&self, model: &Module<O>, ids: &O::T) -> Value<O> {
         let embeddings = model.at("embeddings");
-        let words = embeddings.at("token_embedding").table(self.vocabulary, self.width)?;
-        let places = embeddings.at("position_embedding").table(self.tokens, self.width)?;
+        let words = embeddings.at("token_embedding").table(self.vocabulary, self.layer.width)?;
+        let places = embeddings.at("position_embedding").table(self.tokens, self.layer.width)?;
         model.ops.add(&model.ops.embedding(&words, ids)?, &places)
     }
 
-    fn layer<O: Ops>(&self, layer: &Module<O>, x: &O::T, mask: &O::T) -> Value<O> {
-        let ops = layer.ops;
-        let width = self.width;
-        let attention = layer.at("self_attn");
-        let normed = layer.at("layer_norm1").layer_norm(x, width, self.epsilon)?;
-        let project = |name: &str, x: &O::T| attention.at(name).linear(x, width, width, true);
-        let (query, key) = (project("q_proj", &normed)?, project("k_proj", &normed)?);
-        let value = project("v_proj", &normed)?;
-        let heads = Heads { count: self.heads, width: width / self.heads };
-        let mixed = ops.attention([&query, &key, &value], heads, Some(mask))?;
-        let x = ops.add(x, &project("out_proj", &mixed)?)?;
-
-        let normed = layer.at("layer_norm2").layer_norm(&x, width, self.epsilon)?;
-        let inner = layer.at("mlp.fc1").linear(&normed, width, self.inner, true)?;
-        let inner = ops.apply(&inner, self.activation)?;
-        ops.add(&x, &layer.at("mlp.fc2").linear(&inner, self.inner, width, true)?)
-    }
-
     fn norm<O: Ops>(&self, model: &Module<O>, x: &O::T) -> Value<O> {
-        model.at("final_layer_norm").layer_norm(x, self.width, self.epsilon)
+        model.at("final_layer_norm").layer_norm(x, self.layer.width, self.layer.epsilon)
     }
 
     /// The token that `end` marks with a 1, normed and projected.
     fn pool<O: Ops>(&self, root: &Module<O>, x: &O::T, end: &O::T) -> Value<O> {
         let ops = root.ops;
         let marks = ops.reshape(end, &[0, 1, self.tokens as i64])?;
-        let token = ops.reshape(&ops.matmul(&marks, x)?, &[0, self.width as i64])?;
+        let token = ops.reshape(&ops.matmul(&marks, x)?, &[0, self.layer.width as i64])?;
         let normed = self.norm(&root.at("text_model"), &token)?;
-        root.at("text_projection").linear(&normed, self.width, self.projection, false)
+        root.at("text_projection").linear(&normed, self.layer.width, self.projection, false)
     }
 }
 
@@ -151,7 +119,7 @@ impl Network for ClipText {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        let hidden = [Dim::Free("rows"), Dim::Fixed(self.tokens), Dim::Fixed(self.width)];
+        let hidden = [Dim::Free("rows"), Dim::Fixed(self.tokens), Dim::Fixed(self.layer.width)];
         let pooled = [Dim::Free("rows"), Dim::Fixed(self.projection)];
         match self.reading {
             Reading::Last => vec![Port::new("last_hidden_state", hidden)],
@@ -167,7 +135,8 @@ impl Network for ClipText {
         let model = root.at("text_model");
         let mask = self.causal_mask(ops)?;
         let run = |x: O::T, index: usize| {
-            self.layer(&model.at(format_args!("encoder.layers.{index}")), &x, &mask)
+            let layer = model.at(format_args!("encoder.layers.{index}"));
+            self.layer.compute(&layer, &x, Some(&mask))
         };
         let last = self.layers - 1;
         let hidden = (0..last).try_fold(self.embed(&model, &inputs[0])?, run)?;

@@ -157,10 +157,18 @@ impl<'a, O: Ops> Module<'a, O> {
 
     /// What attention makes of queries, keys and values.
     pub fn attend(&self, qkv: [&O::T; 3], attention: Attention) -> Value<O> {
+        self.leave(&self.mix(qkv, attention)?, attention)
+    }
+
+    /// The values as queries and keys mix them.
+    pub fn mix(&self, qkv: [&O::T; 3], attention: Attention) -> Value<O> {
         let Attention { channels, heads, .. } = attention;
-        let heads = Heads { count: heads, width: channels / heads };
-        let mixed = self.ops.attention(qkv, heads, None)?;
-        self.at("to_out.0").linear(&mixed, channels, channels, true)
+        self.ops.attention(qkv, Heads { count: heads, width: channels / heads }, None)
+    }
+
+    /// The layer behind the mixed values.
+    pub fn leave(&self, mixed: &O::T, Attention { channels, .. }: Attention) -> Value<O> {
+        self.at("to_out.0").linear(mixed, channels, channels, true)
     }
 
     /// `ResnetBlock2D`; `time` is the embedding of the timestep, before its activation.

@@ -4,7 +4,13 @@
 
 mod addition;
 mod cached_attention;
+mod clip_layer;
 mod clip_text;
+mod clip_vision;
+mod controlnet;
+mod descent;
+mod image_projection;
+mod image_prompt;
 mod layers;
 mod run;
 mod unet;
@@ -14,6 +20,10 @@ mod waves;
 
 pub use cached_attention::MOST_CACHED_FRAMES;
 pub use clip_text::{ClipText, Reading};
+pub use clip_vision::ClipVision;
+pub use controlnet::ControlNet;
+pub use image_projection::{ImageProjection, ProjectionError, Seen};
+pub use image_prompt::ADAPTER;
 pub use unet::Unet;
 pub use vae_kl::{KlConfig, KlDecoder, KlEncoder};
 pub use vae_tiny::{TinyConfig, TinyDecoder, TinyEncoder};
@@ -29,6 +39,10 @@ pub enum Dim {
     Free(&'static str),
     AtLeast(&'static str, usize),
     MultipleOf(&'static str, usize),
+    /// The dimension of that name, halved that often, each time rounded up.
+    Halved(&'static str, usize),
+    /// That many times the dimension of that name.
+    Times(&'static str, usize),
     /// Nothing is said of it; it may be 0.
     Any,
 }
@@ -37,9 +51,11 @@ impl Dim {
     pub fn takes(self, size: usize) -> bool {
         match self {
             Self::Fixed(wanted) => size == wanted,
-            Self::Free(_) => size > 0,
+            Self::Free(_) | Self::Halved(..) => size > 0,
             Self::AtLeast(_, least) => size >= least,
-            Self::MultipleOf(_, divisor) => size > 0 && size.is_multiple_of(divisor),
+            Self::MultipleOf(_, divisor) | Self::Times(_, divisor) => {
+                size > 0 && size.is_multiple_of(divisor)
+            }
             Self::Any => true,
         }
     }

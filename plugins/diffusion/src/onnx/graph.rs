@@ -130,7 +130,9 @@ fn value_info(port: &Port) -> ValueInfoProto {
         Dim::Free(name) | Dim::AtLeast(name, _) | Dim::MultipleOf(name, _) => {
             DimensionProto { dim_value: None, dim_param: Some(name.into()) }
         }
-        Dim::Any => DimensionProto { dim_value: None, dim_param: None },
+        Dim::Halved(..) | Dim::Times(..) | Dim::Any => {
+            DimensionProto { dim_value: None, dim_param: None }
+        }
     };
     let shape = TensorShapeProto { dim: port.dims.iter().map(dim).collect() };
     let tensor_type = Some(TensorTypeProto { elem_type: FLOAT, shape: Some(shape) });
@@ -139,14 +141,14 @@ fn value_info(port: &Port) -> ValueInfoProto {
 
 fn external(weights: &Weights, name: &str, shape: &[usize], place: Place) -> TensorProto {
     let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
-    let file = weights.path().file_name().unwrap_or_default().to_string_lossy();
+    let location = weights.location(place).to_string_lossy().into_owned();
     TensorProto {
         dims: shape.iter().map(|&dim| dim as i64).collect(),
         data_type: element_type(place.dtype),
         name: name.into(),
         raw_data: None,
         external_data: vec![
-            entry("location", file.into_owned()),
+            entry("location", location),
             entry("offset", place.offset.to_string()),
             entry("length", place.length.to_string()),
         ],

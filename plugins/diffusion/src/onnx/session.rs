@@ -162,11 +162,11 @@ impl Opener<'_> {
         }
         let goes_on = RefCell::new(goes_on);
         let mut is_wanted = || (goes_on.borrow_mut())();
-        let weights = work.weights.path();
-        let key = build.key(work.model, weights, changes, &self.runtime.library, &mut is_wanted);
+        let weights: Vec<&Path> = work.weights.paths().collect();
+        let key = build.key(work.model, &weights, changes, &self.runtime.library, &mut is_wanted);
         let key = key.map_err(|source| match source.kind() {
             io::ErrorKind::Interrupted => LoadError::Cancelled,
-            _ => WeightsError::Read { path: weights.to_owned(), source }.into(),
+            _ => WeightsError::Read { path: work.weights.path().to_owned(), source }.into(),
         })?;
         self.engines.open(
             &key,
@@ -234,7 +234,7 @@ fn builder(
     work: Work,
     dispatch: Option<ExecutionProviderDispatch>,
 ) -> ort::Result<SessionBuilder> {
-    let folder = work.weights.path().parent().unwrap_or(Path::new("/")).to_string_lossy();
+    let folder = work.weights.folder().to_string_lossy();
     let mut builder = SessionBuilder::new(&runtime.environment)?
         .with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
     for (param, value) in work.held {

@@ -63,15 +63,18 @@ impl Build {
         options.build().error_on_failure()
     }
 
-    /// The key of the engine for a graph with weights from a file and, by their digest, changes made to them.
+    /// The key of the engine for a graph with weights from files and, by their digest, changes made to them.
     pub fn key(
         &self,
         graph: &[u8],
-        weights: &Path,
+        weights: &[&Path],
         changes: u64,
         library: &Path,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> std::io::Result<Key> {
+        let digests = weights.iter().map(|path| Ok(Digester::of_file(path, goes_on)?.1));
+        let digests = digests.collect::<std::io::Result<Vec<_>>>()?.join(" ");
+        let names: Vec<_> = weights.iter().map(|path| path.display().to_string()).collect();
         let shapes = self.profile.as_ref().map(|profile| profile.join(" to ")).unwrap_or_default();
         let library = library.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let fields = [
@@ -82,10 +85,10 @@ impl Build {
             ("precision", if self.has_half { "fp16" } else { "fp32" }.to_owned()),
             ("shapes", shapes),
             ("graph", Digester::of(graph)),
-            ("weights", Digester::of_file(weights, goes_on)?.1),
+            ("weights", digests),
             ("loras", format!("{changes:016x}")),
         ];
-        Ok(Key::new(weights.display().to_string(), fields))
+        Ok(Key::new(names.join(", "), fields))
     }
 }
 
@@ -166,7 +169,7 @@ mod tests {
             (weights("a", "weights"), weights("b", "weights"), weights("c", "others"));
         let key = |build: &Build, graph: &str, weights: &Path, loras, library: &str| {
             build
-                .key(graph.as_bytes(), weights, loras, Path::new(library), &mut || true)
+                .key(graph.as_bytes(), &[weights], loras, Path::new(library), &mut || true)
                 .unwrap()
                 .id()
                 .to_owned()

@@ -8,6 +8,9 @@ use std::collections::HashMap;
 
 /// Most values of a pickle; the largest models have some ten thousand, each kept for later use.
 const MAX_VALUES: usize = 1 << 18;
+/// Most tensors of dicts within the dict. One such dict may stand there many times, so that a small file could have a
+/// great many; adapters have some hundred.
+const MAX_NESTED: usize = 1 << 14;
 /// Protocol 2 is what torch writes.
 const PROTOCOLS: std::ops::RangeInclusive<u8> = 2..=3;
 const MAX_AXES: usize = 8;
@@ -328,16 +331,43 @@ impl<'p> Machine<'p> {
         let Ok(Value::Dict(dict)) = self.pop() else {
             return Err("it holds no state dict".into());
         };
-        let mut tensors = HashMap::new();
+        let (mut tensors, mut nested) = (HashMap::new(), 0);
         for &(key, value) in &self.dicts[dict] {
-            let (Value::Text(name), Value::Tensor(tensor)) = (key, value) else {
-                let name = if let Value::Text(name) = key { self.texts[name] } else { "?" };
-                return Err(format!("its entry `{}` is no tensor", brief(name)));
+            let Value::Dict(inner) = value else {
+                self.take_entry("", (key, value), &mut tensors)?;
+                continue;
             };
-            tensors.insert(self.texts[name].to_owned(), self.tensors[tensor].clone());
+            // Adapters keep the state dicts of their parts in one: safetensors would join the names so.
+            let Value::Text(name) = key else { return Err(no_tensor("?")) };
+            let prefix = format!("{}.", self.texts[name]);
+            nested += self.dicts[inner].len();
+            if nested > MAX_NESTED {
+                return Err(format!("it holds more than {MAX_NESTED} tensors in dicts of its own"));
+            }
+            for &entry in &self.dicts[inner] {
+                self.take_entry(&prefix, entry, &mut tensors)?;
+            }
         }
         Ok(tensors)
     }
+
+    fn take_entry(
+        &self,
+        prefix: &str,
+        entry: (Value, Value),
+        tensors: &mut HashMap<String, Tensor>,
+    ) -> Reading<()> {
+        let (Value::Text(name), Value::Tensor(tensor)) = entry else {
+            let name = if let Value::Text(name) = entry.0 { self.texts[name] } else { "?" };
+            return Err(no_tensor(&format!("{prefix}{name}")));
+        };
+        tensors.insert(format!("{prefix}{}", self.texts[name]), self.tensors[tensor].clone());
+        Ok(())
+    }
+}
+
+fn no_tensor(name: &str) -> String {
+    format!("its entry `{}` is no tensor", brief(name))
 }
 
 fn protocol(version: u8) -> Reading<()> {

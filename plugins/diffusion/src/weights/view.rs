@@ -35,6 +35,7 @@ impl Weights {
             data_start: self.data_start,
             entries,
             metadata: self.metadata.clone(),
+            beside: None,
         }
     }
 }

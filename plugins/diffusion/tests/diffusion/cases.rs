@@ -23,8 +23,8 @@ use plugins_diffusion::tokenizer::Tokenizer;
 use plugins_diffusion::vae::Autoencoder;
 use plugins_diffusion::weights::Weights;
 
-use crate::stream_cases;
 use crate::support::{Case, Golden, Outcome};
+use crate::{controlnet_cases, ip_adapter_cases, stream_cases};
 
 const CLIP_TOKENS: usize = 77;
 
@@ -35,6 +35,13 @@ pub fn run(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
         "scheduler" => scheduler(golden),
         "text_sd15" | "text_sdturbo" | "text_sdxl" => text(golden, name, engine),
         name if name.starts_with("unet_") => unet(golden, name, engine),
+        name if name.starts_with("controlnet_") => {
+            controlnet_cases::controlnets(golden, name, engine)
+        }
+        "ip_weight_types" => ip_adapter_cases::weight_types(golden),
+        name if name.starts_with("ipadapter_") => {
+            ip_adapter_cases::ip_adapter(golden, name, engine)
+        }
         "lora_kohya" | "lora_peft" => lora(golden, name, engine),
         "vae" => vae(golden, engine),
         "image" => image_case(golden),
@@ -182,13 +189,19 @@ fn unet(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
 }
 
 fn run_unet(case: &Case, unet: &Model<Unet>) -> Tensor {
+    unet.run(&unet_inputs(case).iter().collect::<Vec<_>>()).unwrap()
+}
+
+/// What a recorded UNet was given, in the order of its inputs.
+pub fn unet_inputs(case: &Case) -> Vec<Tensor> {
     let timesteps = case.int("timestep").iter().map(|&timestep| timestep as f32).collect();
     let timesteps = Tensor::new(case.int_shape("timestep"), timesteps);
-    let mut inputs = vec![case.float("sample"), &timesteps, case.float("encoder_hidden_states")];
+    let float = |name: &str| case.float(name).clone();
+    let mut inputs = vec![float("sample"), timesteps, float("encoder_hidden_states")];
     if case.has("text_embeds") {
-        inputs.extend([case.float("text_embeds"), case.float("time_ids")]);
+        inputs.extend([float("text_embeds"), float("time_ids")]);
     }
-    unet.run(&inputs).unwrap()
+    inputs
 }
 
 fn lora(golden: &Golden, name: &str, engine: &Engine) -> Outcome {

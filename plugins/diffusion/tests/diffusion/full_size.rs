@@ -12,7 +12,7 @@ use plugins_diffusion::config::Config;
 use plugins_diffusion::engine::{Backend, Engine};
 use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::guidance::{CfgType, Guidance};
-use plugins_diffusion::nets::{ClipText, Network, Reading, Unet};
+use plugins_diffusion::nets::{ClipText, ControlNet, Network, Reading, Unet};
 use plugins_diffusion::onnx::{Dialect, Provider, write};
 use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{Settings, Shape, Stream};
@@ -61,6 +61,23 @@ fn config(folder: &Path, values: &Value) -> Config {
     Config::read(&path).unwrap()
 }
 
+/// As stable-diffusion-v1-5 has it, and all of its kin.
+fn unet_of_sd15() -> Value {
+    let down = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"];
+    let up = ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"];
+    json!({
+        "in_channels": 4, "out_channels": 4, "cross_attention_dim": 768,
+        "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2,
+        "attention_head_dim": 8,
+        "down_block_types": [down[0], down[1], down[2], "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", up[0], up[1], up[2]],
+    })
+}
+
+fn count(shapes: &[(String, Vec<usize>)]) -> usize {
+    shapes.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+}
+
 /// Writes half-precision zeros for all of a network's weights, and gives their number.
 fn write_zeros(network: &impl Network, path: &Path) -> usize {
     let (mut end, mut header) = (0, BTreeMap::new());
@@ -81,18 +98,50 @@ fn write_zeros(network: &impl Network, path: &Path) -> usize {
 #[test]
 fn the_networks_of_sdxl_have_as_many_weights_as_the_published_ones() {
     let folder = tempfile::tempdir().unwrap();
-    let count = |shapes: Vec<(String, Vec<usize>)>| -> usize {
-        shapes.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
-    };
     let unet = Unet::from_config(&config(folder.path(), &unet())).unwrap();
-    assert_eq!(count(Names::of(&unet)), 2_567_463_684);
+    assert_eq!(count(&Names::of(&unet)), 2_567_463_684);
     let counts = text_encoders().map(|(_, values, _)| {
         let config = config(folder.path(), &values);
         let whole =
             if values["hidden_size"] == 768 { Reading::Last } else { Reading::BeforeLastAndPooled };
-        count(Names::of(&ClipText::from_config(&config, whole).unwrap()))
+        count(&Names::of(&ClipText::from_config(&config, whole).unwrap()))
     });
     assert_eq!(counts, [123_060_480, 694_659_840]);
+}
+
+#[test]
+fn controlnets_have_as_many_weights_as_the_published_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    for (unet, residuals, published) in
+        [(unet_of_sd15(), 13, 361_279_120), (unet(), 10, 1_251_014_160)]
+    {
+        let net = ControlNet::from_config(&config(folder.path(), &unet)).unwrap();
+        assert_eq!(net.outputs().len(), residuals);
+        assert_eq!(count(&Names::of(&net)), published);
+    }
+    let mut temporal = unet_of_sd15();
+    temporal["conditioning_channels"] = 6.into();
+    let net = ControlNet::from_config(&config(folder.path(), &temporal)).unwrap();
+    let first = ("controlnet_cond_embedding.conv_in.weight".to_owned(), vec![16, 6, 3, 3]);
+    assert!(Names::of(&net).contains(&first), "two pictures at once");
+    temporal["controlnet_conditioning_channel_order"] = "bgr".into();
+    let error = ControlNet::from_config(&config(folder.path(), &temporal)).unwrap_err();
+    assert!(error.to_string().ends_with(r#"is "bgr"; supported: "rgb""#), "{error}");
+}
+
+#[test]
+fn ip_adapters_have_as_many_layers_and_weights_as_the_published_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    // Of the published files these are the bytes in half precision, without header and projection.
+    for (unet, layers, bytes) in [(unet_of_sd15(), 16, 38_338_560), (unet(), 70, 681_574_400)] {
+        let unet = Unet::from_config(&config(folder.path(), &unet)).unwrap();
+        assert_eq!(unet.cross_attentions(), layers);
+        let adapted = Names::of(&unet.clone().with_image_tokens(4));
+        assert_eq!(2 * (count(&adapted) - count(&Names::of(&unet))), bytes);
+        let last = format!("ip_adapter.{}.to_k_ip.weight", 2 * layers - 1);
+        let middle = vec![1280, unet.context()];
+        assert!(adapted.contains(&(last, middle)), "the middle is last");
+    }
 }
 
 #[test]

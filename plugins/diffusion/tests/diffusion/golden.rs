@@ -46,6 +46,21 @@ fn golden_loras() {
 }
 
 #[test]
+fn golden_controlnets() {
+    check(&["controlnet_sd15", "controlnet_sdxl"]);
+}
+
+#[test]
+fn golden_ip_adapters() {
+    check(&["ipadapter_sd15", "ipadapter_plus_sd15", "ipadapter_sdxl", "ip_weight_types"]);
+}
+
+#[test]
+fn golden_streams_with_controlnet_or_ip_adapter() {
+    check(&["stream_n2_none_controlnet", "stream_n2_none_ipadapter"]);
+}
+
+#[test]
 fn golden_autoencoders() {
     check(&["vae"]);
 }

@@ -12,6 +12,7 @@ use plugins_diffusion::tensor::Tensor;
 use serde_json::Value;
 
 use crate::cases::{checkpoint, frame_tensors};
+use crate::stream_extras::Extras;
 use crate::support::{Case, Golden, Outcome};
 
 /// Seeds what the reference draws for every picture of noise.
@@ -19,11 +20,9 @@ const FRESH_NOISE: u64 = 77;
 const SIZE: [usize; 2] = [128, 64];
 
 pub fn img2img(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
-    if name.contains("controlnet") || name.contains("ipadapter") {
-        return Err("not supported yet".into());
-    }
     let (mut case, mut stream) = open(golden, name, Start::Frames, engine)?;
     compare_constants(&mut case, &stream);
+    let extras = Extras::of(golden, &case, engine);
     let frames = frame_tensors(&golden.case("frames"));
     let together = stream.settings().shape.frames;
     for (call, &first) in case.int("frame_index").to_vec().iter().enumerate() {
@@ -31,7 +30,14 @@ pub fn img2img(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
             update(&mut case, &mut stream, call, &golden.prompts());
         }
         let given: Vec<&Tensor> = frames[first as usize..].iter().take(together).collect();
-        compare_call(&mut case, &mut stream, call, &Tensor::stack(&given));
+        let images = Tensor::stack(&given);
+        let advance = match &extras {
+            Some((extras, unet)) => {
+                stream.advance_with(&images, |usual| extras.run(unet, &images, usual))
+            }
+            None => stream.advance(&images),
+        };
+        compare_call(&mut case, &stream, call, advance.unwrap());
     }
     Ok(case.report())
 }
@@ -43,7 +49,8 @@ pub fn txt2img(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     stream.set_generator(Generator::new(FRESH_NOISE));
     let calls = case.float("x0_out").shape()[0];
     for call in 0..calls {
-        compare_call(&mut case, &mut stream, call, &Tensor::zeros([0]));
+        let advance = stream.advance(&Tensor::zeros([0])).unwrap();
+        compare_call(&mut case, &stream, call, advance);
     }
     Ok(case.report())
 }
@@ -159,8 +166,8 @@ fn compare_pooled(case: &mut Case, stream: &Stream) {
     case.compare_with("pooled", pooled.data(), recorded.data());
 }
 
-fn compare_call(case: &mut Case, stream: &mut Stream, call: usize, images: &Tensor) {
-    let Advance { noisy, passes, output, .. } = stream.advance(images).unwrap();
+fn compare_call(case: &mut Case, stream: &Stream, call: usize, advance: Advance) {
+    let Advance { noisy, passes, output, .. } = advance;
     compare(case, "x_t", call, &noisy);
     for (index, pass) in passes.iter().enumerate() {
         compare_pass(case, stream, call * passes.len() + index, pass);

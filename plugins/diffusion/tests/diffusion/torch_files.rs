@@ -191,7 +191,8 @@ fn a_pickle_that_wants_more_than_tensors_is_refused_by_what_it_wants() {
         (with(&[b"}", &b"r\0\0\0\0".repeat(500_000)[..], b"."].concat()), "more than"),
         (with(&[b")", &[0x85; 1_000_000][..], b"."].concat()), "more than"),
         (with(&[b"}q\0", &b"h\0".repeat(500_000)[..], b"."].concat()), "more than"),
-        (with(b"}q\0X\x01\0\0\0ah\0s."), "entry `a` is no tensor"),
+        (with(b"}X\x01\0\0\0aK\x01s."), "entry `a` is no tensor"),
+        (with(b"}q\0X\x01\0\0\0ah\0s."), "entry `a.a` is no tensor"),
         (with(b"]."), "opcode 0x5d"),
         (with(b"t."), "a mark that is not there"),
         (with(b"h\x05."), "did not keep"),
@@ -208,9 +209,8 @@ fn a_pickle_that_wants_more_than_tensors_is_refused_by_what_it_wants() {
     }
 }
 
-#[test]
-fn tensors_that_do_not_lie_where_they_say_are_refused_by_name() {
-    let tensor = || Described {
+fn eight_floats() -> Described {
+    Described {
         name: "a".into(),
         storage: "0".into(),
         kind: "FloatStorage",
@@ -218,7 +218,29 @@ fn tensors_that_do_not_lie_where_they_say_are_refused_by_name() {
         offset: 0,
         shape: vec![4, 2],
         strides: vec![2, 1],
-    };
+    }
+}
+
+/// Adapters have one for each of their parts.
+#[test]
+fn dicts_within_a_state_dict_are_read_under_joined_names() {
+    let inner = [b"}q\x01(", &eight_floats().pickled()[..], b"u"].concat();
+    let outer = [b"\x80\x02}(", &text("part")[..], b"q\x02", &inner, b"u."].concat();
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("weights.bin");
+    std::fs::write(&path, archive(outer, vec![vec![0; 32]])).unwrap();
+    let weights = Weights::open(&path).unwrap();
+    assert_eq!(weights.tensors().map(|(name, _)| name).collect::<Vec<_>>(), ["part.a"]);
+
+    let again = b"h\x02h\x01".repeat(20_000);
+    let many = [b"\x80\x02}(", &text("part")[..], b"q\x02", &inner, &again, b"u."].concat();
+    let message = refusal(&archive(many, vec![vec![0; 32]]));
+    assert!(message.contains("more than 16384 tensors"), "{message}");
+}
+
+#[test]
+fn tensors_that_do_not_lie_where_they_say_are_refused_by_name() {
+    let tensor = eight_floats;
     let huge = i32::MAX as usize;
     let file = |tensor: Described| archive(state_dict(&[tensor]), vec![vec![0; 32]]);
     for (tensor, part) in [
