@@ -31,7 +31,7 @@ impl Params for CannyParams {
 
 /// tan(22.5°), times 2^15.
 const TANGENT: i32 = 13573;
-/// Pixels that are passed over at once where none of them can be an edge.
+/// Pixels whose gradients are made at once, in vectors, and that are passed over at once where none can be an edge.
 const BLOCK: usize = 32;
 
 /// What is known of a pixel.
@@ -81,8 +81,9 @@ fn edges(gray: &Gray, params: &CannyParams) -> impl Iterator<Item = usize> + use
     search.found.into_iter().map(|position| position as usize)
 }
 
-/// Of one row. The strength has a zero at both ends.
+/// Of one row, padded to whole blocks. The strength has a zero before the first and after the last pixel.
 struct Gradients {
+    width: usize,
     x: Vec<i16>,
     y: Vec<i16>,
     strength: Vec<u16>,
@@ -92,8 +93,9 @@ struct Gradients {
 
 impl Gradients {
     fn zero(width: usize) -> Self {
-        let rows = std::array::from_fn(|_| vec![0; width + 2]);
-        Self { x: vec![0; width], y: vec![0; width], strength: vec![0; width + 2], rows }
+        let padded = width.next_multiple_of(BLOCK);
+        let rows = std::array::from_fn(|_| vec![0; padded + 2]);
+        Self { width, x: vec![0; padded], y: vec![0; padded], strength: vec![0; padded + 2], rows }
     }
 
     fn fill(&mut self, gray: &Gray, y: usize) {
@@ -105,6 +107,14 @@ impl Gradients {
             row[gray.width + 1] = levels[gray.width - 1];
         }
         Arch::new().dispatch(Sobel(self));
+        self.strength[gray.width + 1] = 0;
+    }
+
+    /// The strengths of a block, and those one pixel to the left and to the right.
+    #[inline(always)]
+    fn around(&self, at: usize) -> [&[u16; BLOCK]; 3] {
+        let strength = &self.strength[at..];
+        [block(strength), block(&strength[1..]), block(&strength[2..])]
     }
 }
 
@@ -115,20 +125,39 @@ impl WithSimd for Sobel<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Gradients { x, y, strength, rows: [above, here, below] } = self.0;
-        let width = x.len();
-        let (y, strength) = (&mut y[..width], &mut strength[1..][..width]);
-        let (a0, a1, a2) = (&above[..width], &above[1..][..width], &above[2..][..width]);
-        let (h0, h2) = (&here[..width], &here[2..][..width]);
-        let (b0, b1, b2) = (&below[..width], &below[1..][..width], &below[2..][..width]);
-        for i in 0..width {
-            let [a0, a1, a2, h0] = [a0[i], a1[i], a2[i], h0[i]].map(i16::from);
-            let [h2, b0, b1, b2] = [h2[i], b0[i], b1[i], b2[i]].map(i16::from);
-            x[i] = (a2 - a0) + 2 * (h2 - h0) + (b2 - b0);
-            y[i] = (b0 + 2 * b1 + b2) - (a0 + 2 * a1 + a2);
-            strength[i] = x[i].unsigned_abs() + y[i].unsigned_abs();
+        let Gradients { x, y, strength, rows, .. } = self.0;
+        let x = x.as_chunks_mut::<BLOCK>().0.iter_mut();
+        let y = y.as_chunks_mut::<BLOCK>().0.iter_mut();
+        let strength = strength[1..].as_chunks_mut::<BLOCK>().0.iter_mut();
+        for (index, ((x, y), strength)) in x.zip(y).zip(strength).enumerate() {
+            let at = index * BLOCK;
+            let [above, here, below] = [&rows[0][at..], &rows[1][at..], &rows[2][at..]];
+            (*x, *y, *strength) = gradients(above, here, below);
         }
     }
+}
+
+#[inline(always)]
+fn gradients(above: &[u8], here: &[u8], below: &[u8]) -> ([i16; BLOCK], [i16; BLOCK], [u16; BLOCK]) {
+    let (mut x, mut y, mut strength) = ([0; BLOCK], [0; BLOCK], [0; BLOCK]);
+    let (above0, above1, above2) = (block(above), block(&above[1..]), block(&above[2..]));
+    let (here0, here2) = (block(here), block(&here[2..]));
+    let (below0, below1, below2) = (block(below), block(&below[1..]), block(&below[2..]));
+    for i in 0..BLOCK {
+        let right = i16::from(above2[i]) + 2 * i16::from(here2[i]) + i16::from(below2[i]);
+        let left = i16::from(above0[i]) + 2 * i16::from(here0[i]) + i16::from(below0[i]);
+        let bottom = i16::from(below0[i]) + 2 * i16::from(below1[i]) + i16::from(below2[i]);
+        let top = i16::from(above0[i]) + 2 * i16::from(above1[i]) + i16::from(above2[i]);
+        x[i] = right - left;
+        y[i] = bottom - top;
+        strength[i] = x[i].unsigned_abs() + y[i].unsigned_abs();
+    }
+    (x, y, strength)
+}
+
+#[inline(always)]
+fn block<T>(values: &[T]) -> &[T; BLOCK] {
+    values.first_chunk().expect("rows are padded to whole blocks")
 }
 
 struct Search {
@@ -149,18 +178,19 @@ impl Search {
 
     fn row(&mut self, y: usize, above: &Gradients, here: &Gradients, below: &Gradients) {
         let start = self.stride * (y + 1) + 1;
-        let strengths = &here.strength[1..=here.x.len()];
-        for (block, strengths) in strengths.chunks(BLOCK).enumerate() {
+        let row = &mut self.marks[start..][..here.width];
+        for (index, marks) in row.chunks_mut(BLOCK).enumerate() {
+            let at = index * BLOCK;
+            let strengths = &here.strength[at + 1..][..BLOCK];
             if strengths.iter().fold(0, |most, &strength| most.max(strength)) <= self.low {
                 continue;
             }
-            for (x, &strength) in (block * BLOCK..).zip(strengths) {
-                if strength <= self.low || !is_ridge(x, above, here, below) {
-                    continue;
-                }
-                self.marks[start + x] = if strength > self.high { EDGE } else { PERHAPS };
-                if strength > self.high {
-                    self.found.push((start + x) as u32);
+            let (low, high) = (self.low, self.high);
+            let thinned = Arch::new().dispatch(Thin { above, here, below, at, low, high });
+            marks.copy_from_slice(&thinned[..marks.len()]);
+            for (position, &mark) in (start + at..).zip(&*marks) {
+                if mark == EDGE {
+                    self.found.push(position as u32);
                 }
             }
         }
@@ -184,20 +214,42 @@ impl Search {
     }
 }
 
-/// Whether the strength is highest there across the edge, which is one of four directions.
-fn is_ridge(x: usize, above: &Gradients, here: &Gradients, below: &Gradients) -> bool {
-    let at = x + 1;
-    let strength = here.strength[at];
-    let (across, down) = (here.x[x], here.y[x]);
-    let (run, rise) = (i32::from(across.unsigned_abs()), i32::from(down.unsigned_abs()) << 15);
-    let flat = run * TANGENT;
-    if rise < flat {
-        strength > here.strength[at - 1] && strength >= here.strength[at + 1]
-    } else if rise > flat + (run << 16) {
-        strength > above.strength[at] && strength >= below.strength[at]
-    } else if (across ^ down) < 0 {
-        strength > above.strength[at + 1] && strength > below.strength[at - 1]
-    } else {
-        strength > above.strength[at - 1] && strength > below.strength[at + 1]
+/// Marks the pixels of a block where the strength is highest across the edge, which has one of four directions.
+struct Thin<'a> {
+    above: &'a Gradients,
+    here: &'a Gradients,
+    below: &'a Gradients,
+    at: usize,
+    low: u16,
+    high: u16,
+}
+
+impl WithSimd for Thin<'_> {
+    type Output = [u8; BLOCK];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [u8; BLOCK] {
+        let [above, here, below] = [self.above, self.here, self.below].map(|row| row.around(self.at));
+        let (x, y) = (block(&self.here.x[self.at..]), block(&self.here.y[self.at..]));
+        let mut marks = [NO_EDGE; BLOCK];
+        for i in 0..BLOCK {
+            let strength = here[1][i];
+            let run = i32::from(x[i].unsigned_abs());
+            let rise = i32::from(y[i].unsigned_abs()) << 15;
+            let flat = run * TANGENT;
+            let (is_flat, is_steep) = (rise < flat, rise > flat + (run << 16));
+            let is_falling = (x[i] ^ y[i]) < 0;
+            let across = (strength > here[0][i]) & (strength >= here[2][i]);
+            let along = (strength > above[1][i]) & (strength >= below[1][i]);
+            let falling = (strength > above[2][i]) & (strength > below[0][i]);
+            let rising = (strength > above[0][i]) & (strength > below[2][i]);
+            let diagonal = (is_falling & falling) | (!is_falling & rising);
+            let is_ridge = (is_flat & across)
+                | (is_steep & along)
+                | (!is_flat & !is_steep & diagonal);
+            let mark = if strength > self.high { EDGE } else { PERHAPS };
+            marks[i] = if is_ridge & (strength > self.low) { mark } else { NO_EDGE };
+        }
+        marks
     }
 }

@@ -1,9 +1,13 @@
 //! The plugin `processors`: which image processors streams may name, what params they have, and the classical ones as
 //! plain functions from pictures to pictures. Those that are neural networks are not in this version.
 
+pub mod blur;
 pub mod canny;
+pub mod feedback;
+mod gaussian;
 pub mod gray;
 pub mod params;
 pub mod picture;
+pub mod sharpen;
 
 plugin_api::export_plugin!(manifest = include_str!("../manifest.json"));

@@ -100,8 +100,9 @@ def sharpened(which, picture):
 def sharpen(
     picture, sharpen_intensity, unsharp_radius, edge_enhancement, detail_boost, noise_reduction, multi_scale
 ):
-    fine = cv2.GaussianBlur(picture, (3, 3), 0.8)
-    clean = cv2.addWeighted(picture, 1 - noise_reduction, fine, noise_reduction, 0)
+    # In fixed point, as halves would be rounded by chance otherwise, and all that follows multiplies the difference.
+    fine, noise = cv2.GaussianBlur(picture, (3, 3), 0.8).astype(np.int32), picture.astype(np.int32)
+    clean = ((noise * 65536 + round(noise_reduction * 65536) * (fine - noise) + 32768) >> 16).astype(np.uint8)
     total = clean.astype(np.float64)
     radii = [unsharp_radius / 2, unsharp_radius, unsharp_radius * 2] if multi_scale else [unsharp_radius]
     for radius in radii:

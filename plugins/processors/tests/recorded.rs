@@ -1,9 +1,12 @@
 //! The processors make what StreamDiffusion's descendants, OpenCV and PIL made of the same pictures; `record.py` wrote it.
 
+use plugin_processors::blur::blur;
 use plugin_processors::canny::{canny, canny_gray};
+use plugin_processors::feedback::feedback;
 use plugin_processors::gray::Gray;
 use plugin_processors::params::{Checked, Params};
 use plugin_processors::picture::Picture;
+use plugin_processors::sharpen::sharpen;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
@@ -22,6 +25,25 @@ fn canny_is_opencvs_to_the_byte() {
 #[test]
 fn canny_of_a_picture_is_that_of_its_brightness() {
     check("canny", 0, |case| red(&canny(&case.picture(), &case.params())));
+}
+
+#[test]
+fn blur_is_opencvs_to_the_byte() {
+    check("blur", 0, |case| blur(&case.picture(), &case.params()).into_rgb());
+}
+
+#[test]
+fn sharpen_is_its_formula_with_opencvs_blurs() {
+    check("sharpen", 1, |case| sharpen(&case.picture(), &case.params()).into_rgb());
+}
+
+#[test]
+fn feedback_mixes_the_previous_output_in() {
+    check("feedback", 1, |case| {
+        let previous = case.file.tensor("previous").unwrap().data().to_vec();
+        let previous = Picture::new(case.width, case.height, previous).unwrap();
+        feedback(&case.picture(), Some(&previous), &case.params()).unwrap().into_rgb()
+    });
 }
 
 /// A picture, and with what it is processed.
