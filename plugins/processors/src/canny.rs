@@ -138,7 +138,11 @@ impl WithSimd for Sobel<'_> {
 }
 
 #[inline(always)]
-fn gradients(above: &[u8], here: &[u8], below: &[u8]) -> ([i16; BLOCK], [i16; BLOCK], [u16; BLOCK]) {
+fn gradients(
+    above: &[u8],
+    here: &[u8],
+    below: &[u8],
+) -> ([i16; BLOCK], [i16; BLOCK], [u16; BLOCK]) {
     let (mut x, mut y, mut strength) = ([0; BLOCK], [0; BLOCK], [0; BLOCK]);
     let (above0, above1, above2) = (block(above), block(&above[1..]), block(&above[2..]));
     let (here0, here2) = (block(here), block(&here[2..]));
@@ -229,7 +233,8 @@ impl WithSimd for Thin<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> [u8; BLOCK] {
-        let [above, here, below] = [self.above, self.here, self.below].map(|row| row.around(self.at));
+        let [above, here, below] =
+            [self.above, self.here, self.below].map(|row| row.around(self.at));
         let (x, y) = (block(&self.here.x[self.at..]), block(&self.here.y[self.at..]));
         let mut marks = [NO_EDGE; BLOCK];
         for i in 0..BLOCK {
@@ -244,9 +249,8 @@ impl WithSimd for Thin<'_> {
             let falling = (strength > above[2][i]) & (strength > below[0][i]);
             let rising = (strength > above[0][i]) & (strength > below[2][i]);
             let diagonal = (is_falling & falling) | (!is_falling & rising);
-            let is_ridge = (is_flat & across)
-                | (is_steep & along)
-                | (!is_flat & !is_steep & diagonal);
+            let is_ridge =
+                (is_flat & across) | (is_steep & along) | (!is_flat & !is_steep & diagonal);
             let mark = if strength > self.high { EDGE } else { PERHAPS };
             marks[i] = if is_ridge & (strength > self.low) { mark } else { NO_EDGE };
         }

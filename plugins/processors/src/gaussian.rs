@@ -39,20 +39,10 @@ impl Gaussian {
     }
 
     pub fn blur(&self, picture: &Picture) -> Picture {
-        let (radius, height) = (self.radius(), picture.height());
-        let mut rows = Rows::new(self, picture);
         let mut blurred = picture.black();
-        let arch = Arch::new();
-        for y in 0..height {
-            rows.fill(height.min(y + radius + 1));
-            let sides = (1..=radius).map(|distance| {
-                let above = mirrored(y as isize - distance as isize, height);
-                let below = mirrored((y + distance) as isize, height);
-                (rows.get(above), rows.get(below), u32::from(self.half[distance]))
-            });
-            let (center, sides) = (rows.get(y), sides.collect::<Vec<_>>());
-            let weight = self.half[0].into();
-            arch.dispatch(Column { center, weight, sides: &sides, sums: blurred.row_mut(y) });
+        let mut rows = Blurring::new(self, picture);
+        for y in 0..picture.height() {
+            rows.blur(y, blurred.row_mut(y));
         }
         blurred
     }
@@ -65,24 +55,40 @@ pub fn mirrored(place: isize, length: usize) -> usize {
     if length == 1 { 0 } else { place.min(period - place) }
 }
 
-/// Rows summed along themselves, as many as one row of the result needs.
-struct Rows<'a> {
+/// A picture that is blurred row by row, from the top.
+pub struct Blurring<'a> {
     gaussian: &'a Gaussian,
     picture: &'a Picture,
     /// A row of the picture with the border around it.
     padded: Vec<u8>,
     stride: usize,
+    /// Rows summed along themselves, as many as one row of the result needs.
     ring: Vec<u16>,
     filled: usize,
+    arch: Arch,
 }
 
-impl<'a> Rows<'a> {
-    fn new(gaussian: &'a Gaussian, picture: &'a Picture) -> Self {
+impl<'a> Blurring<'a> {
+    pub fn new(gaussian: &'a Gaussian, picture: &'a Picture) -> Self {
         let radius = gaussian.radius();
         let stride = (3 * picture.width()).next_multiple_of(BLOCK);
         let padded = vec![0; stride + 6 * radius];
         let ring = vec![0; stride * (2 * radius + 1)];
-        Self { gaussian, picture, padded, stride, ring, filled: 0 }
+        Self { gaussian, picture, padded, stride, ring, filled: 0, arch: Arch::new() }
+    }
+
+    /// The row `y`, which is none above the one before.
+    pub fn blur(&mut self, y: usize, sums: &mut [u8]) {
+        let (radius, height) = (self.gaussian.radius(), self.picture.height());
+        self.fill(height.min(y + radius + 1));
+        let half = &self.gaussian.half;
+        let sides = (1..=radius).map(|distance| {
+            let above = mirrored(y as isize - distance as isize, height);
+            let below = mirrored((y + distance) as isize, height);
+            (self.get(above), self.get(below), u32::from(half[distance]))
+        });
+        let (center, sides) = (self.get(y), sides.collect::<Vec<_>>());
+        self.arch.dispatch(Column { center, weight: half[0].into(), sides: &sides, sums });
     }
 
     fn get(&self, y: usize) -> &[u16] {
@@ -99,7 +105,7 @@ impl<'a> Rows<'a> {
             pad(self.picture.row(y), self.gaussian.radius(), &mut self.padded);
             let slot = self.slot(y);
             let sums = &mut self.ring[slot..][..self.stride];
-            Arch::new().dispatch(Line { padded: &self.padded, half: &self.gaussian.half, sums });
+            self.arch.dispatch(Line { padded: &self.padded, half: &self.gaussian.half, sums });
         }
         self.filled = self.filled.max(end);
     }
@@ -170,7 +176,8 @@ impl WithSimd for Column<'_> {
         for (index, sums) in blocks.iter_mut().enumerate() {
             *sums = block_of(self.center, self.weight, self.sides, index * BLOCK);
         }
-        let sums = block_of(self.center, self.weight, self.sides, whole.min(self.center.len() - BLOCK));
+        let sums =
+            block_of(self.center, self.weight, self.sides, whole.min(self.center.len() - BLOCK));
         rest.copy_from_slice(&sums[..rest.len()]);
     }
 }

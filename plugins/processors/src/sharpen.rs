@@ -1,6 +1,6 @@
 //! Sharper pictures: what a blur takes away is added once more.
 
-use crate::gaussian::{Gaussian, mirrored, pad};
+use crate::gaussian::{Blurring, Gaussian, mirrored, pad};
 use crate::params::{Checked, Params, Range};
 use crate::picture::Picture;
 use pulp::{Arch, Simd, WithSimd};
@@ -61,28 +61,30 @@ const ONE: f64 = 65536.0;
 /// the border the picture is mirrored about its outermost pixels.
 pub fn sharpen(picture: &Picture, params: &Checked<SharpenParams>) -> Picture {
     let clean = cleaned(picture, params.noise_reduction);
-    let blurs = blurs(&clean, params);
-    let mut sharp = picture.black();
-    let (arch, mut sums) = (Arch::new(), vec![0; 3 * picture.width()]);
-    let mut padded = vec![0; 3 * (picture.width() + 2)];
+    let masks = masks(params);
+    let mut blurs: Vec<_> = masks.iter().map(|mask| Blurring::new(&mask.0, &clean)).collect();
+    let row = || vec![0; 3 * picture.width()];
+    let mut blurred: Vec<_> = masks.iter().map(|mask| (row(), fixed(-mask.1))).collect();
     let edge = fixed(params.edge_enhancement / 4.0);
-    let factors: Vec<i32> = blurs.iter().map(|(_, factor)| fixed(-factor)).collect();
     // All that is taken away at other places is added here, so that a plain area stays as it is.
-    let center = ONE as i32 + 4 * edge - factors.iter().sum::<i32>();
+    let center = ONE as i32 + 4 * edge - blurred.iter().map(|(_, factor)| factor).sum::<i32>();
+    let (arch, mut sharp, mut sums) = (Arch::new(), picture.black(), vec![0; 3 * picture.width()]);
+    let mut padded = vec![0; 3 * (picture.width() + 2)];
     for y in 0..picture.height() {
+        for (blur, (row, _)) in blurs.iter_mut().zip(&mut blurred) {
+            blur.blur(y, row);
+        }
         pad(clean.row(y), 1, &mut padded);
         let [above, below] = [y as isize - 1, y as isize + 1]
             .map(|place| clean.row(mirrored(place, clean.height())));
-        let blurs = blurs.iter().zip(&factors).map(|((blur, _), factor)| (blur.row(y), *factor));
-        let blurs: Vec<_> = blurs.collect();
-        let (padded, blurs, sums, sharp) = (&*padded, &*blurs, &mut *sums, sharp.row_mut(y));
-        arch.dispatch(Sum { padded, above, below, center, edge, blurs, sums, sharp });
+        let (padded, blurred, sums, sharp) = (&*padded, &*blurred, &mut *sums, sharp.row_mut(y));
+        arch.dispatch(Sum { padded, above, below, center, edge, blurred, sums, sharp });
     }
     sharp
 }
 
-/// Blurred pictures, and how much of the difference to them is added.
-fn blurs(clean: &Picture, params: &SharpenParams) -> Vec<(Picture, f64)> {
+/// The blurs that are needed, and how much of the difference to each is added.
+fn masks(params: &SharpenParams) -> Vec<(Gaussian, f64)> {
     let radius = params.unsharp_radius;
     let radii =
         if params.multi_scale { vec![radius / 2.0, radius, radius * 2.0] } else { vec![radius] };
@@ -92,8 +94,7 @@ fn blurs(clean: &Picture, params: &SharpenParams) -> Vec<(Picture, f64)> {
         (Gaussian::new(side, radius), share)
     });
     let all = unsharp.chain([(fine(), params.detail_boost)]);
-    let needed = all.filter(|(_, factor)| *factor > 0.0);
-    needed.map(|(gaussian, factor)| (gaussian.blur(clean), factor)).collect()
+    all.filter(|(_, factor)| *factor > 0.0).collect()
 }
 
 fn fine() -> Gaussian {
@@ -106,7 +107,11 @@ fn cleaned(picture: &Picture, strength: f64) -> Picture {
         return clean;
     }
     let smooth = fine().blur(picture);
-    Arch::new().dispatch(Towards { clean: clean.rgb_mut(), smooth: smooth.rgb(), strength: fixed(strength) });
+    Arch::new().dispatch(Towards {
+        clean: clean.rgb_mut(),
+        smooth: smooth.rgb(),
+        strength: fixed(strength),
+    });
     clean
 }
 
@@ -145,7 +150,8 @@ struct Sum<'a> {
     below: &'a [u8],
     center: i32,
     edge: i32,
-    blurs: &'a [(&'a [u8], i32)],
+    /// Its blurs, and the factor of each.
+    blurred: &'a [(Vec<u8>, i32)],
     /// As long as the row.
     sums: &'a mut [i32],
     sharp: &'a mut [u8],
@@ -165,7 +171,8 @@ impl WithSimd for Sum<'_> {
             let around = beside + i32::from(above[i]) + i32::from(below[i]);
             self.sums[i] = self.center * i32::from(here[i]) - self.edge * around;
         }
-        for &(blur, factor) in self.blurs {
+        for (blur, factor) in self.blurred {
+            let factor = *factor;
             for (sum, &level) in self.sums.iter_mut().zip(blur) {
                 *sum += factor * i32::from(level);
             }
