@@ -8,6 +8,10 @@ mod gaussian;
 pub mod gray;
 pub mod params;
 pub mod picture;
+pub mod resize;
 pub mod sharpen;
+pub mod soft_edge;
+pub mod standard_lineart;
+pub mod upscale;
 
 plugin_api::export_plugin!(manifest = include_str!("../manifest.json"));

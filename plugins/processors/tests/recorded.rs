@@ -6,7 +6,11 @@ use plugin_processors::feedback::feedback;
 use plugin_processors::gray::Gray;
 use plugin_processors::params::{Checked, Params};
 use plugin_processors::picture::Picture;
+use plugin_processors::resize::{Filter, resize};
 use plugin_processors::sharpen::sharpen;
+use plugin_processors::soft_edge::soft_edge;
+use plugin_processors::standard_lineart::standard_lineart;
+use plugin_processors::upscale::upscale;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
@@ -46,6 +50,34 @@ fn feedback_mixes_the_previous_output_in() {
     });
 }
 
+#[test]
+fn soft_edge_is_that_of_streamdiffusions_descendants() {
+    check("soft_edge", 1, |case| red(&soft_edge(&case.picture(), &case.params())));
+}
+
+#[test]
+fn standard_lineart_is_that_of_streamdiffusions_descendants() {
+    check("standard_lineart", 1, |case| {
+        red(&standard_lineart(&case.picture(), &case.params()).unwrap())
+    });
+}
+
+#[test]
+fn upscale_is_pils_to_the_byte() {
+    check("upscale", 0, |case| upscale(&case.picture(), &case.params()).unwrap().into_rgb());
+}
+
+#[test]
+fn pictures_shrink_as_in_pil_to_the_byte() {
+    check("lanczos", 0, |case| case.resized(Filter::Lanczos));
+}
+
+#[test]
+fn pictures_are_resized_as_by_opencv() {
+    check("cubic", 1, |case| case.resized(Filter::Cubic));
+    check("area", 1, |case| case.resized(Filter::Area));
+}
+
 /// A picture, and with what it is processed.
 struct Case<'a> {
     width: usize,
@@ -58,6 +90,11 @@ struct Case<'a> {
 impl Case<'_> {
     fn picture(&self) -> Picture {
         Picture::new(self.width, self.height, self.bytes.clone()).unwrap()
+    }
+
+    fn resized(&self, filter: Filter) -> Vec<u8> {
+        let side = |name: &str| self.params[name].as_u64().unwrap() as usize;
+        resize(&self.picture(), side("width"), side("height"), filter).unwrap().into_rgb()
     }
 
     fn params<P: Params>(&self) -> Checked<P> {
