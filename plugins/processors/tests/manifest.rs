@@ -1,4 +1,5 @@
 //! What the manifest says of params is what the processors take.
+#![allow(clippy::unwrap_used)] // A test may stop where it stands.
 
 use plugin_processors::blur::BlurParams;
 use plugin_processors::canny::CannyParams;
