@@ -2,6 +2,7 @@
 //! of OpenCV's, which rounds once.
 
 use crate::picture::{Picture, PictureError, check_size};
+use pulp::{Arch, Simd, WithSimd};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
@@ -25,10 +26,27 @@ pub fn resize(
 ) -> Result<Picture, PictureError> {
     check_size(width, height)?;
     let (old_width, old_height) = (picture.width(), picture.height());
-    let is_rounded = !matches!(filter, Filter::Cubic | Filter::Area);
-    let rows = along_rows(picture, &Taps::all(old_width, width, filter), is_rounded);
-    let shift = if is_rounded { BITS } else { 2 * BITS };
-    let rgb = along_columns(&rows, 3 * width, &Taps::all(old_height, height, filter), shift);
+    let across = Taps::all(old_width, width, filter);
+    let down = Taps::all(old_height, height, filter);
+    let (arch, is_rounded) = (Arch::new(), !matches!(filter, Filter::Cubic | Filter::Area));
+    let mut rows = vec![[0; 3]; width * old_height];
+    arch.dispatch(AlongRows { picture, taps: &across, is_rounded, resized: &mut rows });
+    let (numbers, mut rgb) = (rows.as_flattened(), vec![0; 3 * width * height]);
+    if is_rounded {
+        arch.dispatch(AlongColumns {
+            numbers,
+            taps: &down,
+            sums: vec![0_i32; 3 * width],
+            rgb: &mut rgb,
+        });
+    } else {
+        arch.dispatch(AlongColumns {
+            numbers,
+            taps: &down,
+            sums: vec![0_i64; 3 * width],
+            rgb: &mut rgb,
+        });
+    }
     Picture::new(width, height, rgb)
 }
 
@@ -132,40 +150,92 @@ fn lanczos(x: f64) -> f64 {
     if (-3.0..3.0).contains(&x) { sinc(x) * sinc(x / 3.0) } else { 0.0 }
 }
 
-/// Levels, or before they are rounded, numbers with so many bits behind the point as a weight has.
-fn along_rows(picture: &Picture, taps: &[Taps], is_rounded: bool) -> Vec<i32> {
-    let mut resized = Vec::with_capacity(3 * picture.height() * taps.len());
-    for row in picture.rgb().as_chunks::<3>().0.chunks(picture.width()) {
-        for Taps { first, weights } in taps {
-            let mut sums = [0; 3];
-            for (pixel, weight) in row[*first..].iter().zip(weights) {
-                for (sum, &level) in sums.iter_mut().zip(pixel) {
-                    *sum += weight * i32::from(level);
+/// Makes levels, or if these are not rounded, numbers with as many bits behind the point as a weight has.
+struct AlongRows<'a> {
+    picture: &'a Picture,
+    taps: &'a [Taps],
+    is_rounded: bool,
+    resized: &'a mut [[i32; 3]],
+}
+
+impl WithSimd for AlongRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let rows = self.picture.rgb().as_chunks::<3>().0.chunks(self.picture.width());
+        for (row, resized) in rows.zip(self.resized.chunks_mut(self.taps.len())) {
+            for (Taps { first, weights }, sums) in self.taps.iter().zip(resized) {
+                let (mut red, mut green, mut blue) = (0, 0, 0);
+                for (&[r, g, b], weight) in row[*first..].iter().zip(weights) {
+                    red += weight * i32::from(r);
+                    green += weight * i32::from(g);
+                    blue += weight * i32::from(b);
+                }
+                *sums = [red, green, blue];
+                if self.is_rounded {
+                    *sums = sums.map(|sum| sum.rounded().into());
                 }
             }
-            let round = |sum: i32| rounded(sum.into(), BITS).into();
-            resized.extend(if is_rounded { sums.map(round) } else { sums });
         }
     }
-    resized
 }
 
-/// Of rows of so many numbers.
-fn along_columns(numbers: &[i32], stride: usize, taps: &[Taps], shift: u32) -> Vec<u8> {
-    let mut resized = Vec::with_capacity(stride * taps.len());
-    let mut sums = vec![0; stride];
-    for Taps { first, weights } in taps {
-        sums.fill(0);
-        for (row, &weight) in numbers[first * stride..].chunks_exact(stride).zip(weights) {
-            for (sum, &number) in sums.iter_mut().zip(row) {
-                *sum += i64::from(weight) * i64::from(number);
+/// Makes levels of rows of numbers.
+struct AlongColumns<'a, T> {
+    numbers: &'a [i32],
+    taps: &'a [Taps],
+    /// As long as a row.
+    sums: Vec<T>,
+    rgb: &'a mut [u8],
+}
+
+impl<T: Sum> WithSimd for AlongColumns<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) {
+        let stride = self.sums.len();
+        for (Taps { first, weights }, levels) in self.taps.iter().zip(self.rgb.chunks_mut(stride)) {
+            self.sums.fill(T::default());
+            for (row, &weight) in self.numbers[first * stride..].chunks(stride).zip(weights) {
+                for (sum, &number) in self.sums.iter_mut().zip(row) {
+                    *sum = sum.plus(weight, number);
+                }
+            }
+            for (level, sum) in levels.iter_mut().zip(&self.sums) {
+                *level = sum.rounded();
             }
         }
-        resized.extend(sums.iter().map(|&sum| rounded(sum, shift)));
     }
-    resized
 }
 
-fn rounded(sum: i64, shift: u32) -> u8 {
-    ((sum + (1 << (shift - 1))) >> shift).clamp(0, 255) as u8
+/// Of numbers times weights. In 32 bits of levels, in 64 of what is not rounded yet.
+trait Sum: Copy + Default {
+    fn plus(self, weight: i32, number: i32) -> Self;
+    fn rounded(self) -> u8;
+}
+
+impl Sum for i32 {
+    #[inline(always)]
+    fn plus(self, weight: i32, number: i32) -> Self {
+        self + weight * number
+    }
+
+    #[inline(always)]
+    fn rounded(self) -> u8 {
+        ((self + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
+    }
+}
+
+impl Sum for i64 {
+    #[inline(always)]
+    fn plus(self, weight: i32, number: i32) -> Self {
+        self + i64::from(weight) * i64::from(number)
+    }
+
+    #[inline(always)]
+    fn rounded(self) -> u8 {
+        ((self + (1 << (2 * BITS - 1))) >> (2 * BITS)).clamp(0, 255) as u8
+    }
 }

@@ -47,7 +47,7 @@ impl Params for SharpenParams {
 }
 
 /// One, in the fixed point of the sums. The params' highest values stay far from the ends of 32 bits: 255 levels, and
-/// factors that are 52 together.
+/// factors that are 31 together.
 const ONE: f64 = 65536.0;
 
 /// With `G(s)` OpenCV's `GaussianBlur` of sigma `s` over `2 * ceil(3 * s) + 1` pixels, `F` the one of sigma 0.8 over 3x3,
