@@ -16,37 +16,36 @@ impl Params for SoftEdgeParams {
 }
 
 /// What multiplies the pixels around one: towards x; with rows and columns exchanged towards y.
-struct Scale {
-    factors: &'static [&'static [f32]],
+struct Scale<const SIDE: usize> {
+    factors: [[f32; SIDE]; SIDE],
     /// Of its gradients in the sum of all scales.
     share: f32,
 }
 
-const SCALES: [Scale; 3] = [
-    Scale { factors: &[&[-1., 0., 1.], &[-2., 0., 2.], &[-1., 0., 1.]], share: 0.5 },
-    Scale {
-        factors: &[
-            &[-1., -2., 0., 2., 1.],
-            &[-2., -3., 0., 3., 2.],
-            &[-3., -5., 0., 5., 3.],
-            &[-2., -3., 0., 3., 2.],
-            &[-1., -2., 0., 2., 1.],
-        ],
-        share: 0.3 / 16.0,
-    },
-    Scale {
-        factors: &[
-            &[-1., -2., -3., 0., 3., 2., 1.],
-            &[-2., -3., -4., 0., 4., 3., 2.],
-            &[-3., -4., -5., 0., 5., 4., 3.],
-            &[-4., -5., -6., 0., 6., 5., 4.],
-            &[-3., -4., -5., 0., 5., 4., 3.],
-            &[-2., -3., -4., 0., 4., 3., 2.],
-            &[-1., -2., -3., 0., 3., 2., 1.],
-        ],
-        share: 0.2 / 32.0,
-    },
-];
+const SMALL: Scale<3> =
+    Scale { factors: [[-1., 0., 1.], [-2., 0., 2.], [-1., 0., 1.]], share: 0.5 };
+const MIDDLE: Scale<5> = Scale {
+    factors: [
+        [-1., -2., 0., 2., 1.],
+        [-2., -3., 0., 3., 2.],
+        [-3., -5., 0., 5., 3.],
+        [-2., -3., 0., 3., 2.],
+        [-1., -2., 0., 2., 1.],
+    ],
+    share: 0.3 / 16.0,
+};
+const LARGE: Scale<7> = Scale {
+    factors: [
+        [-1., -2., -3., 0., 3., 2., 1.],
+        [-2., -3., -4., 0., 4., 3., 2.],
+        [-3., -4., -5., 0., 5., 4., 3.],
+        [-4., -5., -6., 0., 6., 5., 4.],
+        [-3., -4., -5., 0., 5., 4., 3.],
+        [-2., -3., -4., 0., 4., 3., 2.],
+        [-1., -2., -3., 0., 3., 2., 1.],
+    ],
+    share: 0.2 / 32.0,
+};
 /// Of the 5x5 blur, in both directions.
 const BINOMIAL: [f32; 5] = [1.0 / 16.0, 4.0 / 16.0, 6.0 / 16.0, 4.0 / 16.0, 1.0 / 16.0];
 /// Of the largest scale: so many zeros are around a plane.
@@ -127,32 +126,32 @@ impl WithSimd for Lengths<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         for (index, row) in self.row.chunks_mut(BLOCK).enumerate() {
             let mut total = [0.0; BLOCK];
-            for Scale { factors, share } in &SCALES {
-                let around = self.bright.around(index * BLOCK, self.y, factors.len());
-                let (x, y) = gradient(around, self.bright.stride, factors);
-                for i in 0..BLOCK {
-                    total[i] += share * (x[i] * x[i] + y[i] * y[i]).sqrt();
-                }
-            }
+            SMALL.add(self.bright, index * BLOCK, self.y, &mut total);
+            MIDDLE.add(self.bright, index * BLOCK, self.y, &mut total);
+            LARGE.add(self.bright, index * BLOCK, self.y, &mut total);
             row.copy_from_slice(&total[..row.len()]);
         }
     }
 }
 
-#[inline(always)]
-fn gradient(around: &[f32], stride: usize, factors: &[&[f32]]) -> ([f32; BLOCK], [f32; BLOCK]) {
-    let (mut x, mut y) = ([0.0; BLOCK], [0.0; BLOCK]);
-    for (row, of_row) in factors.iter().enumerate() {
-        for (column, to_right) in of_row.iter().enumerate() {
-            let to_bottom = factors[column][row];
-            let values = block(&around[row * stride + column..]);
-            for i in 0..BLOCK {
-                x[i] += to_right * values[i];
-                y[i] += to_bottom * values[i];
+impl<const SIDE: usize> Scale<SIDE> {
+    #[inline(always)]
+    fn add(&self, bright: &Plane, x: usize, y: usize, total: &mut [f32; BLOCK]) {
+        let around = bright.around(x, y, SIDE);
+        let (mut across, mut down) = ([0.0; BLOCK], [0.0; BLOCK]);
+        for row in 0..SIDE {
+            for column in 0..SIDE {
+                let values = block(&around[row * bright.stride + column..]);
+                for i in 0..BLOCK {
+                    across[i] += self.factors[row][column] * values[i];
+                    down[i] += self.factors[column][row] * values[i];
+                }
             }
         }
+        for i in 0..BLOCK {
+            total[i] += self.share * (across[i] * across[i] + down[i] * down[i]).sqrt();
+        }
     }
-    (x, y)
 }
 
 /// By the binomial, without the border.

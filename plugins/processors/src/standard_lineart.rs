@@ -109,14 +109,14 @@ fn ink(picture: &Picture, sigma: f64) -> Vec<f32> {
             let taps =
                 weights.iter().enumerate().map(|(tap, &weight)| (&padded[3 * tap..], weight));
             let sums = &mut ring[filled % side * stride..][..stride];
-            arch.dispatch(Sum { taps, sums });
+            arch.dispatch(Sum { taps: &taps.collect::<Vec<_>>(), sums });
         }
         filled = height.min(y + side / 2 + 1);
         let taps = weights.iter().enumerate().map(|(tap, &weight)| {
             let row = mirrored((y + tap) as isize - (side / 2) as isize, height);
             (&ring[row % side * stride..], weight)
         });
-        arch.dispatch(Sum { taps, sums: &mut blurred });
+        arch.dispatch(Sum { taps: &taps.collect::<Vec<_>>(), sums: &mut blurred });
         let pixels = blurred.as_chunks::<3>().0.iter().zip(picture.row(y).as_chunks::<3>().0);
         ink.extend(pixels.map(|(blurred, pixel)| darker(blurred, pixel)));
     }
@@ -138,22 +138,30 @@ fn weights(sigma: f64) -> Vec<f32> {
     weights.iter().map(|weight| (weight / total) as f32).collect()
 }
 
+/// Values whose sums stay in registers; rows are whole blocks, as `MULTIPLE` is.
+const BLOCK: usize = 32;
+
 /// Of rows, each with its weight.
-struct Sum<'a, T> {
-    taps: T,
+struct Sum<'a> {
+    taps: &'a [(&'a [f32], f32)],
     sums: &'a mut [f32],
 }
 
-impl<'r, T: Iterator<Item = (&'r [f32], f32)>> WithSimd for Sum<'_, T> {
+impl WithSimd for Sum<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        self.sums.fill(0.0);
-        for (row, weight) in self.taps {
-            for (sum, value) in self.sums.iter_mut().zip(row) {
-                *sum += weight * value;
+        for (index, sums) in self.sums.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+            let mut total = [0.0; BLOCK];
+            for &(row, weight) in self.taps {
+                let values = row[index * BLOCK..].first_chunk::<BLOCK>();
+                let values = values.expect("rows are whole blocks");
+                for lane in 0..BLOCK {
+                    total[lane] += weight * values[lane];
+                }
             }
+            *sums = total;
         }
     }
 }
