@@ -94,33 +94,66 @@ fn padded(picture: &Picture) -> Result<Picture, PictureError> {
 
 /// By how much each pixel is darker than its surroundings.
 fn ink(picture: &Picture, sigma: f64) -> Vec<f32> {
-    let weights = weights(sigma);
-    let (side, stride) = (weights.len(), 3 * picture.width());
-    let (arch, height) = (Arch::new(), picture.height());
-    let mut padded = vec![0.0; stride + 3 * (side - 1)];
-    let mut ring = vec![0.0; stride * side];
-    let mut blurred = vec![0.0; stride];
-    let mut filled = 0;
-    let mut ink = Vec::with_capacity(picture.width() * height);
-    for y in 0..height {
-        for filled in filled..height.min(y + side / 2 + 1) {
-            let row: Vec<f32> = picture.row(filled).iter().map(|&level| level.into()).collect();
-            pad(&row, side / 2, &mut padded);
-            let taps =
-                weights.iter().enumerate().map(|(tap, &weight)| (&padded[3 * tap..], weight));
-            let sums = &mut ring[filled % side * stride..][..stride];
-            arch.dispatch(Sum { taps: &taps.collect::<Vec<_>>(), sums });
-        }
-        filled = height.min(y + side / 2 + 1);
-        let taps = weights.iter().enumerate().map(|(tap, &weight)| {
-            let row = mirrored((y + tap) as isize - (side / 2) as isize, height);
-            (&ring[row % side * stride..], weight)
-        });
-        arch.dispatch(Sum { taps: &taps.collect::<Vec<_>>(), sums: &mut blurred });
+    let mut surroundings = Surroundings::new(picture, sigma);
+    let mut blurred = vec![0.0; 3 * picture.width()];
+    let mut ink = Vec::with_capacity(picture.width() * picture.height());
+    for y in 0..picture.height() {
+        surroundings.row(y, &mut blurred);
         let pixels = blurred.as_chunks::<3>().0.iter().zip(picture.row(y).as_chunks::<3>().0);
         ink.extend(pixels.map(|(blurred, pixel)| darker(blurred, pixel)));
     }
     ink
+}
+
+/// The blurred picture, row by row from the top.
+struct Surroundings<'a> {
+    picture: &'a Picture,
+    weights: Vec<f32>,
+    stride: usize,
+    /// A row of the picture with the border around it.
+    padded: Vec<f32>,
+    /// Rows summed along themselves, as many as one row of the result needs.
+    ring: Vec<f32>,
+    filled: usize,
+    arch: Arch,
+}
+
+impl<'a> Surroundings<'a> {
+    fn new(picture: &'a Picture, sigma: f64) -> Self {
+        let weights = weights(sigma);
+        let (side, stride) = (weights.len(), 3 * picture.width());
+        let padded = vec![0.0; stride + 3 * (side - 1)];
+        let ring = vec![0.0; stride * side];
+        Self { picture, weights, stride, padded, ring, filled: 0, arch: Arch::new() }
+    }
+
+    fn row(&mut self, y: usize, sums: &mut [f32]) {
+        let (radius, height) = (self.weights.len() / 2, self.picture.height());
+        let needed = height.min(y + radius + 1);
+        for y in self.filled..needed {
+            self.fill(y);
+        }
+        self.filled = needed;
+        let taps = self.weights.iter().enumerate().map(|(tap, &weight)| {
+            let y = mirrored((y + tap) as isize - radius as isize, height);
+            (&self.ring[self.slot(y)..], weight)
+        });
+        self.arch.dispatch(Sum { taps: &taps.collect::<Vec<_>>(), sums });
+    }
+
+    fn fill(&mut self, y: usize) {
+        let row: Vec<f32> = self.picture.row(y).iter().map(|&level| level.into()).collect();
+        pad(&row, self.weights.len() / 2, &mut self.padded);
+        let taps = self.weights.iter().enumerate();
+        let taps: Vec<_> = taps.map(|(tap, &weight)| (&self.padded[3 * tap..], weight)).collect();
+        let slot = self.slot(y);
+        let sums = &mut self.ring[slot..][..self.stride];
+        self.arch.dispatch(Sum { taps: &taps, sums });
+    }
+
+    fn slot(&self, y: usize) -> usize {
+        y % self.weights.len() * self.stride
+    }
 }
 
 /// In the channel where it is least.
