@@ -114,7 +114,7 @@ fn models(model: &Path) -> (&'static str, String) {
 
 pub fn python() -> Command {
     let python = root().join("tests/bench/.venv/bin/python");
-    assert!(python.exists(), "PyTorch is not there; `./dev bench` installs it");
+    assert!(python.exists(), "its packages are not there; `./dev bench` installs them");
     let mut command = Command::new(python);
     command.args(["-W", "ignore"]);
     command

@@ -8,6 +8,7 @@ mod demo;
 mod diffusion;
 mod load;
 mod media;
+mod processors;
 mod soak;
 
 use std::process::ExitCode;
@@ -21,9 +22,12 @@ fn main() -> ExitCode {
         "demo" => demo::run(),
         "diffusion" => diffusion::run(),
         "load" => load::run(),
+        "processors" => processors::run(),
         "soak" => soak::run(),
         _ => {
-            eprintln!("usage: bench media | age | crash | demo | diffusion | load | soak");
+            eprintln!(
+                "usage: bench media | age | crash | demo | diffusion | load | processors | soak"
+            );
             return ExitCode::from(2);
         }
     };

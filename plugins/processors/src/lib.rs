@@ -1,6 +1,17 @@
-//! The plugin `processors`: which image processors streams may name, and what params those have that take any.
-//!
-//! It contributes names and schemas to the pipelines. The processors themselves are not in this version; the pipelines'
-//! plans say so wherever one is enabled.
+//! The plugin `processors`: which image processors streams may name, what params they have, and the classical ones as
+//! plain functions from pictures to pictures. Those that are neural networks are not in this version.
+
+pub mod blur;
+pub mod canny;
+pub mod feedback;
+mod gaussian;
+pub mod gray;
+pub mod params;
+pub mod picture;
+pub mod resize;
+pub mod sharpen;
+pub mod soft_edge;
+pub mod standard_lineart;
+pub mod upscale;
 
 plugin_api::export_plugin!(manifest = include_str!("../manifest.json"));

@@ -55,7 +55,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("test-hub", &[]),
     ("test-peer", &[]),
-    ("tests", &["plugin-api", "test-hub", "test-peer"]),
+    // It measures the processors beside OpenCV's.
+    ("tests", &["plugin-api", "plugin-processors", "test-hub", "test-peer"]),
     ("xtask", &[]),
 ];
 
