@@ -1,5 +1,6 @@
-//! The plugin `processors`: which image processors streams may name, what params they have, and the classical ones as
-//! plain functions from pictures to pictures. Those that are neural networks are not in this version.
+//! The plugin `processors`: which image processors streams may name, what params they have, and the classical ones: plain
+//! functions from pictures to pictures, which [`plugin`] offers by name. Those that are neural networks are not in this
+//! version.
 
 pub mod blur;
 pub mod canny;
@@ -8,10 +9,14 @@ mod gaussian;
 pub mod gray;
 pub mod params;
 pub mod picture;
+pub mod plugin;
 pub mod resize;
 pub mod sharpen;
 pub mod soft_edge;
 pub mod standard_lineart;
 pub mod upscale;
 
-plugin_api::export_plugin!(manifest = include_str!("../manifest.json"));
+plugin_api::export_plugin!(
+    image_processors = plugin::Processors,
+    manifest = include_str!("../manifest.json")
+);

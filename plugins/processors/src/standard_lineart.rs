@@ -2,7 +2,7 @@
 
 use crate::gaussian::{mirrored, pad};
 use crate::params::{Checked, Params, Range};
-use crate::picture::{Picture, PictureError};
+use crate::picture::{LONGEST_SIDE, Picture, PictureError};
 use crate::resize::{Filter, resize};
 use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ const FAINTEST: f32 = 16.0;
 /// picture is brighter by in the channel where that is least, times 127 and divided by the median of what is above
 /// `intensity_threshold`, or by 16 if that is more; cut to whole levels. In the size of the picture again (PIL's Lanczos).
 ///
-/// An error if the picture is so narrow that its longer side would become too long.
+/// Where the picture is so narrow that its longer side would become too long, it is resized by less.
 pub fn standard_lineart(
     picture: &Picture,
     params: &Checked<StandardLineartParams>,
@@ -72,10 +72,12 @@ pub fn standard_lineart(
 }
 
 fn in_detect_resolution(picture: &Picture, shorter: usize) -> Result<Picture, PictureError> {
-    let scale = shorter as f64 / picture.width().min(picture.height()) as f64;
+    let (width, height) = (picture.width(), picture.height());
+    let longest = LONGEST_SIDE as f64 / width.max(height) as f64;
+    let scale = (shorter as f64 / width.min(height) as f64).min(longest);
     let scaled = |side: usize| (side as f64 * scale).round_ties_even() as usize;
     let filter = if scale > 1.0 { Filter::Cubic } else { Filter::Area };
-    resize(picture, scaled(picture.width()), scaled(picture.height()), filter)
+    resize(picture, scaled(width), scaled(height), filter)
 }
 
 /// To the right and below.

@@ -42,12 +42,18 @@ pub fn upscale(
     picture: &Picture,
     params: &Checked<UpscaleParams>,
 ) -> Result<Picture, PictureError> {
-    let scaled = |side: usize| (side as f64 * params.scale_factor).round() as usize;
     let filter = match params.algorithm {
         Algorithm::Nearest => Filter::Nearest,
         Algorithm::Bilinear => Filter::Bilinear,
         Algorithm::Bicubic => Filter::Bicubic,
         Algorithm::Lanczos => Filter::Lanczos,
     };
-    resize(picture, scaled(picture.width()), scaled(picture.height()), filter)
+    let (width, height) = upscaled(picture.width(), picture.height(), params);
+    resize(picture, width, height, filter)
+}
+
+/// Width and height of what becomes of a picture.
+pub fn upscaled(width: usize, height: usize, params: &Checked<UpscaleParams>) -> (usize, usize) {
+    let scaled = |side: usize| (side as f64 * params.scale_factor).round() as usize;
+    (scaled(width), scaled(height))
 }
