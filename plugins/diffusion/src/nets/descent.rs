@@ -147,6 +147,24 @@ impl Descent {
         root.ops.add(&time, &addition.embed(&module, rest, self.time_width())?)
     }
 
+    /// A residual block and, where the level has them, the transformer after it.
+    pub fn layer<O: Ops>(
+        &self,
+        (block, layer): (&Module<O>, usize),
+        x: &O::T,
+        channels: usize,
+        given: &Given<O>,
+        level: Level,
+    ) -> Value<O> {
+        let module = block.at(format_args!("resnets.{layer}"));
+        let hidden = module.resnet(x, Some(&given.time), self.resnet(channels, level.channels))?;
+        if !level.has_attention {
+            return Ok(hidden);
+        }
+        let module = block.at(format_args!("attentions.{layer}"));
+        self.transformer(&module, &hidden, given, level)
+    }
+
     /// From latents to the first activation.
     pub fn enter<O: Ops>(&self, root: &Module<O>, sample: &O::T) -> Value<O> {
         let conv = Conv::same(self.latent_channels, self.levels[0].channels, 3);
@@ -165,17 +183,8 @@ impl Descent {
         for (index, &level) in self.levels.iter().enumerate() {
             let block = root.at(format_args!("down_blocks.{index}"));
             for layer in 0..level.layers {
-                let resnet = self.resnet(channels, level.channels);
-                hidden = block.at(format_args!("resnets.{layer}")).resnet(
-                    &hidden,
-                    Some(&given.time),
-                    resnet,
-                )?;
+                hidden = self.layer((&block, layer), &hidden, channels, given, level)?;
                 channels = level.channels;
-                if level.has_attention {
-                    let module = block.at(format_args!("attentions.{layer}"));
-                    hidden = self.transformer(&module, &hidden, given, level)?;
-                }
                 skips.push(hidden.clone());
             }
             if index + 1 < self.levels.len() {

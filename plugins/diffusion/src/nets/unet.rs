@@ -101,17 +101,9 @@ impl Unet {
                     .zip(shapes.pop())
                     .expect("the way down left one for each layer of the way up");
                 let joined = root.ops.concat(&[&hidden, &skip], 1)?;
-                let resnet = descent.resnet(channels + shape.channels, level.channels);
-                hidden = block.at(format_args!("resnets.{layer}")).resnet(
-                    &joined,
-                    Some(&given.time),
-                    resnet,
-                )?;
+                let inputs = channels + shape.channels;
+                hidden = descent.layer((&block, layer), &joined, inputs, given, level)?;
                 channels = level.channels;
-                if level.has_attention {
-                    let module = block.at(format_args!("attentions.{layer}"));
-                    hidden = descent.transformer(&module, &hidden, given, level)?;
-                }
             }
             if let Some(skip) = skips.last() {
                 let larger = root.ops.upsample_to(&hidden, skip)?;
