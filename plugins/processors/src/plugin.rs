@@ -119,7 +119,9 @@ impl Work {
     fn read(params: &Params<'_>) -> Result<Self, Error> {
         Ok(match params.pipeline {
             "passthrough" | "external" if params.values.is_empty() => Self::Nothing,
-            "passthrough" | "external" => return Err(Error::invalid("it takes no params")),
+            name @ ("passthrough" | "external") => {
+                return Err(Error::invalid(format!("`{name}` takes no params")));
+            }
             "blur" => Self::Blur(checked(params)?),
             "canny" => Self::Canny(checked(params)?),
             "sharpen" => Self::Sharpen(checked(params)?),
