@@ -221,8 +221,8 @@ pub struct SdhFrameMut {
 /// The features `pipeline/0` and `image-processor/0`: frame in, frame out. Both have this table.
 ///
 /// A pipeline is what a stream runs; it chooses the size of its input. An image processor is a step before or after
-/// diffusion, or what makes a ControlNet's picture; it is told the size of its input and takes any from 1 to 16384, and
-/// `process` gives the same `id` and `captured_ns` that it got.
+/// diffusion, or what makes a ControlNet's picture; it is told the size of its input, which `plan` may refuse, and `process`
+/// gives the same `id` and `captured_ns` that it got.
 ///
 /// Threads: `plan`, `open` and functions on different objects may be called at the same time from any thread; calls on
 /// one stream never overlap, and no call on a pipeline or stream comes during or after its close.
