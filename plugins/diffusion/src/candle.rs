@@ -182,13 +182,7 @@ impl Ops for Params {
         pick().map_err(backend)
     }
 
-    fn group_norm(
-        &self,
-        x: &Candle,
-        weight: &Candle,
-        bias: &Candle,
-        groups: Groups,
-    ) -> Value<Self> {
+    fn group_norm(&self, x: &Candle, [weight, bias]: [&Candle; 2], groups: Groups) -> Value<Self> {
         let Groups { channels, count, epsilon } = groups;
         let norm = |weight: Candle, bias: Candle| {
             GroupNorm::new(weight, bias, channels, count, epsilon.into())?.forward(x)

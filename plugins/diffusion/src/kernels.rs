@@ -7,5 +7,5 @@ mod attention;
 mod exponential;
 mod group_norm;
 
-pub use attention::{Memory, is_narrow};
+pub use attention::{KeysAndValues, is_narrow};
 pub use group_norm::{Moments, scale_and_shift};

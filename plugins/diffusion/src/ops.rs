@@ -80,22 +80,10 @@ pub trait Ops {
 
     /// Over each group of channels and all pixels, then scaled and shifted per channel, `[channels]`, or per row and
     /// channel, `[rows, channels]`.
-    fn group_norm(
-        &self,
-        x: &Self::T,
-        weight: &Self::T,
-        bias: &Self::T,
-        groups: Groups,
-    ) -> Value<Self>;
+    fn group_norm(&self, x: &Self::T, affine: [&Self::T; 2], groups: Groups) -> Value<Self>;
     /// SiLU of a group norm.
-    fn group_norm_silu(
-        &self,
-        x: &Self::T,
-        weight: &Self::T,
-        bias: &Self::T,
-        groups: Groups,
-    ) -> Value<Self> {
-        self.apply(&self.group_norm(x, weight, bias, groups)?, Function::Silu)
+    fn group_norm_silu(&self, x: &Self::T, affine: [&Self::T; 2], groups: Groups) -> Value<Self> {
+        self.apply(&self.group_norm(x, affine, groups)?, Function::Silu)
     }
     /// Over the last axis.
     fn layer_norm(

@@ -1,5 +1,5 @@
 //! Attention by heads so narrow that its time goes into exponentials and not into products. Products of matrices, as
-//! fused attention is elsewhere made of, have next to nothing to do here, and the scores would go through memory.
+//! fused attention is elsewhere made of, have next to nothing to do here, and the scores would go through known.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -19,7 +19,7 @@ pub const fn is_narrow(width: usize) -> bool {
 
 /// Keys and values of one row, at least one token, `[tokens, heads * width]`, turned so that those of many tokens lie
 /// side by side.
-pub struct Memory {
+pub struct KeysAndValues {
     width: usize,
     padded: usize,
     /// `[heads, width, padded]`.
@@ -31,7 +31,7 @@ pub struct Memory {
     spoilt: f32,
 }
 
-impl Memory {
+impl KeysAndValues {
     pub fn new(keys: &[f32], values: &[f32], tokens: usize, width: usize) -> Self {
         let padded = tokens.next_multiple_of(PADDING);
         let mut start = vec![NOWHERE; padded];
@@ -45,8 +45,8 @@ impl Memory {
     /// What each query finds; queries and results are `[tokens, heads * width]`.
     pub fn attend(&self, queries: &[f32], results: &mut [f32]) {
         match self.width {
-            4 => Arch::new().dispatch(Attend::<4> { memory: self, queries, results }),
-            _ => Arch::new().dispatch(Attend::<8> { memory: self, queries, results }),
+            4 => Arch::new().dispatch(Attend::<4> { known: self, queries, results }),
+            _ => Arch::new().dispatch(Attend::<8> { known: self, queries, results }),
         }
     }
 }
@@ -64,7 +64,7 @@ fn turned(values: &[f32], tokens: usize, padded: usize) -> Vec<f32> {
 }
 
 struct Attend<'a, const WIDTH: usize> {
-    memory: &'a Memory,
+    known: &'a KeysAndValues,
     queries: &'a [f32],
     results: &'a mut [f32],
 }
@@ -74,22 +74,21 @@ impl<const WIDTH: usize> WithSimd for Attend<'_, WIDTH> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { memory, queries, results } = self;
-        let size = WIDTH * memory.padded;
-        let heads =
-            memory.keys.chunks_exact(size).zip(memory.values.chunks_exact(size)).enumerate();
-        let columns = memory.keys.len() / memory.padded;
-        let start = blocks::<S>(&memory.start);
-        for (head, (keys, values)) in heads {
-            let rows = |turned| rows::<S, WIDTH>(turned, memory.padded);
-            let head_of =
-                Head { start, spoilt: memory.spoilt, keys: rows(keys), values: rows(values) };
+        let Self { known, queries, results } = self;
+        let size = WIDTH * known.padded;
+        let heads = known.keys.chunks_exact(size).zip(known.values.chunks_exact(size)).enumerate();
+        let columns = known.keys.len() / known.padded;
+        let start = blocks::<S>(&known.start);
+        for (number, (keys, values)) in heads {
+            let [keys, values] =
+                [keys, values].map(|turned| rows::<S, WIDTH>(turned, known.padded));
+            let head = Head { start, spoilt: known.spoilt, keys, values };
             let tokens = queries.chunks_exact(columns).zip(results.chunks_exact_mut(columns));
             for (query, result) in tokens {
-                let place = head * WIDTH..(head + 1) * WIDTH;
+                let place = number * WIDTH..(number + 1) * WIDTH;
                 let (query, _) = query[place.clone()].as_chunks::<WIDTH>();
                 let (result, _) = result[place].as_chunks_mut::<WIDTH>();
-                result[0] = head_of.attend(simd, &query[0]);
+                result[0] = head.attend(simd, &query[0]);
             }
         }
     }
@@ -114,6 +113,22 @@ struct Head<'a, S: Simd, const WIDTH: usize> {
 }
 
 impl<S: Simd, const WIDTH: usize> Head<'_, S, WIDTH> {
+    /// Adds what a query has in common with the keys of a block.
+    #[inline(always)]
+    fn score(
+        &self,
+        simd: S,
+        place: usize,
+        query: &[S::f32s; WIDTH],
+        scores: &mut [S::f32s; VECTORS],
+    ) {
+        for (keys, &query) in self.keys.iter().zip(query) {
+            for (score, &key) in scores.iter_mut().zip(&keys[place]) {
+                *score = simd.mul_add_e_f32s(query, key, *score);
+            }
+        }
+    }
+
     /// One pass over the keys: what was found is scaled down when a higher score comes. Milakov and Gimelshein (2018).
     #[inline(always)]
     fn attend(&self, simd: S, query: &[f32; WIDTH]) -> [f32; WIDTH] {
@@ -128,11 +143,7 @@ impl<S: Simd, const WIDTH: usize> Head<'_, S, WIDTH> {
         let mut found = [zero; WIDTH];
         for (place, start) in self.start.iter().enumerate() {
             let mut scores = *start;
-            for (keys, &query) in self.keys.iter().zip(&spread) {
-                for (score, &key) in scores.iter_mut().zip(&keys[place]) {
-                    *score = simd.mul_add_e_f32s(query, key, *score);
-                }
-            }
+            self.score(simd, place, &spread, &mut scores);
             let mut best = scores[0];
             for &score in &scores[1..] {
                 best = simd.max_f32s(best, score);
@@ -216,7 +227,7 @@ mod tests {
                 let keys = wave(tokens * columns, 1.3, height);
                 let values = wave(tokens * columns, 2.1, 2.0);
                 let mut results = vec![0.0; queries.len()];
-                Memory::new(&keys, &values, tokens, width).attend(&queries, &mut results);
+                KeysAndValues::new(&keys, &values, tokens, width).attend(&queries, &mut results);
                 for (own, exact) in
                     results.iter().zip(plainly(&queries, &keys, &values, heads, width))
                 {
@@ -240,7 +251,7 @@ mod tests {
             inputs[spoilt][9] = wrong;
             let [queries, keys, values] = inputs;
             let mut results = vec![0.0; queries.len()];
-            Memory::new(&keys, &values, tokens, 4).attend(&queries, &mut results);
+            KeysAndValues::new(&keys, &values, tokens, 4).attend(&queries, &mut results);
             assert!(results.iter().any(|value| !value.is_finite()), "{spoilt} {wrong}");
         }
     }

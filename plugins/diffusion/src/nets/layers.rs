@@ -107,13 +107,13 @@ impl<'a, O: Ops> Module<'a, O> {
     }
 
     pub fn group_norm(&self, x: &O::T, groups: Groups) -> Value<O> {
-        let shape = [groups.channels];
-        self.ops.group_norm(x, &self.param("weight", &shape)?, &self.param("bias", &shape)?, groups)
+        let [weight, bias] = ["weight", "bias"].map(|name| self.param(name, &[groups.channels]));
+        self.ops.group_norm(x, [&weight?, &bias?], groups)
     }
 
     pub fn group_norm_silu(&self, x: &O::T, groups: Groups) -> Value<O> {
         let [weight, bias] = ["weight", "bias"].map(|name| self.param(name, &[groups.channels]));
-        self.ops.group_norm_silu(x, &weight?, &bias?, groups)
+        self.ops.group_norm_silu(x, [&weight?, &bias?], groups)
     }
 
     /// A group norm whose result is then multiplied by `1 + scale` and moved by `shift`, both `[rows, channels]`, and
@@ -123,7 +123,7 @@ impl<'a, O: Ops> Module<'a, O> {
         let factor = ops.shift(by.0, 1.0)?;
         let weight = ops.mul(&factor, &self.param("weight", &shape)?)?;
         let bias = ops.add(&ops.mul(&factor, &self.param("bias", &shape)?)?, by.1)?;
-        ops.group_norm_silu(x, &weight, &bias, groups)
+        ops.group_norm_silu(x, [&weight, &bias], groups)
     }
 
     pub fn layer_norm(&self, x: &O::T, width: usize, epsilon: f32) -> Value<O> {

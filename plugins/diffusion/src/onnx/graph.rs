@@ -310,13 +310,14 @@ impl Recorder<'_> {
 
     fn own_group_norm(
         &self,
-        [x, weight, bias]: [&Rc<str>; 3],
+        x: &Rc<str>,
+        affine: [&Rc<str>; 2],
         groups: Groups,
         has_silu: bool,
     ) -> Value<Self> {
         // In the file they may lie anywhere, where Rust must not read them as floats: this copies them, once.
-        let row = [-1, groups.channels as i64];
-        let inputs = [x, &self.reshape(weight, &row)?, &self.reshape(bias, &row)?];
+        let [weight, bias] = affine.map(|param| self.reshape(param, &[-1, groups.channels as i64]));
+        let inputs = [x, &weight?, &bias?];
         let attributes = vec![
             AttributeProto::int("groups", groups.count as i64),
             AttributeProto::float("epsilon", groups.epsilon),

@@ -9,7 +9,7 @@ use ort::operator::{
 };
 use ort::value::{TensorElementType, ValueRef};
 
-use crate::kernels::{Memory, Moments, is_narrow, scale_and_shift};
+use crate::kernels::{KeysAndValues, Moments, is_narrow, scale_and_shift};
 
 /// The domain of their names in a graph.
 pub const DOMAIN: &str = "streamdiffusion.host";
@@ -45,7 +45,7 @@ struct NarrowAttention {
 }
 
 /// A kernel and what its operator is registered with. All inputs and the one output are floats.
-trait Own: Kernel + Sized + 'static {
+trait Registrable: Kernel + Sized + 'static {
     const NAME: &'static str;
     const INPUTS: usize;
 
@@ -54,7 +54,7 @@ trait Own: Kernel + Sized + 'static {
 
 struct Registered<K>(PhantomData<fn() -> K>);
 
-impl<K: Own> Operator for Registered<K> {
+impl<K: Registrable> Operator for Registered<K> {
     type Kernel<'attr> = K;
 
     fn name(&self) -> &str {
@@ -87,7 +87,7 @@ fn count(ctx: &KernelContext<'_>, name: &str) -> ort::Result<usize> {
     count.ok_or_else(|| ort::Error::new(format!("the attribute {name} is not above 0")))
 }
 
-impl Own for GroupNorm {
+impl Registrable for GroupNorm {
     const NAME: &'static str = "GroupNorm";
     const INPUTS: usize = 3;
 
@@ -97,7 +97,7 @@ impl Own for GroupNorm {
     }
 }
 
-impl Own for DepthToSpace {
+impl Registrable for DepthToSpace {
     const NAME: &'static str = "DepthToSpace";
     const INPUTS: usize = 1;
 
@@ -106,7 +106,7 @@ impl Own for DepthToSpace {
     }
 }
 
-impl Own for NarrowAttention {
+impl Registrable for NarrowAttention {
     const NAME: &'static str = "NarrowAttention";
     const INPUTS: usize = 3;
 
@@ -157,6 +157,7 @@ fn in_pieces<T: Send>(
     // The callback may be called by several threads; each takes a piece that is no other's.
     let pieces: Vec<Mutex<&mut [T]>> = values.chunks_mut(piece).map(Mutex::new).collect();
     ctx.par_for(pieces.len(), pieces.len(), |number| {
+        // Nobody panics while holding one, and the numbers are those of pieces.
         if let Some(Ok(mut values)) = pieces.get(number).map(Mutex::lock) {
             write(number, &mut values);
         }
@@ -264,8 +265,9 @@ impl Kernel for NarrowAttention {
         }
         let (asked, known) = (tokens * columns, keys[1] * columns);
         let memories = key.chunks_exact(known).zip(value.chunks_exact(known));
-        let memories: Vec<_> =
-            memories.map(|(key, value)| Memory::new(key, value, keys[1], self.width)).collect();
+        let memories: Vec<_> = memories
+            .map(|(key, value)| KeysAndValues::new(key, value, keys[1], self.width))
+            .collect();
         // A piece is of one row.
         let each = (1..=QUERIES).rev().find(|each| tokens % each == 0).unwrap_or(1) * columns;
         fill(ctx, &shape, each, |piece, results| {

@@ -48,7 +48,7 @@ impl Ops for Names {
         Ok(())
     }
 
-    fn group_norm(&self, (): &(), (): &(), (): &(), _: Groups) -> Value<Self> {
+    fn group_norm(&self, (): &(), _: [&(); 2], _: Groups) -> Value<Self> {
         Ok(())
     }
 

@@ -54,15 +54,9 @@ impl Ops for Recorder<'_> {
     }
 
     /// Written with InstanceNormalization: every provider has that one.
-    fn group_norm(
-        &self,
-        x: &Rc<str>,
-        weight: &Rc<str>,
-        bias: &Rc<str>,
-        groups: Groups,
-    ) -> Value<Self> {
+    fn group_norm(&self, x: &Rc<str>, affine: [&Rc<str>; 2], groups: Groups) -> Value<Self> {
         if self.dialect.has_operators {
-            return self.own_group_norm([x, weight, bias], groups, false);
+            return self.own_group_norm(x, affine, groups, false);
         }
         let Groups { channels, count, epsilon } = groups;
         let grouped = self.reshape(x, &[0, count as i64, -1])?;
@@ -72,21 +66,15 @@ impl Ops for Recorder<'_> {
         let inputs = [&grouped, &ones, &zeros];
         let normed = self.joined("InstanceNormalization", &inputs, vec![epsilon]);
         let per_channel = |param: &Rc<str>| self.reshape(param, &[-1, channels as i64, 1, 1]);
-        let scaled = self.mul(&self.reshape_like(&normed, x)?, &per_channel(weight)?)?;
-        self.add(&scaled, &per_channel(bias)?)
+        let [weight, bias] = affine.map(per_channel);
+        self.add(&self.mul(&self.reshape_like(&normed, x)?, &weight?)?, &bias?)
     }
 
-    fn group_norm_silu(
-        &self,
-        x: &Rc<str>,
-        weight: &Rc<str>,
-        bias: &Rc<str>,
-        groups: Groups,
-    ) -> Value<Self> {
+    fn group_norm_silu(&self, x: &Rc<str>, affine: [&Rc<str>; 2], groups: Groups) -> Value<Self> {
         if self.dialect.has_operators {
-            return self.own_group_norm([x, weight, bias], groups, true);
+            return self.own_group_norm(x, affine, groups, true);
         }
-        self.apply(&self.group_norm(x, weight, bias, groups)?, Function::Silu)
+        self.apply(&self.group_norm(x, affine, groups)?, Function::Silu)
     }
 
     fn layer_norm(
