@@ -105,6 +105,14 @@ pub struct SdhHost {
     pub threads: u32,
     /// 0.
     pub reserved: u32,
+    /// The table of a feature that other plugins offer to this one, null where there is none. `image-processor/0` gives an
+    /// `SdhPipelineTable` whose `plan`, `open` and `open_stream` take this host table, and any contributed image processor
+    /// as `SdhParams.pipeline`; the host finds the plugin that has it. Params that its schema does not name are left out.
+    /// Whatever is opened has to be closed before the pipeline or stream whose call opened it is. A processor that fails is
+    /// switched off for the stream and refuses all later calls; the host tells the user, and the caller goes on without it.
+    pub get_feature: Option<unsafe extern "C" fn(id: SdhBytes) -> *const c_void>,
+    /// Why the last call of such a table on this thread returned a negative status. Valid until the thread's next one.
+    pub last_error: Option<unsafe extern "C" fn() -> SdhBytes>,
 }
 
 /// Params of a stream.
@@ -121,6 +129,9 @@ pub struct SdhParams {
     pub values: SdhBytes,
     /// For an image processor the size of the pictures that it is given. Zeros for a pipeline, which tells it itself.
     pub input: SdhFrameFormat,
+    /// For a pipeline the size of output that its `plan` told for these params, which it has to keep to although an image
+    /// processor that it counted on is switched off. Zeros for an image processor, and where no plan was asked.
+    pub output: SdhFrameFormat,
 }
 
 /// What `plan` is asked.

@@ -1,7 +1,8 @@
 //! The host as a plugin sees it.
 
 use crate::Environment;
-use crate::ffi::HostCalls;
+use crate::Error;
+use crate::ffi::{Callee, HostCalls, Lent};
 use std::sync::Arc;
 
 /// How important a log line is.
@@ -84,6 +85,26 @@ impl Host {
     /// Folders and thread budget.
     pub fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// What other plugins offer, by the id of a feature.
+    pub(crate) fn offered(&self, feature: &str) -> Result<Callee, Error> {
+        self.calls()?.offered(feature)
+    }
+
+    /// The same handle for what is called through the host.
+    pub(crate) fn lent(&self) -> Result<Lent, Error> {
+        Ok(Lent { calls: self.calls()?.clone(), environment: self.environment.clone() })
+    }
+
+    /// The number by which the host knows who calls.
+    #[cfg(feature = "loader")]
+    pub(crate) fn context(&self) -> Option<u64> {
+        self.calls.as_ref().map(HostCalls::context)
+    }
+
+    fn calls(&self) -> Result<&HostCalls, Error> {
+        self.calls.as_ref().ok_or_else(|| Error::new("a detached host offers nothing"))
     }
 }
 

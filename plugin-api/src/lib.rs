@@ -23,11 +23,13 @@ mod sdk;
 #[cfg(feature = "loader")]
 pub mod loader {
     pub use crate::ffi::{
-        Callbacks, HostContext, Library, LoadError, LoadedPipeline, LoadedStream, Wanted,
+        Callbacks, HostContext, HostTable, Lendable, Library, LoadError, LoadedPipeline,
+        LoadedStream, Wanted,
     };
 }
 
 pub use error::{Error, ErrorCode};
+pub use ffi::Processor;
 pub use frame::{Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, PIXEL_BYTES};
 pub use host::{Host, LogLevel};
 pub use manifest::{

@@ -190,12 +190,24 @@ pub struct Params<'a> {
     /// For an image processor the size of the pictures it is given, which are the input of its formats. None for a
     /// pipeline, which tells it itself.
     pub input: Option<FrameFormat>,
+    /// For a pipeline the size of output that its plan told for these params. It keeps to it although an image processor
+    /// that it counted on is switched off.
+    pub output: Option<FrameFormat>,
 }
 
 impl<'a> Params<'a> {
     /// Those of a pipeline.
     pub const fn of(pipeline: &'a str, values: &'a Map<String, Value>) -> Self {
-        Self { pipeline, values, input: None }
+        Self { pipeline, values, input: None, output: None }
+    }
+
+    /// Those of an image processor.
+    pub const fn of_processor(
+        name: &'a str,
+        values: &'a Map<String, Value>,
+        input: FrameFormat,
+    ) -> Self {
+        Self { pipeline: name, values, input: Some(input), output: None }
     }
 }
 
@@ -206,8 +218,8 @@ pub struct PlanRequest<'a> {
     pub params: Params<'a>,
     /// The params in effect until now; none for a new stream.
     pub previous: Option<&'a Map<String, Value>>,
-    /// Folders and thread budget.
-    pub environment: &'a Environment,
+    /// Its folders and thread budget, its log, and what other plugins offer.
+    pub host: &'a Host,
 }
 
 /// Where a plugin finds and keeps things, and how much it may use.

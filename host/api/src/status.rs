@@ -21,7 +21,9 @@ use std::time::{Duration, SystemTime};
 /// whole card, whoever uses it; null without one. Times under `data` are milliseconds since 1970.
 /// `data.host_status` says where frames were dropped (`drops`), how long each stage of their way takes (`latency`: over the
 /// last 5 seconds, `encode` and `end_to_end` while somebody watches), what the last error was and when, and whether viewers
-/// have a picture yet. While a model is fetched from the hub, `fetching` says how far that is.
+/// have a picture yet. While a model is fetched from the hub, `fetching` says how far that is. `parts_ms` says how long the
+/// parts of the pipeline take of a frame, image processors by their names; `switched_off` names those that failed, which the
+/// pipeline goes on without, with the reason.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody))
@@ -152,6 +154,10 @@ fn host_status(status: &StreamStatus) -> Value {
             "latency_ms": frames.frame_age.map(in_ms),
             "latency_max_ms": frames.frame_age_max.map(in_ms),
         },
+        "switched_off": status.switched_off.iter().map(|off| json!({
+            "name": off.name, "plugin": off.plugin, "reason": off.reason,
+        })).collect::<Vec<_>>(),
+        "parts_ms": frames.parts_ms,
         "drops": by_stage(drops(status), Value::from),
         "latency": by_stage(latencies(status), latency),
         "ingress": {

@@ -3,8 +3,10 @@
 use crate::candidates::{Candidate, examine};
 use crate::config::Config;
 use crate::files;
+use crate::library::Library;
 use crate::pipeline::{Parts, WorkerPipeline};
 use crate::plans::Planners;
+use crate::processors::offered;
 use crate::registry::{Policy, Registry};
 use crate::sys::{FrameMemory, InputPool};
 use crate::watch::{Change, Changes, is_library, watch};
@@ -121,12 +123,17 @@ impl PipelineCatalog for PluginCatalog {
         let Some(library) = self.shared.read(|registry| registry.plugin(&plugin).cloned()) else {
             return Err(PlanError::Gone { plugin });
         };
-        if library.claim(claim.index, &claim.pipeline).is_none() {
+        let Some(of_library) = library.claim(claim.index, &claim.pipeline) else {
             return Err(PlanError::Gone { plugin });
-        }
+        };
         let Shared { config, workers, planners, .. } = &*self.shared;
+        let mut processors = self.shared.processors(of_library, params);
+        processors.extend(
+            previous.into_iter().flat_map(|previous| self.shared.processors(of_library, previous)),
+        );
+        let processors = offered(&processors);
         planners
-            .plan((config, workers), &library, &claim.pipeline, previous, params)
+            .plan((config, workers), &library, &claim.pipeline, previous, params, processors)
             .map_err(|message| PlanError::Failed { plugin, message })
     }
 
@@ -134,14 +141,16 @@ impl PipelineCatalog for PluginCatalog {
         let ClaimRef { plugin, pipeline, index } = request.claim;
         let cannot = |message: String| PipelineError::CannotLoad { message };
         let library = self.shared.read(|registry| registry.plugin(&plugin).cloned());
-        let library = library
-            .filter(|library| library.claim(index, &pipeline).is_some())
-            .ok_or_else(|| cannot(PlanError::Gone { plugin }.to_string()))?;
+        let claim = library.as_ref().and_then(|library| library.claim(index, &pipeline).cloned());
+        let (library, claim) =
+            library.zip(claim).ok_or_else(|| cannot(PlanError::Gone { plugin }.to_string()))?;
         let trouble = |error: io::Error| cannot(format!("no frame memory: {error}"));
         let memory = FrameMemory::new(request.formats).map_err(trouble)?;
         let input = Arc::new(InputPool(memory.clone()));
         let (config, workers) = (self.shared.config.clone(), self.shared.workers.clone());
-        let parts = Parts { library, claim: index, config, workers, memory };
+        let shared = self.shared.clone();
+        let find = Box::new(move |params: &Map<String, Value>| shared.processors(&claim, params));
+        let parts = Parts { library, claim: index, config, workers, memory, find };
         let pipeline = Box::new(WorkerPipeline::new(parts).map_err(trouble)?);
         Ok(Opened { pipeline, input })
     }
@@ -154,6 +163,15 @@ impl PipelineCatalog for PluginCatalog {
 impl Shared {
     fn read<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
         look(&self.registry.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The plugins whose image processors params name, by name.
+    fn processors(
+        &self,
+        claim: &plugin_api::Claim,
+        params: &Map<String, Value>,
+    ) -> BTreeMap<String, Arc<Library>> {
+        self.read(|registry| registry.processors(claim, params))
     }
 
     fn look_at_everything(&self) {

@@ -19,6 +19,7 @@ mod pipeline;
 mod plans;
 mod probe;
 mod process;
+mod processors;
 mod registry;
 mod slots;
 mod stop;

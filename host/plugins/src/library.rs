@@ -1,6 +1,7 @@
 //! An accepted library: the copy that is loaded, and what its manifest says.
 
-use plugin_api::{Claim, Manifest};
+use crate::message::LibraryFile;
+use plugin_api::{Claim, IMAGE_PROCESSOR_SLOT, Manifest};
 use std::path::PathBuf;
 
 /// A library that may be loaded. Its file is a copy named by content, so it never changes.
@@ -17,6 +18,19 @@ pub(crate) struct Library {
 impl Library {
     pub(crate) fn id(&self) -> &str {
         &self.manifest.id
+    }
+
+    pub(crate) fn file(&self) -> LibraryFile {
+        let path = self.path.to_string_lossy().into_owned();
+        LibraryFile { path, manifest_hash: self.manifest_hash.clone() }
+    }
+
+    /// Whether it contributes an image processor of this name.
+    pub(crate) fn has_processor(&self, name: &str) -> bool {
+        let slots = self.manifest.contributes.iter();
+        slots
+            .filter(|slot| slot.slot == IMAGE_PROCESSOR_SLOT)
+            .any(|slot| slot.items.iter().any(|choice| choice.value == name))
     }
 
     /// The claim at `index` of the manifest, if it has that name.

@@ -12,14 +12,35 @@ pub(crate) enum ToWorker {
     /// Comes with a stream's socket and its frame memory. Answered on that socket.
     OpenStream(OpenStream),
     /// Answered by `Planned` or `Failed`.
-    Plan { pipeline: String, values: String, previous: Option<String> },
+    Plan {
+        pipeline: String,
+        values: String,
+        previous: Option<String>,
+        /// That either of the params names.
+        processors: Vec<Offered>,
+    },
+}
+
+/// An image processor that a pipeline may ask for, and the library that has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Offered {
+    pub name: String,
+    /// The plugin's id.
+    pub plugin: String,
+    pub library: LibraryFile,
+}
+
+/// A library to open.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct LibraryFile {
+    pub path: String,
+    /// SHA-256 of the manifest in the library's section, hexadecimal.
+    pub manifest_hash: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
-    pub library: String,
-    /// SHA-256 of the manifest in the library's section, hexadecimal.
-    pub manifest_hash: String,
+    pub library: LibraryFile,
     pub models_dir: String,
     pub engines_dir: String,
     pub cache_dir: String,
@@ -32,6 +53,9 @@ pub(crate) struct OpenStream {
     pub claim: u32,
     pub values: String,
     pub layout: MemoryLayout,
+    pub processors: Vec<Offered>,
+    /// Image processors that ended the worker before: names and reasons.
+    pub switched_off: Vec<(String, String)>,
 }
 
 /// Worker to host, on the control socket.
@@ -45,7 +69,7 @@ pub(crate) enum FromWorker {
 /// Host to worker, on a stream's socket. Closing the socket closes the stream, also while it is opened.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToStream {
-    Update { values: String },
+    Update { values: String, processors: Vec<Offered> },
     Process { input: u32, output: u32, id: u64, captured_ns: u64 },
 }
 
@@ -61,6 +85,11 @@ pub(crate) enum FromStream {
         output: (u32, u32),
     },
     Updated,
+    /// Comes before the answer: this image processor is not called any more.
+    SwitchedOff {
+        name: String,
+        reason: String,
+    },
     /// The output slot is filled; the picture is that of the input frame `id`.
     Produced {
         id: u64,
@@ -99,11 +128,13 @@ impl From<ErrorCode> for Code {
 pub(crate) struct MemoryLayout {
     pub input: SlotLayout,
     pub output: SlotLayout,
+    /// Where the worker notes whom it calls, in bytes.
+    pub mark: u64,
 }
 
 impl MemoryLayout {
     pub(crate) fn total_bytes(&self) -> u64 {
-        self.output.end()
+        self.mark + size_of::<u32>() as u64
     }
 }
 

@@ -4,12 +4,14 @@ use crate::config::{Config, Limits};
 use crate::library::Library;
 use crate::message::{Code, FromStream, ToStream};
 use crate::packets::Packets;
+use crate::processors::{Find, Processors, offered};
 use crate::stop::Stop;
 use crate::sys::{FrameMemory, SharedSlot};
 use crate::wait::{Heard, wait};
-use crate::workers::{Worker, WorkerError, Workers};
+use crate::workers::{StreamWish, Worker, WorkerError, Workers};
 use host_ports::{
     Formats, Frame, FrameSize, FrameSlot, FrameStamp, Metric, Pipeline, PipelineError, Progress,
+    SwitchedOff,
 };
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -27,6 +29,7 @@ pub(crate) struct Parts {
     pub config: Arc<Config>,
     pub workers: Arc<Workers>,
     pub memory: Arc<FrameMemory>,
+    pub find: Find,
 }
 
 pub(crate) struct WorkerPipeline {
@@ -36,6 +39,7 @@ pub(crate) struct WorkerPipeline {
     stamps: Stamps,
     mean: RunningMean,
     metrics: Vec<Metric>,
+    processors: Processors,
 }
 
 /// An open stream in a worker.
@@ -48,20 +52,40 @@ struct Link {
 impl WorkerPipeline {
     pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
         let stop = Arc::new(Stop::new()?);
-        let (stamps, mean) = (Stamps::default(), RunningMean::default());
-        Ok(Self { parts, stop, link: None, stamps, mean, metrics: Vec::new() })
+        Ok(Self {
+            parts,
+            stop,
+            link: None,
+            stamps: Stamps::default(),
+            mean: RunningMean::default(),
+            metrics: Vec::new(),
+            processors: Processors::default(),
+        })
     }
 
     fn start(
         &mut self,
         params: &Map<String, Value>,
         on_progress: &mut dyn FnMut(Progress),
-    ) -> Result<Link, Failure> {
-        let Parts { library, claim, config, workers, memory } = &self.parts;
-        let worker = workers.get(config, library, &self.stop)?;
-        let socket = worker.open_stream(*claim, to_text(params), memory)?;
-        let mut link = Link { socket, worker };
-        let told = link.wait_until_open(config.limits.load, &self.stop, on_progress)?;
+    ) -> Result<(), Failure> {
+        let Parts { library, claim, config, workers, memory, find } = &self.parts;
+        let found = find(params);
+        self.processors.name(offered(&found));
+        let is_strange = |other: &Arc<Library>| other.manifest.vendor != library.manifest.vendor;
+        let mut strangers: Vec<_> = found.into_values().filter(is_strange).collect();
+        strangers.dedup_by(|one, other| one.hash == other.hash);
+        memory.clear_mark();
+        let worker = workers.get(config, (library, &strangers), &self.stop)?;
+        let wish = StreamWish {
+            claim: *claim,
+            values: to_text(params),
+            processors: self.processors.offered.clone(),
+            switched_off: self.processors.off_by_name(),
+        };
+        let socket = worker.open_stream(wish, memory)?;
+        let link = self.link.insert(Link { socket, worker });
+        let mut hearing = Hearing { stop: &self.stop, processors: &mut self.processors };
+        let told = link.wait_until_open(config.limits.load, &mut hearing, on_progress)?;
         let planned = memory.formats();
         if told != planned {
             let message = format!(
@@ -70,7 +94,7 @@ impl WorkerPipeline {
             );
             return Err(Failure::Told(Code::Invalid, message));
         }
-        Ok(link)
+        Ok(())
     }
 
     fn exchange(&mut self, frame: &Frame) -> Result<Option<Frame>, PipelineError> {
@@ -94,7 +118,8 @@ impl WorkerPipeline {
         };
         let limit = self.mean.limit(&self.parts.config.limits);
         let begun = Instant::now();
-        let answer = link.ask(&question, limit, &self.stop, "processing a frame");
+        let mut hearing = Hearing { stop: &self.stop, processors: &mut self.processors };
+        let answer = link.ask(&question, limit, &mut hearing, "processing a frame");
         let (stamps, measured) = (&self.stamps, &mut self.metrics);
         let outcome = answer.and_then(|answer| match answer {
             FromStream::Produced { id, metrics } => match stamps.find(id) {
@@ -115,12 +140,19 @@ impl WorkerPipeline {
         outcome.map_err(|failure| self.fail(failure))
     }
 
-    /// Turns a failure into the runtime's error, and gives up a worker that cannot go on.
+    /// Turns a failure into the runtime's error, and gives up a worker that cannot go on. What the worker was calling when
+    /// it died or fell silent is to blame, and is not called by the next one.
     fn fail(&mut self, failure: Failure) -> PipelineError {
         let error = failure.into_error(self.parts.library.id());
-        if error.needs_restart() {
-            self.link = None;
+        if !error.needs_restart() {
+            return error;
         }
+        self.link = None;
+        let Some(called) = self.processors.marked(self.parts.memory.mark()).cloned() else {
+            return error;
+        };
+        let error = error.blamed_on(&called.plugin);
+        self.processors.switch_off(&called.name, error.to_string());
         error
     }
 }
@@ -138,13 +170,15 @@ impl Pipeline for WorkerPipeline {
         if self.stop.is_set() {
             return Err(PipelineError::Cancelled);
         }
-        let link = self.start(params, on_progress).map_err(|failure| match failure {
-            Failure::Told(Code::Cancelled, _) => PipelineError::Cancelled,
-            Failure::Told(_, message) => PipelineError::CannotLoad { message },
-            failure => failure.into_error(self.parts.library.id()),
-        })?;
-        self.link = Some(link);
-        Ok(())
+        self.start(params, on_progress).map_err(|failure| {
+            let error = match failure {
+                Failure::Told(Code::Cancelled, _) => PipelineError::Cancelled,
+                Failure::Told(_, message) => PipelineError::CannotLoad { message },
+                failure => self.fail(failure),
+            };
+            self.link = None;
+            error
+        })
     }
 
     fn update(&mut self, params: &Map<String, Value>) -> Result<(), PipelineError> {
@@ -152,9 +186,12 @@ impl Pipeline for WorkerPipeline {
             return Err(PipelineError::Cancelled);
         }
         let Some(link) = &mut self.link else { return Err(not_loaded()) };
-        let question = ToStream::Update { values: to_text(params) };
+        self.processors.name(offered(&(self.parts.find)(params)));
+        let processors = self.processors.offered.clone();
+        let question = ToStream::Update { values: to_text(params), processors };
         let limit = self.parts.config.limits.update;
-        let answer = link.ask(&question, limit, &self.stop, "applying params");
+        let mut hearing = Hearing { stop: &self.stop, processors: &mut self.processors };
+        let answer = link.ask(&question, limit, &mut hearing, "applying params");
         let outcome = answer.and_then(|answer| match answer {
             FromStream::Updated => Ok(()),
             FromStream::Failed { code, message } => Err(Failure::Told(code, message)),
@@ -171,6 +208,10 @@ impl Pipeline for WorkerPipeline {
         &self.metrics
     }
 
+    fn switched_off(&self) -> &[SwitchedOff] {
+        self.processors.off()
+    }
+
     fn canceller(&self) -> Arc<dyn Fn() + Send + Sync> {
         let stop = self.stop.clone();
         Arc::new(move || stop.set())
@@ -182,19 +223,26 @@ impl Pipeline for WorkerPipeline {
     }
 }
 
+/// What waiting for a worker's answer goes by.
+struct Hearing<'a> {
+    stop: &'a Stop,
+    /// Told of those that are switched off meanwhile.
+    processors: &'a mut Processors,
+}
+
 impl Link {
     /// Sends a question and waits for its answer. Signs of life on the way are none: a frame has its limit.
     fn ask(
         &mut self,
         question: &ToStream,
         limit: Duration,
-        stop: &Stop,
+        hearing: &mut Hearing<'_>,
         doing: &'static str,
     ) -> Result<FromStream, Failure> {
         self.socket.send(question).map_err(|error| self.worker.unheard(&error))?;
         let deadline = Instant::now() + limit;
         loop {
-            match self.hear(limit, deadline, stop, doing)? {
+            match self.hear(limit, deadline, hearing, doing)? {
                 // Passed on while loading only; a worker of ours sends none here.
                 FromStream::Progress { .. } if Instant::now() < deadline => {}
                 FromStream::Progress { .. } => {
@@ -208,11 +256,11 @@ impl Link {
     fn wait_until_open(
         &mut self,
         limit: Duration,
-        stop: &Stop,
+        hearing: &mut Hearing<'_>,
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<Formats, Failure> {
         loop {
-            match self.hear(limit, Instant::now() + limit, stop, "loading")? {
+            match self.hear(limit, Instant::now() + limit, hearing, "loading")? {
                 FromStream::Progress { fraction, what } => on_progress(Progress { fraction, what }),
                 FromStream::Opened { input, output } => {
                     let size = |(width, height)| FrameSize::new(width, height);
@@ -224,7 +272,27 @@ impl Link {
         }
     }
 
+    /// The next message but for those that only tell of a processor.
     fn hear(
+        &mut self,
+        limit: Duration,
+        deadline: Instant,
+        hearing: &mut Hearing<'_>,
+        doing: &'static str,
+    ) -> Result<FromStream, Failure> {
+        // Each is switched off once, so a worker of ours tells no more of them.
+        for _ in 0..=hearing.processors.offered.len() {
+            match self.hear_any(limit, deadline, hearing.stop, doing)? {
+                FromStream::SwitchedOff { name, reason } => {
+                    hearing.processors.switch_off(&name, reason);
+                }
+                message => return Ok(message),
+            }
+        }
+        Err(self.break_off("more processors switched off than there are"))
+    }
+
+    fn hear_any(
         &mut self,
         limit: Duration,
         deadline: Instant,

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::library::Library;
-use crate::message::{FromWorker, ToWorker};
+use crate::message::{FromWorker, Offered, ToWorker};
 use crate::workers::{Worker, WorkerError, Workers};
 use host_ports::{Artefact, FieldError, Formats, FrameSize, Plan, Unsupported};
 use serde_json::{Map, Value};
@@ -29,12 +29,14 @@ impl Planners {
         pipeline: &str,
         previous: Option<&Map<String, Value>>,
         params: &Map<String, Value>,
+        processors: Vec<Offered>,
     ) -> Result<Plan, String> {
         let to_text = |params: &Map<String, Value>| Value::Object(params.clone()).to_string();
         let question = ToWorker::Plan {
             pipeline: pipeline.to_owned(),
             values: to_text(params),
             previous: previous.map(to_text),
+            processors,
         };
         let planner = self.planner(&library.hash);
         let mut process = planner.lock().unwrap_or_else(PoisonError::into_inner);

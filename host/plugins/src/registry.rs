@@ -2,9 +2,10 @@
 
 use crate::candidates::{Candidate, Outcome};
 use crate::library::Library;
-use crate::slots::Slots;
+use crate::slots::{self, Slots};
 use host_ports::{Claim, ClaimRef, Contribution, PluginReport, PluginState, ResolveError};
-use plugin_api::Manifest;
+use plugin_api::{IMAGE_PROCESSOR_SLOT, Manifest};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -51,6 +52,20 @@ impl Registry {
 
     pub(crate) fn plugin(&self, id: &str) -> Option<&Arc<Library>> {
         self.plugins.get(id)
+    }
+
+    /// The plugins whose image processors the params of a claim name, by name.
+    pub(crate) fn processors(
+        &self,
+        claim: &plugin_api::Claim,
+        params: &Map<String, Value>,
+    ) -> BTreeMap<String, Arc<Library>> {
+        let names = slots::chosen(&claim.params, params, IMAGE_PROCESSOR_SLOT).into_iter();
+        let found = names.filter_map(|name| {
+            let library = self.plugins.values().find(|library| library.has_processor(name))?;
+            Some((name.to_owned(), library.clone()))
+        });
+        found.collect()
     }
 
     /// Whether a library's copy may still be loaded or asked.

@@ -6,7 +6,7 @@
 use jsonschema::PatternOptions;
 use plugin_api::{Choice, Contribution, Manifest};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is contributed, by slot, in the order in which it is shown.
 #[derive(Default)]
@@ -82,6 +82,39 @@ impl<'a> Slots<'a> {
         let slot = property.get("x-slot")?.as_str()?;
         Some(self.choices.get(slot).map_or(&[], Vec::as_slice))
     }
+}
+
+/// What params choose of a slot, by the schema that the params are for.
+pub(crate) fn chosen<'v>(schema: &Value, params: &'v Map<String, Value>, slot: &str) -> Chosen<'v> {
+    let mut chosen = Chosen::new();
+    for (name, property) in properties(schema) {
+        if let Some(value) = params.get(name) {
+            collect(property, value, slot, &mut chosen);
+        }
+    }
+    chosen
+}
+
+/// Values of a slot.
+pub(crate) type Chosen<'v> = BTreeSet<&'v str>;
+
+/// Schemas of properties with slots refer to nothing, so that what a choice adds to them means the same there.
+fn collect<'v>(schema: &Value, value: &'v Value, slot: &str, chosen: &mut Chosen<'v>) {
+    match value {
+        Value::String(text) if schema.get("x-slot").and_then(Value::as_str) == Some(slot) => {
+            chosen.insert(text);
+        }
+        Value::Array(items) => {
+            let Some(schema) = schema.get("items") else { return };
+            items.iter().for_each(|item| collect(schema, item, slot, chosen));
+        }
+        Value::Object(fields) => chosen.extend(self::chosen(schema, fields, slot)),
+        _ => {}
+    }
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
 }
 
 /// Values in a schema that look like schemas and are none.

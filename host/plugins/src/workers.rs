@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::library::Library;
-use crate::message::{FromWorker, OpenStream, Start, ToWorker};
+use crate::message::{FromWorker, Offered, OpenStream, Start, ToWorker};
 use crate::packets::Packets;
 use crate::process::{Process, Spawner};
 use crate::stop::Stop;
@@ -98,15 +98,16 @@ impl Worker {
     /// Asks for a stream, which answers on a socket of its own.
     pub(crate) fn open_stream(
         &self,
-        claim: usize,
-        values: String,
+        wish: StreamWish,
         memory: &FrameMemory,
     ) -> Result<Packets, WorkerError> {
         let trouble = |error: io::Error| WorkerError::Start { message: error.to_string() };
         let (ours, theirs) = Packets::pair().map_err(trouble)?;
+        let StreamWish { claim, values, processors, switched_off } = wish;
         let claim = u32::try_from(claim).unwrap_or(u32::MAX);
         let layout = memory.layout().clone();
-        let message = ToWorker::OpenStream(OpenStream { claim, values, layout });
+        let message =
+            ToWorker::OpenStream(OpenStream { claim, values, layout, processors, switched_off });
         let control = self.control();
         let control = control.as_ref().ok_or_else(|| self.death())?;
         control
@@ -149,10 +150,20 @@ impl Drop for Worker {
     }
 }
 
+/// What a stream is opened with.
+pub(crate) struct StreamWish {
+    /// Index of the claim in the manifest.
+    pub claim: usize,
+    pub values: String,
+    pub processors: Vec<Offered>,
+    /// Image processors that ended the worker before: names and reasons.
+    pub switched_off: Vec<(String, String)>,
+}
+
 /// Hands out workers.
 pub(crate) struct Workers {
     spawner: Spawner,
-    /// By hash of the library. The inner lock is held while a worker starts, so that streams of one library share it.
+    /// By the hashes of whom they trust: the library, and those of other vendors that it works with. The inner lock is held while a worker starts, so that streams of one library share it.
     shared: Mutex<HashMap<String, Arc<Mutex<Weak<Worker>>>>>,
 }
 
@@ -165,11 +176,12 @@ impl Workers {
         &self.spawner
     }
 
-    /// The worker of a library, started if there is none.
+    /// The worker of a library, started if there is none. One that works with `strangers`, the libraries of other vendors,
+    /// is shared by streams of these alone.
     pub(crate) fn get(
         &self,
         config: &Config,
-        library: &Library,
+        (library, strangers): (&Library, &[Arc<Library>]),
         stop: &Stop,
     ) -> Result<Arc<Worker>, WorkerError> {
         let start = || {
@@ -179,7 +191,9 @@ impl Workers {
         if config.per_stream {
             return start();
         }
-        let entry = self.entry(&library.hash);
+        let hashes = strangers.iter().map(|stranger| stranger.hash.as_str());
+        let hashes: Vec<&str> = std::iter::once(library.hash.as_str()).chain(hashes).collect();
+        let entry = self.entry(&hashes.join("+"));
         let mut shared = entry.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(worker) = shared.upgrade().filter(|worker| worker.process.is_running()) {
             return Ok(worker);
@@ -189,10 +203,10 @@ impl Workers {
         Ok(worker)
     }
 
-    fn entry(&self, hash: &str) -> Arc<Mutex<Weak<Worker>>> {
+    fn entry(&self, key: &str) -> Arc<Mutex<Weak<Worker>>> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|_, entry| Arc::strong_count(entry) > 1 || has_worker(entry));
-        shared.entry(hash.to_owned()).or_default().clone()
+        shared.entry(key.to_owned()).or_default().clone()
     }
 }
 
@@ -205,8 +219,7 @@ fn start_message(config: &Config, library: &Library) -> Start {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let environment = &config.environment;
     Start {
-        library: text(&library.path),
-        manifest_hash: library.manifest_hash.clone(),
+        library: library.file(),
         models_dir: text(&environment.models_dir),
         engines_dir: text(&environment.engines_dir),
         cache_dir: text(&environment.cache_dir),

@@ -24,5 +24,7 @@ pub use media::{
     OfferError, SessionId,
 };
 pub use models::{Artefact, Fetch, FetchError, FetchNews, FetchProgress, ModelStore, Size};
-pub use pipeline::{Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress};
+pub use pipeline::{
+    Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress, SwitchedOff,
+};
 pub use store::{StateStore, StoreError, StoredStream};

@@ -39,6 +39,15 @@ pub struct Metric {
     pub value: f64,
 }
 
+/// An image processor that the pipeline goes on without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchedOff {
+    pub name: String,
+    /// The plugin that has it.
+    pub plugin: String,
+    pub reason: String,
+}
+
 /// One stream's pipeline. All calls block and come from one thread; after an error that `needs_restart`, `load` starts
 /// it anew.
 pub trait Pipeline: Send {
@@ -57,6 +66,11 @@ pub trait Pipeline: Send {
 
     /// What the plugin measured while it made the last picture.
     fn metrics(&self) -> &[Metric] {
+        &[]
+    }
+
+    /// The image processors that failed, as long as the params name them.
+    fn switched_off(&self) -> &[SwitchedOff] {
         &[]
     }
 
@@ -90,5 +104,13 @@ impl PipelineError {
     /// Whether the pipeline must be loaded again before it can be used.
     pub fn needs_restart(&self) -> bool {
         matches!(self, Self::Died { .. } | Self::Hung { .. } | Self::Protocol { .. })
+    }
+
+    /// The same by another plugin that the pipeline was calling.
+    pub fn blamed_on(mut self, other: &str) -> Self {
+        if let Self::Died { plugin, .. } | Self::Hung { plugin, .. } = &mut self {
+            other.clone_into(plugin);
+        }
+        self
     }
 }

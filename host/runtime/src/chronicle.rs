@@ -2,7 +2,7 @@
 //! noticed.
 
 use crate::events::{EventKind, EventLog};
-use host_ports::{FetchProgress, PipelineError, Progress};
+use host_ports::{FetchProgress, PipelineError, Progress, SwitchedOff};
 use host_stream::Condition;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ struct Notes {
     /// And how often in a row it was seen.
     condition: Option<(Condition, u32)>,
     degraded: Option<Condition>,
+    switched_off: Vec<SwitchedOff>,
 }
 
 impl Chronicle {
@@ -164,6 +165,17 @@ impl Chronicle {
         if !notes.error.as_ref().is_some_and(is_old) {
             self.log.push(EventKind::Error, &message);
             notes.error = Some((message, now));
+        }
+    }
+
+    /// The pipeline goes on without these, of which some may have been told before.
+    pub fn switched_off(&self, off: &[SwitchedOff]) {
+        let mut notes = self.notes();
+        let told = std::mem::replace(&mut notes.switched_off, off.to_vec());
+        for off in off.iter().filter(|off| !told.contains(off)) {
+            let SwitchedOff { name, plugin, reason } = off;
+            let message = format!("{name} of the plugin {plugin} is switched off: {reason}");
+            self.log.push(EventKind::SwitchedOff, &message);
         }
     }
 

@@ -52,6 +52,8 @@ pub enum EventKind {
     Degraded(Condition),
     PluginCrashed,
     PluginRecovered,
+    /// An image processor failed; the pipeline goes on without it.
+    SwitchedOff,
     Error,
     Deleted,
 }
@@ -72,6 +74,7 @@ impl EventKind {
             Self::Degraded(_) => "degraded",
             Self::PluginCrashed => "plugin_crashed",
             Self::PluginRecovered => "plugin_recovered",
+            Self::SwitchedOff => "switched_off",
             Self::Error => "error",
             Self::Deleted => "deleted",
         }

@@ -1,7 +1,7 @@
 //! Counts a stream's frames and times their way. Bounded, whatever comes.
 
 use crate::{Drops, FrameFigures};
-use host_ports::{Frame, LatencyWindow};
+use host_ports::{Frame, LatencyWindow, Metric};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,6 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 const WINDOW: Duration = Duration::from_secs(5);
 /// Enough for `WINDOW` at 100 frames a second; beyond that the window is shorter.
 const MOST_SAMPLES: usize = 512;
+
+/// Frames that the mean of a part is over, about.
+const MEAN_OVER: f64 = 16.0;
 
 /// Shared by the threads that move frames.
 #[derive(Default)]
@@ -85,6 +88,19 @@ impl Figures {
         state.process.record(now, process_time);
         state.outputs.push(now, Timing { process_time, age });
         state.counted.processed == 1
+    }
+
+    /// What the pipeline measured while it made the output that was counted last. A part that it no longer has is gone.
+    pub fn count_parts(&self, metrics: &[Metric]) {
+        let mut state = self.state();
+        let before = std::mem::take(&mut state.counted.parts_ms);
+        let parts = metrics.iter().filter(|metric| metric.value.is_finite());
+        let parts = parts.filter_map(|Metric { name, value }| {
+            let name = name.strip_suffix("_ms")?;
+            let mean = before.get(name).map_or(*value, |mean| mean + (value - mean) / MEAN_OVER);
+            Some((name.to_owned(), mean))
+        });
+        state.counted.parts_ms = parts.collect();
     }
 
     pub fn snapshot(&self) -> FrameFigures {

@@ -1,7 +1,7 @@
 //! How a stream's pipeline fares: what the session and the pipeline's thread write down for `status`.
 
 use crate::StreamError;
-use host_ports::{FetchProgress, Progress};
+use host_ports::{FetchProgress, Progress, SwitchedOff};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tracing::warn;
@@ -22,6 +22,7 @@ pub struct Facts {
     pub loading: Option<Progress>,
     pub fetching: Option<FetchProgress>,
     pub worker_pid: Option<u32>,
+    pub switched_off: Vec<SwitchedOff>,
 }
 
 impl Health {
@@ -63,6 +64,16 @@ impl Health {
 
     pub fn set_worker(&self, pid: Option<u32>) {
         self.facts().worker_pid = pid;
+    }
+
+    /// Whether that is news.
+    pub fn set_switched_off(&self, off: &[SwitchedOff]) -> bool {
+        let mut facts = self.facts();
+        let is_news = facts.switched_off != off;
+        if is_news {
+            facts.switched_off = off.to_vec();
+        }
+        is_news
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {

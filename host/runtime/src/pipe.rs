@@ -111,6 +111,7 @@ impl Pipe {
                 drop(open.take());
                 self.shared.canceller.set(None);
                 self.shared.health.set_worker(None);
+                self.shared.health.set_switched_off(&[]);
             }
             Job::Order(Order::Stop) => {}
             Job::Discard(pipelines) => pipelines.into_iter().for_each(Loaded::send_back),
@@ -166,6 +167,7 @@ impl Pipe {
         self.lead_to(&mut next);
         let (load, since) = (next.load, next.since);
         self.shared.health.set_worker(next.pipeline.worker_pid());
+        self.note_switched_off(&next);
         drop(old.try_send(open.replace(next)));
         if self.shared.inbox.open(load, since) {
             self.report(Event::Loaded(load));
@@ -185,6 +187,7 @@ impl Pipe {
             self.shared.health.set_loading(Some(progress));
         };
         let loaded = open.pipeline.load(order.params.values.reveal(), &mut on_progress);
+        self.note_switched_off(open);
         self.shared.health.set_loading(None);
         self.shared.health.set_worker(open.pipeline.worker_pid());
         match loaded {
@@ -204,7 +207,10 @@ impl Pipe {
     fn update(&self, open: Option<&mut Open>, params: Params) {
         let Some(open) = open else { return };
         match open.pipeline.update(params.values.reveal()) {
-            Ok(()) => open.revision = params.revision,
+            Ok(()) => {
+                open.revision = params.revision;
+                self.note_switched_off(open);
+            }
             Err(error) => {
                 let reason = error.to_string();
                 // A pipeline that starts again starts with them.
@@ -227,9 +233,11 @@ impl Pipe {
                 if self.shared.figures.count_processed(&frame, started, &output) {
                     self.shared.chronicle.first_frame();
                 }
+                self.shared.figures.count_parts(open.pipeline.metrics());
                 let frame = output.stamp.id;
                 self.shared.screen.show_output(output);
                 self.shared.waiting.note_frame(open.revision, frame);
+                self.note_switched_off(open);
             }
             // The pipeline found the frame too like the last one.
             Ok(None) => self.shared.figures.count_skipped(),
@@ -242,8 +250,16 @@ impl Pipe {
         }
     }
 
+    fn note_switched_off(&self, open: &Open) {
+        let off = open.pipeline.switched_off();
+        if self.shared.health.set_switched_off(off) {
+            self.shared.chronicle.switched_off(off);
+        }
+    }
+
     /// Notes a failed call. Whether the pipeline goes on.
     fn fail(&self, open: &mut Open, error: PipelineError) -> bool {
+        self.note_switched_off(open);
         if error == PipelineError::Cancelled && self.shared.inbox.has_order() {
             return false;
         }

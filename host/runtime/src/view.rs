@@ -6,6 +6,7 @@ use crate::secret::Secret;
 use host_ports::{EgressStats, FieldError, IngressStats, LatencyFigures, OfferError, ResolveError};
 use host_stream::{Condition, Phase, Vitals};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -85,6 +86,8 @@ pub struct StreamStatus {
     /// Whether viewers are served: from the first published frame on.
     pub has_picture: bool,
     pub worker_pid: Option<u32>,
+    /// The image processors that failed; the pipeline goes on without them.
+    pub switched_off: Vec<host_ports::SwitchedOff>,
     pub ingress: IngressStats,
     pub egress: EgressStats,
     pub frames: FrameFigures,
@@ -150,6 +153,8 @@ pub struct FrameFigures {
     pub wait_latency: LatencyFigures,
     /// The calls of the pipeline that gave an output.
     pub process_latency: LatencyFigures,
+    /// What the pipeline says took how long of such a call, in milliseconds, newer ones weighing more.
+    pub parts_ms: BTreeMap<String, f64>,
 }
 
 /// Frames that were dropped before the pipeline made something of them.

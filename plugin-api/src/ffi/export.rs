@@ -15,8 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Makes the library that this crate is built into a plugin.
 ///
-/// The manifest is a constant text, usually `include_str!("../manifest.json")`. One library exports one plugin. Without a
-/// type it offers nothing to call and only contributes to the schemas of others:
+/// The manifest is a constant text, usually `include_str!("../manifest.json")`. One library exports one plugin, which may
+/// have pipelines, image processors (`image_processors = MyProcessors`) or both. Without a type it offers nothing to call and only contributes to the schemas of others:
 ///
 /// ```
 /// plugin_api::export_plugin!(
@@ -30,27 +30,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// ```
 #[macro_export]
 macro_rules! export_plugin {
-    ($plugin:ty, manifest = $manifest:expr $(,)?) => {
-        $crate::export_plugin!(@tables $plugin, $crate::PIPELINE_FEATURE, $manifest);
+    ($pipelines:ty, image_processors = $processors:ty, manifest = $manifest:expr $(,)?) => {
+        $crate::export_plugin!(
+            @export [
+                ($crate::PIPELINE_FEATURE, $pipelines),
+                ($crate::IMAGE_PROCESSOR_FEATURE, $processors)
+            ], $manifest
+        );
     };
-    (image_processors = $plugin:ty, manifest = $manifest:expr $(,)?) => {
-        $crate::export_plugin!(@tables $plugin, $crate::IMAGE_PROCESSOR_FEATURE, $manifest);
+    ($pipelines:ty, manifest = $manifest:expr $(,)?) => {
+        $crate::export_plugin!(@export [($crate::PIPELINE_FEATURE, $pipelines)], $manifest);
+    };
+    (image_processors = $processors:ty, manifest = $manifest:expr $(,)?) => {
+        $crate::export_plugin!(@export [($crate::IMAGE_PROCESSOR_FEATURE, $processors)], $manifest);
     };
     (manifest = $manifest:expr $(,)?) => {
-        const _: () = {
-    $crate::export_plugin!(@export None, $manifest);
-        };
+        $crate::export_plugin!(@export [], $manifest);
     };
-    (@tables $plugin:ty, $feature:expr, $manifest:expr) => {
+    (@export [$(($feature:expr, $plugin:ty)),*], $manifest:expr) => {
         const _: () = {
-            static TABLE: $crate::ffi::abi::SdhPipelineTable =
-                $crate::ffi::pipeline_table::<$plugin>();
-    $crate::export_plugin!(@export Some(($feature, &TABLE)), $manifest);
-        };
-    };
-    (@export $table:expr, $manifest:expr) => {
         use $crate::ffi;
         const MANIFEST: &str = $manifest;
+        static TABLES: &[(&str, ffi::abi::SdhPipelineTable)] =
+            &[$(($feature, ffi::pipeline_table::<$plugin>())),*];
 
         #[used]
         #[unsafe(link_section = ".sdh_manifest")]
@@ -59,13 +61,14 @@ macro_rules! export_plugin {
 
         unsafe extern "C" fn get_feature(id: ffi::abi::SdhBytes) -> *const ::std::ffi::c_void {
             // SAFETY: the host gives a text that is valid during the call.
-            unsafe { ffi::find_feature(id, $table) }
+            unsafe { ffi::find_feature(id, TABLES) }
         }
 
         #[unsafe(no_mangle)]
         extern "C" fn sdh_plugin_entry_0() -> *const ffi::abi::SdhPlugin {
             PLUGIN.get()
         }
+        };
     };
 }
 
@@ -127,17 +130,16 @@ pub const fn pipeline_table<P: Plugin>() -> SdhPipelineTable {
 /// `id` is a text that is valid during the call.
 pub unsafe fn find_feature(
     id: SdhBytes,
-    table: Option<(&str, &'static SdhPipelineTable)>,
+    tables: &'static [(&str, SdhPipelineTable)],
 ) -> *const std::ffi::c_void {
     // SAFETY: the caller's promise.
-    match (unsafe { read_text(id) }, table) {
-        (Ok(wanted), Some((feature, table))) if wanted == feature => {
-            std::ptr::from_ref(table).cast()
-        }
-        #[cfg(feature = "layout")]
-        (Ok(crate::layout::FEATURE), _) => crate::layout::table().cast(),
-        _ => std::ptr::null(),
+    let Ok(wanted) = (unsafe { read_text(id) }) else { return std::ptr::null() };
+    #[cfg(feature = "layout")]
+    if wanted == crate::layout::FEATURE {
+        return crate::layout::table().cast();
     }
+    let found = tables.iter().find(|(feature, _)| *feature == wanted);
+    found.map_or(std::ptr::null(), |(_, table)| std::ptr::from_ref(table).cast())
 }
 
 thread_local! {
@@ -193,10 +195,11 @@ unsafe fn with_params<T>(
     let pipeline = unsafe { read_text(params.pipeline) }?;
     // SAFETY: the caller's promise.
     let values = parse_values(unsafe { read_text(params.values) }?)?;
-    body(&Params { pipeline, values: &values, input: read_format(params.input)? })
+    let [input, output] = [read_format(params.input)?, read_format(params.output)?];
+    body(&Params { pipeline, values: &values, input, output })
 }
 
-/// The size that an image processor is told; none where both sides are 0.
+/// A size that is told; none where both sides are 0.
 fn read_format(format: SdhFrameFormat) -> Result<Option<FrameFormat>, Error> {
     let SdhFrameFormat { width, height } = format;
     let sides = 1..=MAX_SIDE;
@@ -205,7 +208,9 @@ fn read_format(format: SdhFrameFormat) -> Result<Option<FrameFormat>, Error> {
         _ if sides.contains(&width) && sides.contains(&height) => {
             Ok(Some(FrameFormat::new(width, height)))
         }
-        _ => Err(Error::invalid(format!("input is {width}x{height}; sides are 1 to {MAX_SIDE}"))),
+        _ => Err(Error::invalid(format!(
+            "pictures of {width}x{height} are told; sides are 1 to {MAX_SIDE}"
+        ))),
     }
 }
 
@@ -229,7 +234,7 @@ unsafe extern "C" fn plan<P: Plugin>(
 ) -> i32 {
     guard(|| {
         // SAFETY: the host's promise (abi.rs).
-        let environment = unsafe { read_host(host) }?.environment().clone();
+        let lent = unsafe { read_host(host) }?;
         // SAFETY: the host's promise.
         let request = unsafe { read_versioned(request, offset_of!(SdhPlanRequest, input)) }?;
         // SAFETY: the host's promise.
@@ -242,9 +247,14 @@ unsafe extern "C" fn plan<P: Plugin>(
             text => Some(parse_values(text)?),
         };
         let plan = P::plan(&PlanRequest {
-            params: Params { pipeline, values: &values, input: read_format(request.input)? },
+            params: Params {
+                pipeline,
+                values: &values,
+                input: read_format(request.input)?,
+                output: None,
+            },
             previous: previous.as_ref(),
-            environment: &environment,
+            host: &lent,
         })?;
         // SAFETY: both belong to this call.
         unsafe { write_text(host, answer, &serde_json::to_string(&plan)?) }?;

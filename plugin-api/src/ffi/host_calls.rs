@@ -1,14 +1,17 @@
 //! The plugin's end of the host's callbacks.
 
+use super::calls::{self, Callee, HostTable};
 use super::read::{bytes_of, read_text, read_versioned};
 use crate::abi::{
     SDH_LOG_DEBUG, SDH_LOG_ERROR, SDH_LOG_INFO, SDH_LOG_WARN, SDH_OK, SdhHost, SdhText,
 };
 use crate::{Environment, Error, Host, LogLevel};
-use std::path::PathBuf;
+use std::mem::offset_of;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Bytes of the host table of ABI 0.1.
-const HOST_SIZE: usize = size_of::<SdhHost>();
+/// Bytes that every host's table has.
+const HOST_SIZE: usize = offset_of!(SdhHost, get_feature);
 
 /// A copy of the host's functions, usable until the process ends.
 #[derive(Clone, Debug)]
@@ -56,6 +59,44 @@ impl HostCalls {
             // SAFETY: as in `log`.
             unsafe { metric(self.table.context, bytes_of(name.as_bytes()), value) }
         }
+    }
+
+    /// What other plugins offer through the host, by the id of a feature.
+    pub(crate) fn offered(&self, feature: &str) -> Result<Callee, Error> {
+        let found = Callee::find(self.table.get_feature, self.table.last_error, feature);
+        let found = found.map_err(|what| Error::new(format!("the host's table of {what}")))?;
+        found.ok_or_else(|| Error::new(format!("this host offers no {feature}")))
+    }
+
+    /// The number by which the host knows who calls.
+    #[cfg(feature = "loader")]
+    pub(crate) fn context(&self) -> u64 {
+        self.table.context
+    }
+
+    /// For those that this plugin calls through the host. Texts are written by the one who asks for them.
+    fn table_with(&self, environment: &Environment) -> SdhHost {
+        let text = |path: &Path| bytes_of(path.as_os_str().as_encoded_bytes());
+        SdhHost {
+            size: size_of::<SdhHost>() as u32,
+            write_text: Some(calls::write_text),
+            models_dir: text(&environment.models_dir),
+            engines_dir: text(&environment.engines_dir),
+            cache_dir: text(&environment.cache_dir),
+            ..self.table
+        }
+    }
+}
+
+/// A plugin's handle on the host, given on to what it opens through the host.
+pub(crate) struct Lent {
+    pub(crate) calls: HostCalls,
+    pub(crate) environment: Arc<Environment>,
+}
+
+impl HostTable for Lent {
+    fn table(&self) -> SdhHost {
+        self.calls.table_with(&self.environment)
     }
 }
 

@@ -3,19 +3,21 @@
 //! A plugin may keep the table and call it at any time, so the context is a number and not a pointer: once the object is
 //! gone, calls find nothing.
 
-use super::read::{bytes_of, read_bytes, read_text};
+use super::calls::{HostTable, write_text};
+use super::export::last_error;
+use super::lending;
+use super::loader::Library;
+use super::read::{bytes_of, read_text};
 use crate::abi::{
-    SDH_ABI_MINOR, SDH_INVALID, SDH_LOG_DEBUG, SDH_LOG_ERROR, SDH_LOG_INFO, SDH_LOG_WARN, SDH_OK,
-    SdhBytes, SdhHost, SdhText,
+    SDH_ABI_MINOR, SDH_LOG_DEBUG, SDH_LOG_ERROR, SDH_LOG_INFO, SDH_LOG_WARN, SdhBytes, SdhHost,
 };
-use crate::{Environment, LogLevel};
+use crate::{Environment, Error, LogLevel};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-/// Greatest text that a plugin may write with `write_text`, in bytes.
-const MAX_TEXT: usize = 64 << 10;
 /// Greatest log line, progress text or metric name that is passed on, in bytes.
 const MAX_LINE: usize = 2000;
 
@@ -32,6 +34,27 @@ pub trait Callbacks: Send + Sync + 'static {
     fn is_cancelled(&self) -> bool;
     /// A measured value.
     fn metric(&self, name: &str, value: f64);
+
+    /// Another plugin's image processor that the plugin asks for by name; an error says why it cannot have it.
+    fn processor(&self, name: &str) -> Result<Lendable, Error> {
+        Err(Error::invalid(format!("the image processor `{name}` cannot be opened here")))
+    }
+
+    /// A call of a processor begins, unless there is a reason that it must not.
+    fn calls(&self, _name: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The call that began last on this thread has ended.
+    fn called(&self, _name: &str, _took: Duration, _error: Option<&Error>) {}
+}
+
+/// An image processor that is lent to another plugin.
+pub struct Lendable {
+    /// What has it.
+    pub library: Arc<Library>,
+    /// The params that its schema names; none where it has no schema, and takes any.
+    pub params: Option<Vec<String>>,
 }
 
 /// A host table for one pipeline or stream. Dropping it ends the callbacks.
@@ -58,9 +81,10 @@ impl HostContext {
             threads: environment.threads.max(1),
         }
     }
+}
 
-    /// The table; its texts live as long as `self`.
-    pub(super) fn table(&self) -> SdhHost {
+impl HostTable for HostContext {
+    fn table(&self) -> SdhHost {
         SdhHost {
             size: size_of::<SdhHost>() as u32,
             abi_minor: SDH_ABI_MINOR,
@@ -75,6 +99,8 @@ impl HostContext {
             cache_dir: bytes_of(self.cache_dir.as_bytes()),
             threads: self.threads,
             reserved: 0,
+            get_feature: Some(lending::get_feature),
+            last_error: Some(last_error),
         }
     }
 }
@@ -86,24 +112,8 @@ impl Drop for HostContext {
     }
 }
 
-/// What a plugin writes with `write_text`.
-#[derive(Default)]
-pub(super) struct TextBuffer {
-    bytes: Vec<u8>,
-}
-
-impl TextBuffer {
-    /// The handle for the plugin, valid as long as `self` is not touched otherwise.
-    pub(super) fn handle(&mut self) -> *mut SdhText {
-        std::ptr::from_mut(self).cast()
-    }
-
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-}
-
-fn find(context: u64) -> Option<Arc<dyn Callbacks>> {
+/// Whom the calls of a plugin with this context end in; none when the context is gone.
+pub(super) fn find(context: u64) -> Option<Arc<dyn Callbacks>> {
     let contexts = CONTEXTS.read().unwrap_or_else(PoisonError::into_inner);
     contexts.as_ref()?.get(&context).cloned()
 }
@@ -149,19 +159,4 @@ unsafe extern "C" fn metric(context: u64, name: SdhBytes, value: f64) {
     if let (Some(callbacks), Some(name)) = (find(context), unsafe { line(name) }) {
         callbacks.metric(name, value);
     }
-}
-
-unsafe extern "C" fn write_text(text: *mut SdhText, bytes: SdhBytes) -> i32 {
-    // SAFETY: the plugin's promise (abi.rs).
-    let Ok(bytes) = (unsafe { read_bytes(bytes) }) else { return SDH_INVALID };
-    if text.is_null() {
-        return SDH_INVALID;
-    }
-    // SAFETY: by its promise the plugin hands back the handle that the current call gave it, made by `TextBuffer::handle`.
-    let buffer = unsafe { &mut *text.cast::<TextBuffer>() };
-    if buffer.bytes.len().saturating_add(bytes.len()) > MAX_TEXT {
-        return SDH_INVALID;
-    }
-    buffer.bytes.extend_from_slice(bytes);
-    SDH_OK
 }

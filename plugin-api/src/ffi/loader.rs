@@ -1,19 +1,17 @@
 //! The host's side: a plugin library opened, checked and called.
 
-use super::host_context::{HostContext, TextBuffer};
-use super::read::{bytes_of, read_bytes, read_versioned};
+use super::calls::{Callee, LoadedPipeline, Wanted};
+use super::host_context::HostContext;
+#[cfg(feature = "layout")]
+use super::read::bytes_of;
+use super::read::{read_bytes, read_versioned};
 use crate::abi::*;
-use crate::{
-    Error, ErrorCode, Formats, Frame, FrameFormat, FrameMut, IMAGE_PROCESSOR_FEATURE, MAX_SIDE,
-    Manifest, Outcome, PIPELINE_FEATURE,
-};
+use crate::{Error, IMAGE_PROCESSOR_FEATURE, Manifest, PIPELINE_FEATURE};
 use std::path::Path;
 use std::sync::Arc;
 
 /// The entry symbol of this ABI major.
 const ENTRY: &str = "sdh_plugin_entry_0";
-/// Greatest error text taken from a plugin, in bytes.
-const MAX_ERROR: usize = 4000;
 
 /// Why a library cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,51 +45,15 @@ pub enum LoadError {
 pub struct Library {
     plugin: SdhPlugin,
     /// None where the plugin has no pipelines.
-    pipelines: Option<PipelineFunctions>,
+    pipelines: Option<Callee>,
     /// None where it has no image processors, or only names of some.
-    processors: Option<PipelineFunctions>,
-}
-
-/// A pipeline or an image processor of a plugin, and its params: a JSON object.
-#[derive(Clone, Copy)]
-pub struct Wanted<'a> {
-    /// The `pipeline` of a claim, or a value contributed as an image processor.
-    pub name: &'a str,
-    /// A JSON object.
-    pub values: &'a str,
-    /// The size of the pictures that an image processor is given; none for a pipeline.
-    pub input: Option<FrameFormat>,
-}
-
-impl<'a> Wanted<'a> {
-    /// A pipeline.
-    pub const fn pipeline(name: &'a str, values: &'a str) -> Self {
-        Self { name, values, input: None }
-    }
+    processors: Option<Callee>,
 }
 
 // SAFETY: the tables hold functions that the ABI lets be called from any thread, and pointers to constant bytes.
 unsafe impl Send for Library {}
 // SAFETY: as above.
 unsafe impl Sync for Library {}
-
-/// `SdhPipelineTable` with all functions present.
-#[derive(Clone, Copy)]
-struct PipelineFunctions {
-    plan: unsafe extern "C" fn(*const SdhHost, *const SdhPlanRequest, *mut SdhText) -> i32,
-    open: unsafe extern "C" fn(*const SdhHost, *const SdhParams, *mut *mut SdhPipeline) -> i32,
-    close: unsafe extern "C" fn(*mut SdhPipeline),
-    open_stream: unsafe extern "C" fn(
-        *mut SdhPipeline,
-        *const SdhHost,
-        *const SdhParams,
-        *mut *mut SdhStream,
-    ) -> i32,
-    close_stream: unsafe extern "C" fn(*mut SdhStream),
-    formats: unsafe extern "C" fn(*mut SdhStream, *mut SdhFormats) -> i32,
-    update: unsafe extern "C" fn(*mut SdhStream, *const SdhParams) -> i32,
-    process: unsafe extern "C" fn(*mut SdhStream, *const SdhFrame, *mut SdhFrameMut) -> i32,
-}
 
 impl Library {
     /// Opens a library and checks its tables. Its constructors run, so it may do anything to this process.
@@ -113,12 +75,15 @@ impl Library {
             .map_err(|error| LoadError::Table { what: error.message })?;
         let mut library = Self { plugin, pipelines: None, processors: None };
         library.check()?;
-        if library.offers_pipelines() {
-            library.pipelines = Some(PipelineFunctions::find(&plugin, PIPELINE_FEATURE)?);
+        let find = |feature| {
+            Callee::find(plugin.get_feature, plugin.last_error, feature)
+                .map_err(|what| LoadError::Table { what })
+        };
+        library.pipelines = find(PIPELINE_FEATURE)?;
+        if library.pipelines.is_none() && library.offers_pipelines() {
+            return Err(LoadError::Table { what: format!("{PIPELINE_FEATURE}: SdhPipelineTable is null") });
         }
-        if !feature(&plugin, IMAGE_PROCESSOR_FEATURE).is_null() {
-            library.processors = Some(PipelineFunctions::find(&plugin, IMAGE_PROCESSOR_FEATURE)?);
-        }
+        library.processors = find(IMAGE_PROCESSOR_FEATURE)?;
         Ok(Arc::new(library))
     }
 
@@ -140,42 +105,19 @@ impl Library {
         wanted: Wanted<'_>,
         previous: Option<&str>,
     ) -> Result<String, Error> {
-        let plan = self.functions(wanted)?.plan;
-        let table = host.table();
-        let request = SdhPlanRequest {
-            size: size_of::<SdhPlanRequest>() as u32,
-            reserved: 0,
-            pipeline: bytes_of(wanted.name.as_bytes()),
-            values: bytes_of(wanted.values.as_bytes()),
-            previous: bytes_of(previous.unwrap_or_default().as_bytes()),
-            input: to_c(wanted.input),
-        };
-        let mut answer = TextBuffer::default();
-        // SAFETY: all three live during the call.
-        let status = unsafe { plan(&table, &request, answer.handle()) };
-        self.expect_ok(status)?;
-        String::from_utf8(answer.into_bytes()).map_err(|_| Error::new("the plan is not UTF-8"))
+        self.callee(wanted)?.plan(host, wanted, previous)
     }
 
     /// Loads a pipeline or an image processor. It keeps `host`, so that its callbacks work as long as it lives.
     pub fn load(
-        self: &Arc<Self>,
+        &self,
         host: HostContext,
         wanted: Wanted<'_>,
     ) -> Result<Arc<LoadedPipeline>, Error> {
-        let functions = self.functions(wanted)?;
-        let table = host.table();
-        let mut handle = std::ptr::null_mut();
-        // SAFETY: all three live during the call.
-        let status = unsafe { (functions.open)(&table, &params(wanted), &mut handle) };
-        self.expect_ok(status)?;
-        if handle.is_null() {
-            return Err(Error::new("open succeeded without a pipeline"));
-        }
-        Ok(Arc::new(LoadedPipeline { handle, functions, library: self.clone(), _host: host }))
+        self.callee(wanted)?.load(Box::new(host), wanted)
     }
 
-    fn functions(&self, wanted: Wanted<'_>) -> Result<PipelineFunctions, Error> {
+    fn callee(&self, wanted: Wanted<'_>) -> Result<Callee, Error> {
         let missing = |what| Error::invalid(format!("this plugin offers no {what} to call"));
         match wanted.input {
             None => self.pipelines.ok_or_else(|| missing("pipelines")),
@@ -202,8 +144,10 @@ impl Library {
 
     #[cfg(feature = "layout")]
     fn check_layouts(&self) -> Result<(), LoadError> {
-        let table =
-            feature(&self.plugin, crate::layout::FEATURE).cast::<crate::layout::LayoutTable>();
+        let Some(get_feature) = self.plugin.get_feature else { return Ok(()) };
+        // SAFETY: the text is valid during the call, and the function may be called from any thread.
+        let table = unsafe { get_feature(bytes_of(crate::layout::FEATURE.as_bytes())) };
+        let table = table.cast::<crate::layout::LayoutTable>();
         if table.is_null() {
             return Ok(());
         }
@@ -221,74 +165,6 @@ impl Library {
     fn check_layouts(&self) -> Result<(), LoadError> {
         Ok(())
     }
-
-    fn expect_ok(&self, status: i32) -> Result<(), Error> {
-        match status {
-            SDH_OK => Ok(()),
-            status if status < 0 => Err(self.error(status)),
-            status => Err(Error::new(format!("the plugin returned the unknown status {status}"))),
-        }
-    }
-
-    /// The plugin's reason for a negative status, on the thread that got it.
-    fn error(&self, status: i32) -> Error {
-        let code = ErrorCode::from_status(status);
-        let text = self.plugin.last_error.map_or(bytes_of(b""), |last_error| {
-            // SAFETY: it takes nothing and may be called from any thread.
-            unsafe { last_error() }
-        });
-        // SAFETY: valid until this thread's next call into the plugin.
-        let text = unsafe { read_bytes(text) }.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text[..text.len().min(MAX_ERROR)]);
-        let message = match text.is_empty() {
-            true => format!("the plugin returned the status {status} without a reason"),
-            false => text.into_owned(),
-        };
-        Error { code, message }
-    }
-}
-
-impl PipelineFunctions {
-    fn find(plugin: &SdhPlugin, id: &str) -> Result<Self, LoadError> {
-        let table = feature(plugin, id).cast::<SdhPipelineTable>();
-        // SAFETY: by the feature's id it is null or a static table of this type.
-        let table = unsafe { read_versioned(table, size_of::<SdhPipelineTable>()) }
-            .map_err(|error| LoadError::Table { what: format!("{id}: {}", error.message) })?;
-        let missing = |name: &str| LoadError::Table { what: format!("{id}: `{name}` is null") };
-        Ok(Self {
-            plan: table.plan.ok_or_else(|| missing("plan"))?,
-            open: table.open.ok_or_else(|| missing("open"))?,
-            close: table.close.ok_or_else(|| missing("close"))?,
-            open_stream: table.open_stream.ok_or_else(|| missing("open_stream"))?,
-            close_stream: table.close_stream.ok_or_else(|| missing("close_stream"))?,
-            formats: table.formats.ok_or_else(|| missing("formats"))?,
-            update: table.update.ok_or_else(|| missing("update"))?,
-            process: table.process.ok_or_else(|| missing("process"))?,
-        })
-    }
-}
-
-/// Looks a feature's table up; null when there is none.
-fn feature(plugin: &SdhPlugin, id: &str) -> *const std::ffi::c_void {
-    plugin.get_feature.map_or(std::ptr::null(), |get_feature| {
-        // SAFETY: the text is valid during the call, and the function may be called from any thread.
-        unsafe { get_feature(bytes_of(id.as_bytes())) }
-    })
-}
-
-fn params(wanted: Wanted<'_>) -> SdhParams {
-    SdhParams {
-        size: size_of::<SdhParams>() as u32,
-        reserved: 0,
-        pipeline: bytes_of(wanted.name.as_bytes()),
-        values: bytes_of(wanted.values.as_bytes()),
-        input: to_c(wanted.input),
-    }
-}
-
-fn to_c(format: Option<FrameFormat>) -> SdhFrameFormat {
-    let FrameFormat { width, height } = format.unwrap_or_default();
-    SdhFrameFormat { width, height }
 }
 
 fn error_chain(error: &dyn std::error::Error) -> String {
@@ -299,132 +175,4 @@ fn error_chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
-}
-
-/// An open pipeline or image processor; closed when the last stream and the last owner let go.
-pub struct LoadedPipeline {
-    handle: *mut SdhPipeline,
-    functions: PipelineFunctions,
-    library: Arc<Library>,
-    _host: HostContext,
-}
-
-// SAFETY: the ABI lets a pipeline's functions be called from any thread, also at the same time.
-unsafe impl Send for LoadedPipeline {}
-// SAFETY: as above.
-unsafe impl Sync for LoadedPipeline {}
-
-impl LoadedPipeline {
-    /// Opens a stream. The stream keeps `host`, so that its callbacks work as long as it lives.
-    pub fn open_stream(
-        self: &Arc<Self>,
-        host: HostContext,
-        wanted: Wanted<'_>,
-    ) -> Result<LoadedStream, Error> {
-        let table = host.table();
-        let params = params(wanted);
-        let mut handle = std::ptr::null_mut();
-        let open_stream = self.functions.open_stream;
-        // SAFETY: the pipeline is open, and all three live during the call.
-        let status = unsafe { open_stream(self.handle, &table, &params, &mut handle) };
-        self.library.expect_ok(status)?;
-        if handle.is_null() {
-            return Err(Error::new("open_stream succeeded without a stream"));
-        }
-        Ok(LoadedStream { handle, pipeline: self.clone(), _host: host })
-    }
-}
-
-impl Drop for LoadedPipeline {
-    fn drop(&mut self) {
-        // SAFETY: open, closed once, and no stream is left: each holds an `Arc` of it.
-        unsafe { (self.functions.close)(self.handle) }
-    }
-}
-
-/// An open stream.
-pub struct LoadedStream {
-    handle: *mut SdhStream,
-    pipeline: Arc<LoadedPipeline>,
-    _host: HostContext,
-}
-
-// SAFETY: the ABI lets a stream move between threads; `&mut self` keeps calls from overlapping.
-unsafe impl Send for LoadedStream {}
-
-impl LoadedStream {
-    /// What the stream takes and gives.
-    pub fn formats(&mut self) -> Result<Formats, Error> {
-        let mut formats =
-            SdhFormats { size: size_of::<SdhFormats>() as u32, ..SdhFormats::default() };
-        // SAFETY: the stream is open, and `formats` lives during the call.
-        let status = unsafe { (self.functions().formats)(self.handle, &mut formats) };
-        self.pipeline.library.expect_ok(status)?;
-        let formats = Formats { input: checked(formats.input)?, output: checked(formats.output)? };
-        Ok(formats)
-    }
-
-    /// Applies hot params.
-    pub fn update(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
-        // SAFETY: the stream is open, and the params live during the call.
-        let status = unsafe { (self.functions().update)(self.handle, &params(wanted)) };
-        self.pipeline.library.expect_ok(status)
-    }
-
-    /// Makes one output picture from one input picture.
-    pub fn process(
-        &mut self,
-        input: &Frame<'_>,
-        output: &mut FrameMut<'_>,
-    ) -> Result<Outcome, Error> {
-        let source = SdhFrame {
-            size: size_of::<SdhFrame>() as u32,
-            format: SDH_RGB8,
-            width: input.width,
-            height: input.height,
-            stride: input.stride as u64,
-            pixels: input.pixels.as_ptr(),
-            length: input.pixels.len() as u64,
-            id: input.id,
-            captured_ns: input.captured_ns,
-        };
-        let mut target = SdhFrameMut {
-            size: size_of::<SdhFrameMut>() as u32,
-            format: SDH_RGB8,
-            width: output.width,
-            height: output.height,
-            stride: output.stride as u64,
-            pixels: output.pixels.as_mut_ptr(),
-            length: output.pixels.len() as u64,
-            id: input.id,
-            captured_ns: input.captured_ns,
-        };
-        // SAFETY: the stream is open; both frames borrow their pixels during the call.
-        let status = unsafe { (self.functions().process)(self.handle, &source, &mut target) };
-        (output.id, output.captured_ns) = (target.id, target.captured_ns);
-        match status {
-            SDH_SKIPPED => Ok(Outcome::Skipped),
-            status => self.pipeline.library.expect_ok(status).map(|()| Outcome::Produced),
-        }
-    }
-
-    fn functions(&self) -> &PipelineFunctions {
-        &self.pipeline.functions
-    }
-}
-
-impl Drop for LoadedStream {
-    fn drop(&mut self) {
-        // SAFETY: open, and closed once.
-        unsafe { (self.functions().close_stream)(self.handle) }
-    }
-}
-
-fn checked(format: SdhFrameFormat) -> Result<FrameFormat, Error> {
-    let SdhFrameFormat { width, height } = format;
-    let sides = 1..=MAX_SIDE;
-    if sides.contains(&width) && sides.contains(&height) {
-        return Ok(FrameFormat::new(width, height));
-    }
-    Err(Error::new(format!("the plugin's format is {width}x{height}; sides are 1 to {MAX_SIDE}")))
 }

@@ -81,7 +81,7 @@ impl Subject<'_> {
     }
 
     fn wanted<'b>(&'b self, values: &'b str) -> Wanted<'b> {
-        Wanted { name: self.name, values, input: self.input }
+        Wanted { name: self.name, values, input: self.input, output: None }
     }
 
     fn plan(&self, previous: Option<&str>) -> Result<Plan, String> {

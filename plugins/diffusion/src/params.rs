@@ -71,17 +71,15 @@ pub const RUNTIME: &str = "runtime";
 /// What can be said of params before anything is loaded, but for what depends on the model's family.
 pub fn plan(
     params: &StreamParams,
-    previous: Option<&Map<String, Value>>,
+    previous: Option<&StreamParams>,
     environment: &Environment,
 ) -> Plan {
     let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
-    // The last params were read before; if they are not readable any more, nothing can be compared with them.
-    let previous = previous.and_then(|values| StreamParams::read(values).ok());
     Plan {
         formats: Formats::same(FrameFormat::new(side(params.width), side(params.height))),
         errors: params.check(),
         unsupported: support::unsupported(params, environment),
-        reload: previous.map_or(Vec::new(), |previous| changes::reload(&previous, params)),
+        reload: previous.map_or(Vec::new(), |previous| changes::reload(previous, params)),
         latency_frames: side(params.settings().latency()),
         ..Plan::default()
     }

@@ -2,6 +2,7 @@
 
 mod missing;
 mod plan;
+mod processors;
 
 pub use plan::plan;
 
@@ -23,7 +24,8 @@ use crate::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use crate::resolve::ModelRoots;
 use crate::shared::Shared;
 use crate::sizes::Pictures;
-use crate::stream::{self, Source, Times};
+use crate::stream::{self, Settings, Source, Times};
+use processors::Opened;
 
 /// Those in memory: streams that differ in size, guidance or mode alone share one too.
 static CHECKPOINTS: Shared<Origin, Checkpoint> = Shared::new();
@@ -139,46 +141,64 @@ impl Pipeline for Loaded {
 
     fn open_stream(&self, host: &Host, params: &Params<'_>) -> Result<Running, Error> {
         let settings = read(params.values)?.settings();
+        let worked = worked_size(&settings);
+        let mut processors = Opened::default();
+        processors.follow(host, &settings.hooks, worked);
+        let output = params.output.unwrap_or_else(|| processors.output(worked));
+        let formats = Formats { input: worked, output };
         let stream = stream::Stream::new(self.checkpoint.clone(), settings)?;
-        Ok(Running { stream, host: host.clone() })
+        Ok(Running { stream, processors, formats, host: host.clone() })
     }
+}
+
+fn worked_size(settings: &Settings) -> FrameFormat {
+    let shape = settings.shape;
+    FrameFormat::new(shape.width as u32, shape.height as u32)
 }
 
 /// One stream.
 pub struct Running {
     stream: stream::Stream,
+    processors: Opened,
+    formats: Formats,
     host: Host,
 }
 
 impl Stream for Running {
     fn formats(&self) -> Formats {
-        let shape = self.stream.settings().shape;
-        Formats::same(FrameFormat::new(shape.width as u32, shape.height as u32))
+        self.formats
     }
 
     fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
-        Ok(self.stream.update(read(params.values)?.settings())?)
+        self.stream.update(read(params.values)?.settings())?;
+        let hooks = &self.stream.settings().hooks;
+        self.processors.follow(&self.host, hooks, self.formats.input);
+        Ok(())
     }
 
     fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>) -> Result<Outcome, Error> {
-        let format = self.formats().input;
-        if input.format() != format || output.format() != format {
-            let (given, room) = (input.format(), output.format());
+        let given = Formats { input: input.format(), output: output.format() };
+        if given != self.formats {
+            let Formats { input, output } = self.formats;
             return Err(Error::invalid(format!(
-                "frames must be {format}, got {given} in and {room} out"
+                "frames must be {input} in and {output} out, got {} and {}",
+                given.input, given.output
             )));
         }
         let rgb = input.rows().collect::<Vec<_>>().concat();
         let source = Source { id: input.id, captured_ns: input.captured_ns };
-        let Some(picture) = self.stream.process(&rgb, source)? else {
+        let Some(made) = self.stream.process_with(&rgb, source, &mut self.processors)? else {
             return Ok(Outcome::Skipped);
         };
-        let row = input.width as usize * plugin_api::PIXEL_BYTES;
+        // A processor that changes the size may have been switched off.
+        let FrameFormat { width, height } = self.formats.output;
+        let picture = made.picture.scaled_to(width as usize, height as usize);
+        let row = width as usize * plugin_api::PIXEL_BYTES;
         for (target, source) in output.rows_mut().zip(picture.rgb.chunks_exact(row)) {
             target.copy_from_slice(source);
         }
-        output.set_source(picture.frame.id, picture.frame.captured_ns);
-        if let Some(times) = picture.times {
+        output.set_source(made.frame.id, made.frame.captured_ns);
+        if let Some(times) = made.times {
             self.report(times);
         }
         Ok(Outcome::Produced)

@@ -7,6 +7,7 @@
 pub mod attention;
 pub mod denoiser;
 pub mod hooks;
+pub mod pictures;
 pub mod settings;
 pub mod similar;
 
@@ -20,13 +21,13 @@ use crate::conditioning::{Conditioner, Conditioning};
 use crate::engine::RunError;
 use crate::folder::Checkpoint;
 use crate::guidance::Guidance;
-use crate::image;
 use crate::noise::Generator;
 use crate::tensor::Tensor;
 use crate::text_encoders::EmbedError;
 use attention::AttentionCache;
 use denoiser::{Denoiser, Pass};
-use hooks::{feed_back_latents, feed_back_picture};
+use hooks::feed_back_latents;
+use pictures::{ImageProcessors, NoProcessors, Picture, Piece, Place};
 use similar::SimilarImageFilter;
 
 /// Why settings or a frame cannot be used.
@@ -58,7 +59,7 @@ pub struct Source {
 /// A picture and the frame it was made from.
 #[derive(Clone, Debug)]
 pub struct Output {
-    pub rgb: Vec<u8>,
+    pub picture: Picture,
     /// The input frame this picture belongs to.
     pub frame: Source,
     /// Of the pictures that were made together the first one has these; those that diffusion skips have none.
@@ -104,7 +105,7 @@ pub struct Stream {
     /// Whether the batch holds no frames yet, so that outputs would mean nothing.
     is_cold: bool,
     /// What left last, for hooks that are there or may come.
-    last_picture: Option<Tensor>,
+    last_picture: Option<Piece>,
     last_latents: Option<Tensor>,
 }
 
@@ -169,24 +170,37 @@ impl Stream {
     /// description. A stream that has no frames under way runs the first ones often enough to fill all steps with them.
     /// On an error the frames under way are lost, and the next one starts anew.
     pub fn process(&mut self, rgb: &[u8], frame: Source) -> Result<Option<Output>, StreamError> {
+        self.process_with(rgb, frame, &mut NoProcessors)
+    }
+
+    /// The same with image processors of other plugins.
+    pub fn process_with(
+        &mut self,
+        rgb: &[u8],
+        frame: Source,
+        processors: &mut dyn ImageProcessors,
+    ) -> Result<Option<Output>, StreamError> {
         let Shape { width, height, frames, skips_diffusion, .. } = self.settings.shape;
         let expected = 3 * width * height;
         if rgb.len() != expected {
             return Err(StreamError::Frame { expected, got: rgb.len() });
         }
         self.checkpoint.texts.rest(Instant::now());
-        let mut image = image::to_tensor(rgb, width, height);
-        let hooks = &self.settings.hooks;
-        feed_back_picture(&hooks.image_preprocessing, &mut image, self.last_picture.as_ref());
+        let steps = &self.settings.hooks.image_preprocessing;
+        let given = Piece::Pixels(Picture { width, height, rgb: rgb.to_vec() });
+        let last = (frame, self.last_picture.as_ref());
+        let prepared = pictures::apply(steps, Place::Before, given, last, processors);
+        let prepared = prepared.scaled_to(width, height);
         if skips_diffusion {
-            return Ok(Some(self.finish(image, frame, None)));
+            return Ok(Some(self.finish(prepared, frame, None, processors)));
         }
+        let image = prepared.into_planes();
         let is_skipped = self.filter.as_mut().is_some_and(|filter| filter.skips(&image));
         if !is_skipped {
             self.waiting.push((image, frame));
         }
         if self.waiting.len() == frames
-            && let Err(error) = self.render()
+            && let Err(error) = self.render(processors)
         {
             self.forget();
             return Err(error);
@@ -205,7 +219,7 @@ impl Stream {
     }
 
     /// Makes pictures of the frames that wait.
-    fn render(&mut self) -> Result<(), StreamError> {
+    fn render(&mut self, processors: &mut dyn ImageProcessors) -> Result<(), StreamError> {
         let (images, newest): (Vec<Tensor>, Vec<Source>) = self.waiting.drain(..).unzip();
         let images = Tensor::stack(&images.iter().collect::<Vec<_>>());
         if self.is_cold {
@@ -223,18 +237,26 @@ impl Stream {
         let mut times = Some(times);
         for picture in pictures.into_rows() {
             let Some(frame) = self.under_way.pop_front() else { break };
-            let output = self.finish(picture, frame, times.take());
+            let picture = Piece::Planes(picture);
+            let output = self.finish(picture, frame, times.take(), processors);
             self.ready.push_back(output);
         }
         Ok(())
     }
 
-    fn finish(&mut self, mut picture: Tensor, frame: Source, times: Option<Times>) -> Output {
-        let hooks = &self.settings.hooks;
-        feed_back_picture(&hooks.image_postprocessing, &mut picture, self.last_picture.as_ref());
-        let rgb = image::to_rgb(&picture);
-        self.last_picture = Some(picture);
-        Output { rgb, frame, times }
+    fn finish(
+        &mut self,
+        made: Piece,
+        frame: Source,
+        times: Option<Times>,
+        processors: &mut dyn ImageProcessors,
+    ) -> Output {
+        let steps = &self.settings.hooks.image_postprocessing;
+        let last = (frame, self.last_picture.as_ref());
+        let made = pictures::apply(steps, Place::After, made, last, processors);
+        let picture = made.to_picture();
+        self.last_picture = Some(made);
+        Output { picture, frame, times }
     }
 
     /// Takes pictures, `[frames, 3, height, width]`, one call further, without decoding what leaves.

@@ -64,9 +64,9 @@ fn environment() -> Environment {
 }
 
 fn plan_of(values: &Map<String, Value>) -> Plan {
-    let environment = environment();
+    let host = Host::detached(environment());
     let params = Params::of(TINY, values);
-    Sd15::plan(&PlanRequest { params, previous: None, environment: &environment }).unwrap()
+    Sd15::plan(&PlanRequest { params, previous: None, host: &host }).unwrap()
 }
 
 fn pointers(given: Value) -> Vec<String> {
@@ -186,9 +186,7 @@ fn every_wish_without_effect_is_named() {
         ("controlnets", json!([{"model_id": "lllyasviel/control_v11p_sd15_canny"}])),
         ("ip_adapter", json!({"type": "regular", "enabled": true})),
         ("image_preprocessing", processors.clone()),
-        ("image_postprocessing", processors.clone()),
-        ("latent_preprocessing", processors.clone()),
-        ("latent_postprocessing", processors),
+        ("image_postprocessing", processors),
         ("acceleration", json!("xformers")),
         ("negative_prompt", json!("rain")),
     ] {

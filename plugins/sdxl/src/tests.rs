@@ -52,9 +52,9 @@ fn environment() -> Environment {
 }
 
 fn plan_of(values: &Map<String, Value>) -> Plan {
-    let environment = environment();
+    let host = Host::detached(environment());
     let params = Params::of(OPEN, values);
-    Sdxl::plan(&PlanRequest { params, previous: None, environment: &environment }).unwrap()
+    Sdxl::plan(&PlanRequest { params, previous: None, host: &host }).unwrap()
 }
 
 #[test]

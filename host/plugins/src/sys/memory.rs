@@ -73,6 +73,18 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// A word that both processes read and write at any time.
+    fn word(&self, offset: u64) -> &AtomicU32 {
+        let offset = offset as usize;
+        let end = offset.checked_add(size_of::<AtomicU32>());
+        assert!(end.is_some_and(|end| end <= self.length) && offset.is_multiple_of(4), "no word");
+        // SAFETY: inside the mapping, which lives as long as `self`, and aligned, as mappings begin at pages; it lies
+        // beyond the slots, so nobody takes it for pixels, and any bits are a valid word.
+        unsafe { AtomicU32::from_ptr(self.start.add(offset).as_ptr().cast()) }
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: mapped in `new` with this length; slices of it borrow `self`. Failing means it stays mapped.
@@ -126,6 +138,16 @@ impl FrameMemory {
 
     pub(crate) fn formats(&self) -> Formats {
         self.formats
+    }
+
+    /// What the worker's [`Mark`] says.
+    pub(crate) fn mark(&self) -> u32 {
+        self.mapping.word(self.layout.mark).load(Ordering::Acquire)
+    }
+
+    /// Before another worker uses the memory.
+    pub(crate) fn clear_mark(&self) {
+        self.mapping.word(self.layout.mark).store(0, Ordering::Release);
     }
 
     pub(crate) fn lease_input(self: &Arc<Self>) -> Option<SharedSlot> {
@@ -227,14 +249,30 @@ impl Drop for SharedSlot {
 
 /// The same memory in the worker.
 pub(crate) struct WorkerMemory {
-    mapping: Mapping,
+    mapping: Arc<Mapping>,
     layout: MemoryLayout,
+}
+
+/// The word in which the worker notes whom it calls; it is still there when the worker is not.
+pub(crate) struct Mark {
+    mapping: Arc<Mapping>,
+    offset: u64,
+}
+
+impl Mark {
+    pub(crate) fn set(&self, value: u32) {
+        self.mapping.word(self.offset).store(value, Ordering::Release);
+    }
 }
 
 impl WorkerMemory {
     pub(crate) fn new(file: OwnedFd, layout: MemoryLayout) -> io::Result<Self> {
         let length = usize::try_from(layout.total_bytes()).map_err(io::Error::other)?;
-        Ok(Self { mapping: Mapping::new(file.as_fd(), length)?, layout })
+        Ok(Self { mapping: Arc::new(Mapping::new(file.as_fd(), length)?), layout })
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { mapping: self.mapping.clone(), offset: self.layout.mark }
     }
 
     /// The two pictures of a frame; none for slots that do not exist.
@@ -275,7 +313,8 @@ impl WorkerMemory {
 fn lay_out(formats: Formats) -> Option<MemoryLayout> {
     let input = lay_out_slots(formats.input, 0)?;
     let output = lay_out_slots(formats.output, input.end())?;
-    let layout = MemoryLayout { input, output };
+    let mark = output.end();
+    let layout = MemoryLayout { input, output, mark };
     (layout.total_bytes() <= MAX_BYTES).then_some(layout)
 }
 

@@ -6,4 +6,4 @@ mod memory;
 
 pub use allocator::bound_allocator;
 pub(crate) use descriptors::close_inherited;
-pub(crate) use memory::{FrameMemory, InputPool, SharedSlot, WorkerMemory};
+pub(crate) use memory::{FrameMemory, InputPool, Mark, SharedSlot, WorkerMemory};

@@ -1,14 +1,16 @@
 //! What a plugin's calls of the host do in a worker.
 
+use super::processors::Processors;
 use crate::message::FromStream;
 use crate::packets::Packets;
 use crate::process::output::LOG_MARK;
-use plugin_api::LogLevel;
-use plugin_api::loader::Callbacks;
+use crate::sys::Mark;
+use plugin_api::loader::{Callbacks, Lendable};
+use plugin_api::{Error, ErrorCode, LogLevel};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Progress is passed on no more often than this.
@@ -18,10 +20,12 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_METRICS: usize = 32;
 const MAX_METRIC_NAME: usize = 64;
 
-/// For calls without a stream: lines go to the log, everything else nowhere.
-pub(super) struct LogOnly;
+/// For plans: lines go to the log, processors are lent, everything else goes nowhere.
+pub(super) struct PlanCallbacks {
+    pub processors: Processors,
+}
 
-impl Callbacks for LogOnly {
+impl Callbacks for PlanCallbacks {
     fn log(&self, level: LogLevel, text: &str) {
         log(level, text);
     }
@@ -35,6 +39,10 @@ impl Callbacks for LogOnly {
     fn metric(&self, name: &str, value: f64) {
         log(LogLevel::Debug, &format!("{name} = {value}"));
     }
+
+    fn processor(&self, name: &str) -> Result<Lendable, Error> {
+        self.processors.find(name)
+    }
 }
 
 /// For a stream, and for the pipeline that was opened for it.
@@ -45,12 +53,19 @@ pub(super) struct StreamCallbacks {
     last_progress: Mutex<Option<Instant>>,
     /// Of the frame that is being made.
     metrics: Mutex<Vec<(String, f64)>>,
+    processors: Mutex<Processors>,
+    /// The marks of the processors that are being called: one may call another.
+    calls: Mutex<Vec<u32>>,
+    mark: Mark,
 }
 
 impl StreamCallbacks {
-    pub(super) fn new(socket: Arc<Packets>) -> Self {
+    pub(super) fn new(socket: Arc<Packets>, processors: Processors, mark: Mark) -> Self {
         Self {
             socket,
+            processors: Mutex::new(processors),
+            calls: Mutex::default(),
+            mark,
             is_opening: AtomicBool::new(true),
             last_progress: Mutex::default(),
             metrics: Mutex::default(),
@@ -59,6 +74,18 @@ impl StreamCallbacks {
 
     pub(super) fn finish_opening(&self) {
         self.is_opening.store(false, Ordering::Release);
+    }
+
+    /// Processors that the stream may ask for from now on.
+    pub(super) fn processors(&self) -> MutexGuard<'_, Processors> {
+        self.processors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whom the stream calls now, where the host finds it when this process is gone.
+    fn note_call(&self, change: impl FnOnce(&mut Vec<u32>)) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut calls);
+        self.mark.set(calls.last().copied().unwrap_or(0));
     }
 
     fn keep(&self, name: &str, value: f64) {
@@ -105,8 +132,29 @@ impl Callbacks for StreamCallbacks {
     }
 
     fn metric(&self, name: &str, value: f64) {
-        LogOnly.metric(name, value);
+        log(LogLevel::Debug, &format!("{name} = {value}"));
         self.keep(name, value);
+    }
+
+    fn processor(&self, name: &str) -> Result<Lendable, Error> {
+        self.processors().find(name)
+    }
+
+    fn calls(&self, name: &str) -> Result<(), Error> {
+        let mark = self.processors().mark(name)?;
+        self.note_call(|calls| calls.push(mark));
+        Ok(())
+    }
+
+    fn called(&self, name: &str, took: Duration, error: Option<&Error>) {
+        self.note_call(|calls| calls.truncate(calls.len().saturating_sub(1)));
+        self.metric(&format!("{name}_ms"), took.as_secs_f64() * 1000.0);
+        let Some(error) = error.filter(|error| error.code != ErrorCode::Cancelled) else { return };
+        let reason = error.message.clone();
+        if self.processors().switch_off(name, reason.clone()) {
+            // A host that hung up wants no news.
+            let _ = self.socket.send(&FromStream::SwitchedOff { name: name.to_owned(), reason });
+        }
     }
 }
 
@@ -127,11 +175,18 @@ fn log(level: LogLevel, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::{FrameMemory, WorkerMemory};
+    use host_ports::{Formats, FrameSize};
 
     #[test]
     fn metrics_of_one_frame_are_bounded_and_given_once() {
         let (_, socket) = Packets::pair().unwrap();
-        let callbacks = StreamCallbacks::new(Arc::new(Packets::new(socket)));
+        let size = FrameSize::new(8, 8);
+        let memory = FrameMemory::new(Formats { input: size, output: size }).unwrap();
+        let file = memory.file().try_clone_to_owned().unwrap();
+        let mark = WorkerMemory::new(file, memory.layout().clone()).unwrap().mark();
+        let socket = Arc::new(Packets::new(socket));
+        let callbacks = StreamCallbacks::new(socket, Processors::default(), mark);
         callbacks.keep(&"x".repeat(MAX_METRIC_NAME + 1), 1.0);
         (0..100).for_each(|value| callbacks.keep("unet_ms", f64::from(value)));
         let metrics = callbacks.take_metrics();

@@ -4,18 +4,20 @@
 //! of its own; frames lie in memory that the host made.
 
 mod callbacks;
+mod processors;
 mod shared_pipelines;
 mod sharing_key;
 mod stream;
 
 use crate::files::hash_bytes;
 use crate::manifest_section::trim;
-use crate::message::{FromWorker, OpenStream, Start, ToWorker};
+use crate::message::{FromWorker, LibraryFile, Offered, OpenStream, Start, ToWorker};
 use crate::packets::{Packets, Received};
 use crate::sys::close_inherited;
-use callbacks::LogOnly;
+use callbacks::PlanCallbacks;
 use plugin_api::loader::{HostContext, Library, Wanted};
 use plugin_api::{Environment, Manifest};
+use processors::{Libraries, Processors};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, Signal};
@@ -71,6 +73,8 @@ struct Worker {
     manifest: Manifest,
     environment: Environment,
     pipelines: Arc<SharedPipelines>,
+    /// Of other plugins.
+    libraries: Arc<Libraries>,
     streams: Vec<JoinHandle<()>>,
 }
 
@@ -97,12 +101,7 @@ impl Worker {
     }
 
     fn open(start: Start) -> Result<Self, String> {
-        let library =
-            Library::open(Path::new(&start.library)).map_err(|error| error.to_string())?;
-        if hash_bytes(trim(library.manifest())) != start.manifest_hash {
-            return Err("the manifest in its table is not the one in its section".into());
-        }
-        let manifest = Manifest::parse(library.manifest()).map_err(|error| error.to_string())?;
+        let (library, manifest) = open_library(&start.library)?;
         let environment = Environment {
             models_dir: start.models_dir.into(),
             engines_dir: start.engines_dir.into(),
@@ -110,22 +109,30 @@ impl Worker {
             threads: start.threads,
         };
         let pipelines = Arc::new(SharedPipelines::default());
-        Ok(Self { library, manifest, environment, pipelines, streams: Vec::new() })
+        let libraries = Arc::default();
+        Ok(Self { library, manifest, environment, pipelines, libraries, streams: Vec::new() })
     }
 
     fn handle(&mut self, received: Received<ToWorker>, control: &Packets) -> io::Result<()> {
         match received.message {
             ToWorker::OpenStream(request) => self.open_stream(request, received.descriptors),
-            ToWorker::Plan { pipeline, values, previous } => {
-                control.send(&self.plan(&pipeline, &values, previous.as_deref()))
+            ToWorker::Plan { pipeline, values, previous, processors } => {
+                let wanted = Wanted::pipeline(&pipeline, &values);
+                control.send(&self.plan(wanted, previous.as_deref(), &processors))
             }
             ToWorker::Start(_) => Err(io::Error::other("the host started this worker twice")),
         }
     }
 
-    fn plan(&self, pipeline: &str, values: &str, previous: Option<&str>) -> FromWorker {
-        let host = HostContext::new(Arc::new(LogOnly), &self.environment);
-        match self.library.plan(&host, Wanted::pipeline(pipeline, values), previous) {
+    fn plan(
+        &self,
+        wanted: Wanted<'_>,
+        previous: Option<&str>,
+        processors: &[Offered],
+    ) -> FromWorker {
+        let processors = Processors::new(&self.libraries, processors);
+        let host = HostContext::new(Arc::new(PlanCallbacks { processors }), &self.environment);
+        match self.library.plan(&host, wanted, previous) {
             Ok(plan) => FromWorker::Planned(plan),
             Err(error) => FromWorker::Failed { message: error.message },
         }
@@ -145,10 +152,23 @@ impl Worker {
             values: request.values,
             layout: request.layout,
             memory,
+            libraries: self.libraries.clone(),
+            processors: request.processors,
+            switched_off: request.switched_off,
         };
         self.streams.retain(|stream| !stream.is_finished());
         let thread = thread::Builder::new().name("stream".into());
         self.streams.push(thread.spawn(move || stream::run(opening, Packets::new(socket)))?);
         Ok(())
     }
+}
+
+/// Opens a library, which must be the one that its manifest was read of.
+fn open_library(file: &LibraryFile) -> Result<(Arc<Library>, Manifest), String> {
+    let library = Library::open(Path::new(&file.path)).map_err(|error| error.to_string())?;
+    if hash_bytes(trim(library.manifest())) != file.manifest_hash {
+        return Err("the manifest in its table is not the one in its section".into());
+    }
+    let manifest = Manifest::parse(library.manifest()).map_err(|error| error.to_string())?;
+    Ok((library, manifest))
 }

@@ -1,10 +1,11 @@
 //! One stream in the worker: opened, served frame by frame, closed when the host hangs up.
 
 use super::callbacks::StreamCallbacks;
+use super::processors::{Libraries, Processors};
 use super::shared_pipelines::SharedPipelines;
 use super::sharing_key::key;
 use super::{is_hang_up, lose_host};
-use crate::message::{FromStream, MemoryLayout, ToStream};
+use crate::message::{FromStream, MemoryLayout, Offered, ToStream};
 use crate::packets::Packets;
 use crate::sys::WorkerMemory;
 use crate::wait::linger;
@@ -22,6 +23,11 @@ pub(super) struct Opening {
     pub values: String,
     pub layout: MemoryLayout,
     pub memory: OwnedFd,
+    /// Of other plugins.
+    pub libraries: Arc<Libraries>,
+    pub processors: Vec<Offered>,
+    /// Processors that ended a worker before: names and reasons.
+    pub switched_off: Vec<(String, String)>,
 }
 
 /// Body of a stream's thread.
@@ -30,10 +36,7 @@ pub(super) fn run(opening: Opening, socket: Packets) {
         Ok(sender) => Arc::new(Packets::new(sender)),
         Err(error) => lose_host(&error),
     };
-    let callbacks = Arc::new(StreamCallbacks::new(sender.clone()));
-    let opened = open(&opening, &callbacks);
-    callbacks.finish_opening();
-    let mut served = match opened {
+    let mut served = match open(&opening, &sender) {
         Ok(served) => served,
         Err(error) => return reply(&sender, &failed(error)),
     };
@@ -47,21 +50,32 @@ struct Served {
     stream: LoadedStream,
     callbacks: Arc<StreamCallbacks>,
     memory: WorkerMemory,
+    libraries: Arc<Libraries>,
     opened: FromStream,
 }
 
-fn open(opening: &Opening, callbacks: &Arc<StreamCallbacks>) -> Result<Served, Error> {
-    let Opening { claim, environment, values, .. } = opening;
-    let host = || HostContext::new(callbacks.clone(), environment);
-    let pipeline = open_pipeline(opening, host(), callbacks)?;
-    let mut stream = pipeline.open_stream(host(), Wanted::pipeline(&claim.pipeline, values))?;
-    let formats = stream.formats()?;
+fn open(opening: &Opening, sender: &Arc<Packets>) -> Result<Served, Error> {
+    let Opening { claim, environment, values, libraries, .. } = opening;
     let memory =
         WorkerMemory::new(opening.memory.as_fd().try_clone_to_owned()?, opening.layout.clone())?;
+    let mut processors = Processors::new(libraries, &opening.processors);
+    for (name, reason) in &opening.switched_off {
+        processors.switch_off(name, reason.clone());
+    }
+    let callbacks = StreamCallbacks::new(sender.clone(), processors, memory.mark());
+    let callbacks = Arc::new(callbacks);
+    let host = || HostContext::new(callbacks.clone(), environment);
+    let pipeline = open_pipeline(opening, host(), &callbacks)?;
+    let output = &opening.layout.output;
+    let planned = FrameFormat::new(output.width, output.height);
+    let wanted = Wanted { output: Some(planned), ..Wanted::pipeline(&claim.pipeline, values) };
+    let mut stream = pipeline.open_stream(host(), wanted)?;
+    let formats = stream.formats()?;
+    callbacks.finish_opening();
     let sides = |format: FrameFormat| (format.width, format.height);
     let opened = FromStream::Opened { input: sides(formats.input), output: sides(formats.output) };
-    let (pipeline, callbacks) = (claim.pipeline.clone(), callbacks.clone());
-    Ok(Served { pipeline, stream, callbacks, memory, opened })
+    let (pipeline, libraries) = (claim.pipeline.clone(), libraries.clone());
+    Ok(Served { pipeline, stream, callbacks, memory, libraries, opened })
 }
 
 fn open_pipeline(
@@ -94,7 +108,8 @@ impl Served {
 
     fn answer(&mut self, question: ToStream) -> FromStream {
         match question {
-            ToStream::Update { values } => {
+            ToStream::Update { values, processors } => {
+                self.callbacks.processors().offer(&self.libraries, &processors);
                 match self.stream.update(Wanted::pipeline(&self.pipeline, &values)) {
                     Ok(()) => FromStream::Updated,
                     Err(error) => failed(error),

@@ -3,6 +3,7 @@
 
 mod discovery;
 mod faults;
+mod processors;
 mod refusals;
 mod sharing;
 #[path = "../support/mod.rs"]

@@ -234,6 +234,7 @@ pub fn status(told: &Told, shared: &Shared, path: &dyn MediaPath) -> StreamStatu
         fetching: facts.fetching,
         has_picture: shared.screen.has_shown(),
         worker_pid: facts.worker_pid,
+        switched_off: facts.switched_off,
         ingress: path.ingress_stats(),
         egress: path.egress_stats(),
         frames: shared.figures.snapshot(),

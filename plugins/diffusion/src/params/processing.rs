@@ -1,14 +1,14 @@
-//! The blocks of image and latent processors: which of them run here, and with what.
+//! The blocks of image and latent processors: which of them are used, and with what.
 
 use super::{Processing, Processor, StreamParams};
-use crate::stream::hooks::Hooks;
+use crate::stream::hooks::{Hooks, ImageStep};
 use plugin_api::FieldError;
 use serde_json::Value;
 
 /// The one param of both kinds of feedback.
 const STRENGTH: &str = "feedback_strength";
 
-/// A processor that runs here.
+/// The processor that runs here; all others are of other plugins.
 #[derive(Clone, Copy)]
 struct Feedback {
     name: &'static str,
@@ -22,15 +22,15 @@ const LATENT: Feedback = Feedback { name: "latent_feedback", default: 0.15, high
 
 impl StreamParams {
     pub(super) fn hooks(&self) -> Hooks {
-        let strengths = |block: &Option<Processing>, feedback: Feedback| {
-            let given = running(block).filter(|(_, one)| one.kind == feedback.name);
-            given.filter_map(|(_, one)| feedback.strength(one).ok()).map(|s| s as f32).collect()
+        let strengths = |block: &Option<Processing>| {
+            let given = running(block).filter(|(_, one)| one.kind == LATENT.name);
+            given.filter_map(|(_, one)| LATENT.strength(one).ok()).map(|s| s as f32).collect()
         };
         Hooks {
-            image_preprocessing: strengths(&self.image_preprocessing, IMAGE),
-            image_postprocessing: strengths(&self.image_postprocessing, IMAGE),
-            latent_preprocessing: strengths(&self.latent_preprocessing, LATENT),
-            latent_postprocessing: strengths(&self.latent_postprocessing, LATENT),
+            image_preprocessing: image_steps(&self.image_preprocessing),
+            image_postprocessing: image_steps(&self.image_postprocessing),
+            latent_preprocessing: strengths(&self.latent_preprocessing),
+            latent_postprocessing: strengths(&self.latent_postprocessing),
         }
     }
 
@@ -46,18 +46,6 @@ impl StreamParams {
             wrong.collect::<Vec<_>>()
         };
         blocks.flat_map(wrong).collect()
-    }
-
-    /// The fields of blocks with processors that do not run here, and which those are.
-    pub(super) fn idle_processors(&self) -> Vec<(&'static str, String)> {
-        let blocks = self.processing().into_iter();
-        let idle = |(field, block, feedback): (_, &Option<Processing>, Feedback)| {
-            let known = [feedback.name, "passthrough"];
-            let names = running(block).map(|(_, one)| one.kind.as_str());
-            let names: Vec<&str> = names.filter(|name| !known.contains(name)).collect();
-            (!names.is_empty()).then(|| (field, names.join(", ")))
-        };
-        blocks.filter_map(idle).collect()
     }
 
     fn processing(&self) -> [(&'static str, &Option<Processing>, Feedback); 4] {
@@ -79,6 +67,17 @@ impl Feedback {
             format!("must be a number from 0 to {}, got {got}", self.highest)
         })
     }
+}
+
+fn image_steps(block: &Option<Processing>) -> Vec<ImageStep> {
+    let step = |(index, one): (usize, &Processor)| match one.kind.as_str() {
+        "passthrough" => None,
+        name if name == IMAGE.name => {
+            IMAGE.strength(one).ok().map(|strength| ImageStep::Feedback(strength as f32))
+        }
+        name => Some(ImageStep::Processor { name: name.into(), params: one.params.clone(), index }),
+    };
+    running(block).filter_map(step).collect()
 }
 
 fn running(block: &Option<Processing>) -> impl Iterator<Item = (usize, &Processor)> {

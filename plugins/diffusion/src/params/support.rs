@@ -26,7 +26,6 @@ pub fn unsupported(params: &StreamParams, environment: &Environment) -> Vec<Unsu
     refuse(reason.is_some(), "use_lcm_lora", &reason.unwrap_or_default());
     refuse_models(params, &mut refuse);
     refuse_modes(params, &mut refuse);
-    refuse_processing(params, &mut refuse);
     refuse_guidance(params, &mut refuse);
     let reason = acceleration_refusal(params.acceleration, &environment.engines_dir.join(RUNTIME));
     refuse(reason.is_some(), "acceleration", reason.unwrap_or_default());
@@ -70,12 +69,6 @@ fn refuse_modes(params: &StreamParams, refuse: &mut Refuse<'_>) {
     let is_filtered = params.enable_similar_image_filter && params.mode == Mode::Txt2img;
     let reason = "with mode txt2img pictures do not come from frames that could be alike";
     refuse(is_filtered, "enable_similar_image_filter", reason);
-}
-
-fn refuse_processing(params: &StreamParams, refuse: &mut Refuse<'_>) {
-    for (field, names) in params.idle_processors() {
-        refuse(true, field, &format!("not available yet: {names}; what runs is feedback"));
-    }
 }
 
 fn lcm_refusal(params: &StreamParams, models: &Path) -> Option<String> {

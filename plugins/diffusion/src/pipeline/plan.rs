@@ -12,6 +12,7 @@ use crate::nets::Unet;
 use crate::original::Component;
 use crate::params::{self, StreamParams};
 use crate::pipeline::missing::missing;
+use crate::pipeline::processors;
 use crate::resolve::{ModelRoots, ResolveError};
 use crate::stream::Settings;
 use crate::vae;
@@ -22,17 +23,24 @@ pub fn plan(request: &PlanRequest<'_>, family: Family) -> Plan {
         Ok(params) => params,
         Err(error) => return Plan { errors: vec![error], ..Plan::default() },
     };
-    let mut plan = params::plan(&params, request.previous, request.environment);
-    let roots = ModelRoots::from_environment(request.environment.models_dir.clone());
+    // The last params were read before; if they are not readable any more, nothing can be compared with them.
+    let previous = request.previous.and_then(|values| StreamParams::read(values).ok());
+    let environment = request.host.environment();
+    let mut plan = params::plan(&params, previous.as_ref(), environment);
+    if plan.errors.is_empty() {
+        let old = previous.map(|previous| previous.settings().hooks);
+        processors::plan(&mut plan, request.host, &params.settings().hooks, old.as_ref());
+    }
+    let roots = ModelRoots::from_environment(environment.models_dir.clone());
     match look_at_models(&params, &roots, family) {
         // Models may still be fetched before they are loaded, so an absent one is a warning.
         Err(error) => plan.warnings.push(will_fail(&error)),
         Ok(found) => {
-            plan.memory_bytes = found.bytes;
+            plan.memory_bytes = plan.memory_bytes.saturating_add(found.bytes);
             plan.warnings.extend(found.warnings.iter().map(|warning| format!("{warning}.")));
         }
     }
-    plan.artefacts = missing(&params, &roots, family);
+    plan.artefacts.splice(..0, missing(&params, &roots, family));
     leave_out_untold(&mut plan);
     plan
 }

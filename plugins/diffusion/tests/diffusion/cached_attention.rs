@@ -212,7 +212,7 @@ fn frames_that_are_passed_over_are_no_calls() {
         let mut stream = Stream::new(checkpoint.clone(), settings).unwrap();
         let mut process = |rgb: &&[u8]| {
             let source = Source { id: 0, captured_ns: 0 };
-            stream.process(rgb, source).unwrap().map(|output| output.rgb)
+            stream.process(rgb, source).unwrap().map(|output| output.picture.rgb)
         };
         frames.iter().filter_map(&mut process).collect()
     };

@@ -332,7 +332,7 @@ fn feedback(golden: &Golden) -> Outcome {
     let centred = case.float("image").data().iter().map(|value| 2.0 * value - 1.0).collect();
     let mut pictures = Tensor::new(shape, centred);
     let last = case.float("feedback_prev_output").clone();
-    feed_back_picture(&[0.3], &mut pictures, Some(&last));
+    feed_back_picture(0.3, &mut pictures, Some(&last));
     let mixed: Vec<f32> = pictures.data().iter().map(|value| value / 2.0 + 0.5).collect();
     case.compare("feedback_second_s0.3", &mixed);
     Ok(case.report())

@@ -221,7 +221,7 @@ fn sdxl_in_full_size_fits_into_24_gib() {
     let mut stream = Stream::new(Arc::new(checkpoint), settings).unwrap();
     println!("prompt in {:?}", start.elapsed());
     let start = Instant::now();
-    let picture = show(&mut stream, &vec![127; 3 * SIDE * SIDE], 1).rgb;
+    let picture = show(&mut stream, &vec![127; 3 * SIDE * SIDE], 1).picture.rgb;
     let peak = peak_bytes() / GIB;
     println!("a frame in {:?}, {peak:.1} GiB at most", start.elapsed());
     assert_eq!(picture.len(), 3 * SIDE * SIDE);

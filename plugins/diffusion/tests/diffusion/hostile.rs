@@ -222,7 +222,7 @@ fn parts_of_sdxl_that_do_not_fit_together_are_named() {
 fn sides_need_only_be_multiples_of_eight() {
     let checkpoint = Arc::new(load(&models().join("sd15-tiny")).unwrap());
     let mut stream = Stream::new(checkpoint, settings()).unwrap();
-    assert_eq!(show(&mut stream, &frame(), 1).rgb.len(), frame().len());
+    assert_eq!(show(&mut stream, &frame(), 1).picture.rgb.len(), frame().len());
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn guidance_that_overflowed_is_told_and_leaves_no_trace_once_it_is_gone() {
         assert!(stream.denoiser().stock_noise().is_finite());
         assert!(stream.denoiser().buffer().iter().all(|value| value.is_finite()));
         let mut fresh = Stream::new(checkpoint.clone(), guided(1.2)).unwrap();
-        assert_eq!(picture.rgb, show(&mut fresh, &frame(), 3).rgb);
+        assert_eq!(picture.picture.rgb, show(&mut fresh, &frame(), 3).picture.rgb);
     }
 }
 
@@ -315,5 +315,5 @@ fn as_many_and_as_long_prompts_as_are_allowed_are_encoded_once_and_in_bounded_ti
     let limit = Duration::from_secs(20);
     assert!(first < limit, "{first:?} are more than even a busy machine needs");
     assert!(again < first, "texts that are in use are not encoded again");
-    assert!(show(&mut stream, &frame(), 1).rgb.iter().any(|&value| value != 0));
+    assert!(show(&mut stream, &frame(), 1).picture.rgb.iter().any(|&value| value != 0));
 }

@@ -94,7 +94,9 @@ fn write_configs(model: &str, beside: &Path) {
 fn picture(engine: &Engine, parts: Parts<'_>) -> Vec<u8> {
     let checkpoint = Checkpoint::load(engine, parts, &mut |_, _| true).unwrap();
     let mut stream = Stream::new(Arc::new(checkpoint), settings(&[20, 40])).unwrap();
-    show(&mut stream, &(0..3 * 64 * 64).map(|index| (index / 7) as u8).collect::<Vec<_>>(), 1).rgb
+    show(&mut stream, &(0..3 * 64 * 64).map(|index| (index / 7) as u8).collect::<Vec<_>>(), 1)
+        .picture
+        .rgb
 }
 
 #[test]

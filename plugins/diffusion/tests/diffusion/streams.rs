@@ -8,7 +8,7 @@ use plugins_diffusion::blend::{Blend, Interpolation};
 use plugins_diffusion::engine::{Backend, Engine};
 use plugins_diffusion::folder::{Checkpoint, Parts, TEXT_ENCODERS_KEPT_FOR};
 use plugins_diffusion::guidance::{CfgType, Guidance};
-use plugins_diffusion::stream::hooks::Hooks;
+use plugins_diffusion::stream::hooks::{Hooks, ImageStep};
 use plugins_diffusion::stream::{
     Output, Settings, Shape, Similarity, Source, Start, Stream, StreamError,
 };
@@ -69,7 +69,7 @@ fn an_output_belongs_to_the_frame_given_one_call_less_than_there_are_steps_ago()
 fn the_first_picture_shows_the_first_frame() {
     let checkpoint = checkpoint();
     let mut stream = Stream::new(checkpoint.clone(), settings(&[32, 45])).unwrap();
-    let first = show(&mut stream, &frame(3), 1).rgb;
+    let first = show(&mut stream, &frame(3), 1).picture.rgb;
     let mut by_hand = Stream::new(checkpoint, settings(&[32, 45])).unwrap();
     let image = plugins_diffusion::image::to_tensor(&frame(3), SIDE, SIDE);
     by_hand.advance(&image).unwrap();
@@ -87,7 +87,7 @@ fn a_changed_number_of_steps_starts_anew_without_a_meaningless_picture() {
     let output = show(&mut stream, &frame(2), 2);
     let fresh = show(&mut Stream::new(checkpoint, settings(&[20, 32, 45])).unwrap(), &frame(2), 2);
     assert_eq!(output.frame.id, 2);
-    assert_eq!(output.rgb, fresh.rgb);
+    assert_eq!(output.picture.rgb, fresh.picture.rgb);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn prompt_seed_steps_and_guidance_change_the_picture_between_two_frames() {
         stream.update(changed).unwrap();
         // The frame under way keeps its noise, so a new seed shows one frame later.
         show(&mut stream, &frame(2), 2);
-        let rgb = show(&mut stream, &frame(3), 3).rgb;
+        let rgb = show(&mut stream, &frame(3), 3).picture.rgb;
         let alike = pictures.iter().find(|(_, picture)| *picture == rgb);
         assert!(
             alike.is_none(),
@@ -199,7 +199,7 @@ fn small_text_encoders_stay() {
 #[test]
 fn what_cannot_be_used_is_refused_and_changes_nothing() {
     let mut stream = Stream::new(checkpoint(), settings(&[32])).unwrap();
-    let before = show(&mut stream, &frame(1), 1).rgb;
+    let before = show(&mut stream, &frame(1), 1).picture.rgb;
     let refused: [(Change, &str); 7] = [
         (|settings| settings.t_index_list = vec![], "t_index_list"),
         (|settings| settings.t_index_list = vec![40, 30], "t_index_list"),
@@ -217,7 +217,7 @@ fn what_cannot_be_used_is_refused_and_changes_nothing() {
     }
     let error = stream.process(&frame(1)[1..], Source { id: 2, captured_ns: 0 }).unwrap_err();
     assert!(matches!(error, StreamError::Frame { expected: 12288, got: 12287 }));
-    assert_eq!(show(&mut stream, &frame(1), 2).rgb, before);
+    assert_eq!(show(&mut stream, &frame(1), 2).picture.rgb, before);
 }
 
 /// A stream of another shape than usual.
@@ -278,7 +278,7 @@ fn pictures_of_noise_are_new_for_every_frame_and_the_same_for_a_seed() {
         let mut stream = shaped(shape, &[0]);
         let settings = Settings { seed: Blend::one(seed), ..stream.settings().clone() };
         stream.update(settings).unwrap();
-        (0..2).map(|id| show(&mut stream, &frame(1), id).rgb).collect()
+        (0..2).map(|id| show(&mut stream, &frame(1), id).picture.rgb).collect()
     };
     let first = pictures(true, 2);
     assert_ne!(first[0], first[1]);
@@ -292,7 +292,7 @@ fn pictures_of_noise_are_new_for_every_frame_and_the_same_for_a_seed() {
 fn without_diffusion_frames_leave_as_they_came() {
     let shape = Shape { skips_diffusion: true, ..Shape::new(SIDE, SIDE) };
     let mut stream = shaped(shape, &[20, 32]);
-    assert_eq!(show(&mut stream, &frame(3), 7).rgb, frame(3));
+    assert_eq!(show(&mut stream, &frame(3), 7).picture.rgb, frame(3));
     assert_eq!(stream.settings().latency(), 0);
 }
 
@@ -301,15 +301,19 @@ fn what_left_last_is_mixed_in_as_strongly_as_asked() {
     let shape = Shape { skips_diffusion: true, ..Shape::new(SIDE, SIDE) };
     let mut stream = shaped(shape, &[32]);
     let mut hooked = stream.settings().clone();
-    hooked.hooks.image_preprocessing = vec![0.5];
+    hooked.hooks.image_preprocessing = vec![ImageStep::Feedback(0.5)];
     stream.update(hooked.clone()).unwrap();
     let gray = |shade: u8| vec![shade; 3 * SIDE * SIDE];
-    assert_eq!(show(&mut stream, &gray(200), 0).rgb, gray(200), "there is none before the first");
-    assert_eq!(show(&mut stream, &gray(100), 1).rgb, gray(150));
-    hooked.hooks.image_postprocessing = vec![0.5];
+    assert_eq!(
+        show(&mut stream, &gray(200), 0).picture.rgb,
+        gray(200),
+        "there is none before the first"
+    );
+    assert_eq!(show(&mut stream, &gray(100), 1).picture.rgb, gray(150));
+    hooked.hooks.image_postprocessing = vec![ImageStep::Feedback(0.5)];
     stream.update(hooked).unwrap();
     // Halfway to 150, and from there again.
-    assert_eq!(show(&mut stream, &gray(50), 2).rgb, gray(125));
+    assert_eq!(show(&mut stream, &gray(50), 2).picture.rgb, gray(125));
 }
 
 #[test]
@@ -318,7 +322,7 @@ fn latents_are_fed_back_before_and_after_denoising() {
     let pictures = |hooks: Hooks| -> Vec<Vec<u8>> {
         let settings = Settings { hooks, ..settings(&[32]) };
         let mut stream = Stream::new(checkpoint.clone(), settings).unwrap();
-        [1, 9].map(|shade| show(&mut stream, &frame(shade), shade.into()).rgb).into()
+        [1, 9].map(|shade| show(&mut stream, &frame(shade), shade.into()).picture.rgb).into()
     };
     let plain = pictures(Hooks::default());
     let before = pictures(Hooks { latent_preprocessing: vec![0.3], ..Hooks::default() });

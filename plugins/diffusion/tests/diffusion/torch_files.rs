@@ -146,7 +146,7 @@ fn a_folder_whose_weights_torch_saved_makes_the_pictures_of_the_safetensors_one(
             let loaded = Checkpoint::load(&engine, Parts::new(folder, &vae), &mut |_, _| true);
             let mut stream = Stream::new(Arc::new(loaded.unwrap()), settings(&[20, 40])).unwrap();
             let frame: Vec<u8> = (0..3 * 64 * 64).map(|index| (index / 7) as u8).collect();
-            show(&mut stream, &frame, 1).rgb
+            show(&mut stream, &frame, 1).picture.rgb
         };
         assert_eq!(picture(place.path()), picture(&model));
     }

@@ -2,15 +2,18 @@
 //!
 //! Its params say what goes wrong (`fault`), in which call (`phase`) and from which frame on (`at_frame`); the host's
 //! tests use it to see that a plugin harms nobody but its own streams. Without a fault it is a proper plugin. Its param
-//! `mark` becomes the colour of the pictures, which tells by which params a picture was made.
+//! `mark` becomes the colour of the pictures, which tells by which params a picture was made. Its image processor does the
+//! same, in pictures of any size, and its pipeline puts pictures through any image processor (`processor`).
 
 mod fault;
+mod processor;
 
 use fault::{Fault, Phase, Wishes};
 use plugin_api::{
     Error, Formats, Frame, FrameFormat, FrameMut, Host, Outcome, Params, Pipeline, Plan,
     PlanRequest, Plugin, Stream,
 };
+use processor::Chosen;
 use std::thread;
 use std::time::Duration;
 
@@ -28,6 +31,7 @@ pub struct Failing {
     format: FrameFormat,
     wishes: Wishes,
     frames: u64,
+    processor: Chosen,
 }
 
 impl Plugin for Faulty {
@@ -36,7 +40,10 @@ impl Plugin for Faulty {
     fn plan(request: &PlanRequest<'_>) -> Result<Plan, Error> {
         let wishes = Wishes::read(request.params.values)?;
         wishes.fail_in(Phase::Plan)?;
-        Ok(Plan { formats: Formats::same(wishes.format), ..Plan::default() })
+        let input = request.params.input.unwrap_or(wishes.format);
+        let mut plan = Plan { formats: Formats::same(input), ..Plan::default() };
+        Chosen::plan(request, input, &mut plan)?;
+        Ok(plan)
     }
 
     fn open(host: &Host, params: &Params<'_>) -> Result<Nothing, Error> {
@@ -56,13 +63,14 @@ impl Plugin for Faulty {
 impl Pipeline for Nothing {
     type Stream = Failing;
 
-    fn open_stream(&self, _host: &Host, params: &Params<'_>) -> Result<Failing, Error> {
+    fn open_stream(&self, host: &Host, params: &Params<'_>) -> Result<Failing, Error> {
         let wishes = Wishes::read(params.values)?;
-        let mut format = wishes.format;
+        let mut format = params.input.unwrap_or(wishes.format);
+        let processor = Chosen::open(host, params, format)?;
         if wishes.fault == Fault::WrongSize {
             format.width += 8;
         }
-        Ok(Failing { format, wishes, frames: 0 })
+        Ok(Failing { format, wishes, frames: 0, processor })
     }
 }
 
@@ -74,6 +82,7 @@ impl Stream for Failing {
     fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
         let wishes = Wishes::read(params.values)?;
         wishes.fail_in(Phase::Update)?;
+        self.processor.update(params, self.format)?;
         self.wishes = wishes;
         Ok(())
     }
@@ -95,6 +104,7 @@ impl Stream for Failing {
                 .flat_map(|row| row.chunks_exact_mut(3))
                 .for_each(|pixel| pixel.copy_from_slice(&mark));
         }
+        self.processor.process(output);
         Ok(Outcome::Produced)
     }
 }
@@ -102,4 +112,8 @@ impl Stream for Failing {
 /// How long `slow` takes in the chosen phase.
 const SLOW: Duration = Duration::from_millis(100);
 
-plugin_api::export_plugin!(Faulty, manifest = include_str!("../manifest.json"));
+plugin_api::export_plugin!(
+    Faulty,
+    image_processors = Faulty,
+    manifest = include_str!("../manifest.json")
+);

@@ -5,7 +5,7 @@ use serde_json::json;
 #[test]
 fn faulty_passes_the_testkit_until_it_is_told_to_fail() {
     let library = plugin_testkit::built_library("plugin_faulty");
-    plugin_testkit::Kit::new(&library).run().assert_passed();
+    plugin_testkit::Kit::new(&library).with_processors(&["faulty"]).run().assert_passed();
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! The image processors that a stream's params name: which plugins have them, which of them were switched off.
+
+use crate::library::Library;
+use crate::message::Offered;
+use host_ports::SwitchedOff;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Finds the plugins whose image processors params name, by name.
+pub(crate) type Find = Box<dyn Fn(&Map<String, Value>) -> BTreeMap<String, Arc<Library>> + Send>;
+
+/// The same as workers are told.
+pub(crate) fn offered(found: &BTreeMap<String, Arc<Library>>) -> Vec<Offered> {
+    let offered = found.iter().map(|(name, library)| Offered {
+        name: name.clone(),
+        plugin: library.id().to_owned(),
+        library: library.file(),
+    });
+    offered.collect()
+}
+
+/// Those of one stream.
+#[derive(Default)]
+pub(crate) struct Processors {
+    /// In the order that the worker's mark counts, from 1.
+    pub offered: Vec<Offered>,
+    off: Vec<SwitchedOff>,
+}
+
+impl Processors {
+    /// Those that params name. One that was switched off and is no longer named gets another chance when it is named again.
+    pub(crate) fn name(&mut self, offered: Vec<Offered>) {
+        self.off.retain(|off| offered.iter().any(|one| one.name == off.name));
+        self.offered = offered;
+    }
+
+    /// Which one the worker's mark names.
+    pub(crate) fn marked(&self, mark: u32) -> Option<&Offered> {
+        self.offered.get((mark as usize).checked_sub(1)?)
+    }
+
+    /// Whatever a worker says, only those named can be switched off, each once.
+    pub(crate) fn switch_off(&mut self, name: &str, reason: String) {
+        let Some(one) = self.offered.iter().find(|one| one.name == name) else { return };
+        if self.off.iter().all(|off| off.name != name) {
+            tracing::warn!(plugin = one.plugin, processor = name, reason, "processor switched off");
+            let (name, plugin) = (one.name.clone(), one.plugin.clone());
+            self.off.push(SwitchedOff { name, plugin, reason });
+        }
+    }
+
+    pub(crate) fn off(&self) -> &[SwitchedOff] {
+        &self.off
+    }
+
+    /// What a worker that starts is told of those that ended another one.
+    pub(crate) fn off_by_name(&self) -> Vec<(String, String)> {
+        self.off.iter().map(|off| (off.name.clone(), off.reason.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::LibraryFile;
+
+    fn offered(names: &[&str]) -> Vec<Offered> {
+        let library = LibraryFile { path: "p".into(), manifest_hash: "h".into() };
+        let one = |name: &&str| Offered {
+            name: (*name).to_owned(),
+            plugin: "tints".into(),
+            library: library.clone(),
+        };
+        names.iter().map(one).collect()
+    }
+
+    #[test]
+    fn what_is_switched_off_is_named_and_told_once() {
+        let mut processors = Processors::default();
+        processors.name(offered(&["blur", "tint"]));
+        processors.switch_off("tint", "it broke".into());
+        processors.switch_off("tint", "it broke again".into());
+        processors.switch_off("elsewhere", "it never was".into());
+        assert_eq!(processors.off_by_name(), [("tint".to_owned(), "it broke".to_owned())]);
+        processors.name(offered(&["tint"]));
+        assert_eq!(processors.off().len(), 1, "it is still named");
+        processors.name(offered(&["blur"]));
+        processors.name(offered(&["blur", "tint"]));
+        assert!(processors.off().is_empty(), "it was left out and is named anew");
+    }
+
+    #[test]
+    fn a_mark_names_whom_the_worker_calls() {
+        let mut processors = Processors::default();
+        processors.name(offered(&["blur", "tint"]));
+        let marked = [0, 1, 2, 3, u32::MAX].map(|mark| processors.marked(mark));
+        let names = marked.map(|one| one.map(|one| one.name.as_str()));
+        assert_eq!(names, [None, Some("blur"), Some("tint"), None, None]);
+    }
+}

@@ -1,0 +1,136 @@
+//! Pipelines use image processors of other plugins by name; one that fails harms nobody but itself.
+
+use crate::support::{Host, Stream};
+use host_plugins::{Config, Limits};
+use host_ports::{PipelineCatalog, PipelineError, SwitchedOff};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn impatient(config: &mut Config) {
+    let limit = Duration::from_secs(2);
+    config.limits = Limits { frame: limit, load: limit, update: limit, ..config.limits };
+    config.limits.close = Duration::from_millis(500);
+}
+
+fn host() -> Host {
+    Host::configured(&["plugin_faulty", "plugin_processors"], impatient)
+}
+
+fn wish(name: &str, params: Value) -> Value {
+    json!({ "type": name, "params": params })
+}
+
+/// A stream whose pictures go through the processor `faulty`, which paints them.
+fn painted(host: &Host, mut params: Value) -> Stream {
+    params["mark"] = json!(0x0a_0a_0a);
+    host.loaded("faulty", json!({ "processor": wish("faulty", params) }))
+}
+
+fn off(stream: &Stream) -> Vec<(&str, &str)> {
+    let off = stream.pipeline.switched_off().iter();
+    off.map(|SwitchedOff { name, reason, .. }| (name.as_str(), reason.as_str())).collect()
+}
+
+#[test]
+fn a_pipeline_uses_the_processors_that_its_params_name() {
+    let host = host();
+    let mut stream = painted(&host, json!({}));
+    stream.expect(200, 10);
+    let times = stream.pipeline.metrics().iter().map(|metric| metric.name.as_str());
+    assert!(times.into_iter().any(|name| name == "faulty_ms"), "{:?}", stream.pipeline.metrics());
+    stream.update("processor", wish("faulty", json!({ "mark": 0x14_14_14 }))).unwrap();
+    stream.expect(200, 20);
+    // Of a library that the worker has not opened yet. What is even stays so when it is blurred.
+    stream.update("processor", wish("blur", json!({ "blur_intensity": 3 }))).unwrap();
+    stream.expect(200, 200);
+    assert!(stream.pipeline.metrics().iter().any(|metric| metric.name == "blur_ms"));
+    stream.update("processor", Value::Null).unwrap();
+    stream.expect(90, 90);
+    assert!(stream.pipeline.metrics().is_empty());
+    assert_eq!(off(&stream), []);
+}
+
+#[test]
+fn a_processor_tells_the_plan_its_sizes_and_what_it_does_not_know() {
+    let host = host();
+    let claim = host.claim("faulty").id;
+    let plan = |processor: Value| {
+        let params = json!({ "width": 64, "height": 48, "processor": processor });
+        host.catalog.plan(&claim, None, params.as_object().unwrap())
+    };
+    let larger = plan(wish("upscale", json!({ "scale_factor": 2.0 }))).unwrap();
+    assert_eq!((larger.formats.input.width, larger.formats.output.width), (64, 128));
+    let warnings = plan(wish("blur", json!({ "radius": 3 }))).unwrap().warnings;
+    assert_eq!(
+        warnings,
+        ["The image processor blur has no param radius; it has blur_intensity, kernel_size."]
+    );
+    let refused = plan(wish("blur", json!({ "blur_intensity": 99 }))).unwrap_err().to_string();
+    assert!(refused.contains("blur_intensity"), "{refused}");
+    let unknown = plan(wish("nobodys", json!({}))).unwrap_err().to_string();
+    assert!(unknown.contains("no image processor `nobodys`"), "{unknown}");
+}
+
+#[test]
+fn one_that_errs_or_panics_is_switched_off_and_the_stream_goes_on() {
+    let host = host();
+    for (fault, reason) in [("error", "told to fail"), ("panic", "panicked: told to panic")] {
+        for (phase, frames) in [("process", 1), ("open", 0)] {
+            let params = json!({ "fault": fault, "phase": phase, "at_frame": 2 });
+            let mut stream = painted(&host, params);
+            (0..frames).for_each(|_| stream.expect(200, 10));
+            stream.expect(200, 200);
+            assert_eq!(off(&stream), [("faulty", reason)], "{fault} in {phase}");
+            stream.expect(90, 90);
+            // Named anew, it gets another chance.
+            stream.update("processor", Value::Null).unwrap();
+            assert_eq!(off(&stream), []);
+            stream.update("processor", wish("faulty", json!({ "mark": 0x1e_1e_1e }))).unwrap();
+            stream.expect(90, 30);
+        }
+    }
+}
+
+#[test]
+fn one_that_crashes_or_hangs_costs_a_restart_and_comes_back_switched_off() {
+    let host = host();
+    for fault in ["segfault", "abort", "hang"] {
+        let mut stream = painted(&host, json!({ "fault": fault, "at_frame": 2 }));
+        stream.expect(200, 10);
+        let error = stream.process(200).unwrap_err();
+        assert!(error.needs_restart(), "{fault}: {error}");
+        assert_eq!(off(&stream), [("faulty", error.to_string().as_str())]);
+        stream.load().unwrap();
+        stream.expect(200, 200);
+        assert_eq!(off(&stream).len(), 1, "{fault}");
+    }
+    let mut stream = host.stream("faulty", json!({}));
+    let params = json!({ "mark": 1, "fault": "abort", "phase": "open" });
+    stream.set("processor", wish("faulty", params));
+    let died = stream.load().unwrap_err();
+    assert!(matches!(&died, PipelineError::Died { .. }), "{died}");
+    stream.load().unwrap();
+    stream.expect(200, 200);
+}
+
+#[test]
+fn a_crash_outside_of_it_is_none_of_its_faults() {
+    let host = host();
+    let mut stream = painted(&host, json!({}));
+    stream.expect(200, 10);
+    stream.update("fault", "abort").unwrap();
+    assert!(stream.process(200).unwrap_err().needs_restart());
+    assert_eq!(off(&stream), []);
+    stream.set("fault", "none");
+    stream.load().unwrap();
+    stream.expect(200, 10);
+}
+
+#[test]
+fn streams_share_a_worker_unless_one_uses_a_stranger() {
+    let host = host();
+    let pid = |stream: &Stream| stream.pipeline.worker_pid();
+    let plain = host.loaded("faulty", json!({}));
+    let blurred = host.loaded("faulty", json!({ "processor": wish("blur", json!({})) }));
+    assert_eq!(pid(&plain), pid(&blurred));
+}

@@ -1,0 +1,224 @@
+//! Image processors of other plugins: what a plan says of them, and those of one stream, opened.
+
+use plugin_api::{
+    Error, ErrorCode, FieldError, Frame, FrameFormat, FrameMut, Host, LogLevel, Outcome, Params,
+    Plan, Processor, Unsupported,
+};
+use serde_json::{Map, Value};
+
+use crate::stream::Source;
+use crate::stream::hooks::{Hooks, ImageStep};
+use crate::stream::pictures::{ImageProcessors, Picture, Place};
+
+/// Adds what the processors say to a plan: sizes, errors, warnings, memory, and what needs a reload.
+pub(super) fn plan(plan: &mut Plan, host: &Host, hooks: &Hooks, old: Option<&Hooks>) {
+    let worked = plan.formats.input;
+    for place in [Place::Before, Place::After] {
+        let previous = old.map(|old| place.steps(old));
+        let left = plan_list(plan, host, (place, worked), place.steps(hooks), previous);
+        match place {
+            Place::Before if left != worked => plan.warnings.push(format!(
+                "{} ends with pictures of {left}, which are scaled to {worked} for diffusion.",
+                place.field()
+            )),
+            Place::Before => {}
+            Place::After => plan.formats.output = left,
+        }
+    }
+}
+
+/// Gives the size of the pictures that leave the list.
+fn plan_list(
+    plan: &mut Plan,
+    host: &Host,
+    (place, mut size): (Place, FrameFormat),
+    steps: &[ImageStep],
+    old: Option<&[ImageStep]>,
+) -> FrameFormat {
+    for (at, step) in steps.iter().enumerate() {
+        let ImageStep::Processor { name, params, index } = step else { continue };
+        let previous = old.map(|old| old.get(at).and_then(|old| old.params_of(name)));
+        let wanted = Params::of_processor(name, params, size);
+        match Processor::plan(host, &wanted, previous.flatten()) {
+            Ok(said) => {
+                size = said.formats.output;
+                let is_heavy = previous == Some(None) && said.memory_bytes > 0;
+                add(plan, said, is_heavy, (place.field(), name, *index));
+            }
+            Err(error) if error.code == ErrorCode::Invalid => plan.errors.push(FieldError {
+                pointer: format!("/{}/processors/{index}/params", place.field()),
+                message: error.message,
+            }),
+            Err(error) => plan.unsupported.push(Unsupported {
+                field: place.field().into(),
+                reason: format!("{name}: {}", error.message),
+            }),
+        }
+    }
+    size
+}
+
+/// `is_heavy` where it is new to a stream and has something to load, which would hold up frames.
+fn add(plan: &mut Plan, said: Plan, is_heavy: bool, (field, name, index): (&str, &str, usize)) {
+    let pointer = format!("/{field}/processors/{index}/params");
+    plan.errors.extend(said.errors.into_iter().map(|error| FieldError {
+        pointer: format!("{pointer}{}", error.pointer),
+        message: error.message,
+    }));
+    plan.unsupported.extend(said.unsupported.into_iter().map(|one| Unsupported {
+        field: field.into(),
+        reason: format!("{name}: {}: {}", one.field, one.reason),
+    }));
+    if is_heavy || !said.reload.is_empty() {
+        plan.reload.push(field.into());
+    }
+    plan.warnings.extend(said.warnings);
+    plan.artefacts.extend(said.artefacts);
+    plan.memory_bytes = plan.memory_bytes.saturating_add(said.memory_bytes);
+}
+
+impl Place {
+    fn field(self) -> &'static str {
+        match self {
+            Self::Before => "image_preprocessing",
+            Self::After => "image_postprocessing",
+        }
+    }
+
+    fn steps(self, hooks: &Hooks) -> &[ImageStep] {
+        match self {
+            Self::Before => &hooks.image_preprocessing,
+            Self::After => &hooks.image_postprocessing,
+        }
+    }
+}
+
+impl ImageStep {
+    fn params_of(&self, wanted: &str) -> Option<&Map<String, Value>> {
+        match self {
+            Self::Processor { name, params, .. } if name == wanted => Some(params),
+            _ => None,
+        }
+    }
+}
+
+/// Those of one stream.
+#[derive(Default)]
+pub(super) struct Opened {
+    before: Vec<Slot>,
+    after: Vec<Slot>,
+}
+
+/// For each step of a list; none for feedback, and for what does not work.
+type Slot = Option<Running>;
+
+struct Running {
+    name: String,
+    params: Map<String, Value>,
+    processor: Processor,
+}
+
+impl Opened {
+    /// Opens what the hooks name and is not open yet, for pictures of the size that diffusion works at. What cannot be
+    /// opened is left out; the host and the plan tell the user.
+    pub(super) fn follow(&mut self, host: &Host, hooks: &Hooks, worked: FrameFormat) {
+        for place in [Place::Before, Place::After] {
+            let mut old = std::mem::take(self.list(place)).into_iter();
+            let mut size = worked;
+            let slots = place.steps(hooks).iter().map(|step| {
+                let old = old.next().flatten();
+                let ImageStep::Processor { name, params, .. } = step else { return None };
+                let wanted = Params::of_processor(name, params, size);
+                let running = follow(host, old, &wanted);
+                let running = running.inspect_err(|error| {
+                    host.log(LogLevel::Warn, &format!("{name} is left out: {error}"));
+                });
+                let running = running.ok()?;
+                size = running.processor.formats().output;
+                Some(running)
+            });
+            let slots = slots.collect();
+            *self.list(place) = slots;
+        }
+    }
+
+    /// The size of the pictures that leave, of those that diffusion makes.
+    pub(super) fn output(&self, worked: FrameFormat) -> FrameFormat {
+        let last = self.after.iter().flatten().next_back();
+        last.map_or(worked, |last| last.processor.formats().output)
+    }
+
+    fn list(&mut self, place: Place) -> &mut Vec<Slot> {
+        match place {
+            Place::Before => &mut self.before,
+            Place::After => &mut self.after,
+        }
+    }
+}
+
+/// The old one with new params where it takes them, else one that is opened.
+fn follow(host: &Host, old: Option<Running>, wanted: &Params<'_>) -> Result<Running, Error> {
+    let fits = |old: &Running| {
+        old.name == wanted.pipeline && Some(old.processor.formats().input) == wanted.input
+    };
+    let name = wanted.pipeline.to_owned();
+    let params = wanted.values.clone();
+    if let Some(mut old) = old.filter(fits)
+        && (old.params == params || old.processor.update(wanted).is_ok())
+    {
+        return Ok(Running { params, ..old });
+    }
+    Ok(Running { name, params, processor: Processor::open(host, wanted)? })
+}
+
+impl ImageProcessors for Opened {
+    fn process(
+        &mut self,
+        place: Place,
+        index: usize,
+        picture: &Picture,
+        frame: Source,
+    ) -> Option<Picture> {
+        let slot = self.list(place).get_mut(index)?;
+        let formats = slot.as_ref()?.processor.formats();
+        let size = FrameFormat::new(picture.width as u32, picture.height as u32);
+        // One before it was left out or failed meanwhile.
+        let scaled = (size != formats.input).then(|| {
+            let FrameFormat { width, height } = formats.input;
+            picture.clone().scaled_to(width as usize, height as usize)
+        });
+        let picture = scaled.as_ref().unwrap_or(picture);
+        match make(&mut slot.as_mut()?.processor, picture, frame) {
+            Ok(made) => made,
+            Err(_) => {
+                // The host has switched it off and tells why.
+                *slot = None;
+                None
+            }
+        }
+    }
+}
+
+/// None where the processor has nothing new.
+fn make(
+    processor: &mut Processor,
+    picture: &Picture,
+    Source { id, captured_ns }: Source,
+) -> Result<Option<Picture>, Error> {
+    let FrameFormat { width, height } = processor.formats().output;
+    let row = |width: u32| width as usize * plugin_api::PIXEL_BYTES;
+    let mut rgb = vec![0; row(width) * height as usize];
+    let input = Frame {
+        id,
+        captured_ns,
+        width: picture.width as u32,
+        height: picture.height as u32,
+        stride: row(picture.width as u32),
+        pixels: &picture.rgb,
+    };
+    let mut output =
+        FrameMut { id, captured_ns, width, height, stride: row(width), pixels: &mut rgb };
+    let outcome = processor.process(&input, &mut output)?;
+    let made = Picture { width: width as usize, height: height as usize, rgb };
+    Ok((outcome == Outcome::Produced).then_some(made))
+}
