@@ -186,6 +186,18 @@ typedef struct SdhHost {
    0.
    */
   uint32_t reserved;
+  /*
+   The table of a feature that other plugins offer to this one, null where there is none. `image-processor/0` gives an
+   `SdhPipelineTable` whose `plan`, `open` and `open_stream` take this host table, and any contributed image processor
+   as `SdhParams.pipeline`; the host finds the plugin that has it. Params that its schema does not name are left out.
+   Whatever is opened has to be closed before the pipeline or stream whose call opened it is. A processor that fails is
+   switched off for the stream and refuses all later calls; the host tells the user, and the caller goes on without it.
+   */
+  const void *(*get_feature)(struct SdhBytes id);
+  /*
+   Why the last call of such a table on this thread returned a negative status. Valid until the thread's next one.
+   */
+  struct SdhBytes (*last_error)(void);
 } SdhHost;
 
 /*
@@ -256,6 +268,11 @@ typedef struct SdhParams {
    For an image processor the size of the pictures that it is given. Zeros for a pipeline, which tells it itself.
    */
   struct SdhFrameFormat input;
+  /*
+   For a pipeline the size of output that its `plan` told for these params, which it has to keep to although an image
+   processor that it counted on is switched off. Zeros for an image processor, and where no plan was asked.
+   */
+  struct SdhFrameFormat output;
 } SdhParams;
 
 /*

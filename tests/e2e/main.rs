@@ -12,6 +12,7 @@ mod frame_age;
 mod hostile;
 mod main_job;
 mod plugins;
+mod processors;
 mod restart;
 mod schemas;
 mod secrets;

@@ -81,7 +81,9 @@ impl Library {
         };
         library.pipelines = find(PIPELINE_FEATURE)?;
         if library.pipelines.is_none() && library.offers_pipelines() {
-            return Err(LoadError::Table { what: format!("{PIPELINE_FEATURE}: SdhPipelineTable is null") });
+            return Err(LoadError::Table {
+                what: format!("{PIPELINE_FEATURE}: SdhPipelineTable is null"),
+            });
         }
         library.processors = find(IMAGE_PROCESSOR_FEATURE)?;
         Ok(Arc::new(library))

@@ -13,14 +13,25 @@ pub enum Codec {
     Vp8,
 }
 
-/// Encoded frames of a moving ball, the first a key frame.
+/// Encoded frames, the first a key frame.
 pub struct Clip {
     pub codec: Codec,
     pub frames: Vec<Arc<[u8]>>,
 }
 
 impl Clip {
+    /// A moving ball.
     pub fn ball(codec: Codec, width: u32, height: u32) -> Arc<Self> {
+        Self::of("pattern=ball", codec, width, height)
+    }
+
+    /// One colour, as 0xRRGGBB.
+    pub fn plain(colour: u32, codec: Codec, width: u32, height: u32) -> Arc<Self> {
+        let pattern = format!("pattern=solid-color foreground-color=0xff{colour:06x}");
+        Self::of(&pattern, codec, width, height)
+    }
+
+    fn of(pattern: &str, codec: Codec, width: u32, height: u32) -> Arc<Self> {
         gst::init().unwrap();
         let encoder = match codec {
             Codec::H264 => {
@@ -30,7 +41,7 @@ impl Clip {
             Codec::Vp8 => "vp8enc deadline=1 cpu-used=8 keyframe-max-dist=30 lag-in-frames=0",
         };
         let graph = format!(
-            "videotestsrc pattern=ball num-buffers=30 ! video/x-raw,format=I420,width={width},height={height},\
+            "videotestsrc {pattern} num-buffers=30 ! video/x-raw,format=I420,width={width},height={height},\
              framerate=30/1 ! {encoder} ! appsink name=out sync=false"
         );
         let (graph, out) = launch(&graph);
