@@ -5,8 +5,20 @@ use std::rc::Rc;
 use super::super::messages::AttributeProto;
 use super::{FLOAT, INT64, Recorder};
 use crate::kernels::is_narrow;
-use crate::ops::{Function, Groups, Heads, OpError, Ops, Value, Window};
+use crate::ops::{
+    Convolution, Function, Groups, Heads, OpError, Ops, Value, Window, plain_convolution,
+};
 use crate::weights::Dtype;
+
+/// Our own convolution keeps its weights a second time, in four times the room. Where channels are many, that is more
+/// memory than a network of full size may take.
+const MAX_CHANNELS: usize = 128;
+
+/// Whether our own operator is quicker than ONNX Runtime's.
+fn is_quicker<T>(convolution: &Convolution<T>) -> bool {
+    let Convolution { inputs, outputs, side, window, .. } = *convolution;
+    side == 3 && window.stride == 1 && inputs.max(outputs) <= MAX_CHANNELS
+}
 
 impl Ops for Recorder<'_> {
     type T = Rc<str>;
@@ -38,6 +50,15 @@ impl Ops for Recorder<'_> {
         let strides = AttributeProto::ints("strides", [window.stride; 2]);
         let pads = AttributeProto::ints("pads", window.padding);
         Ok(self.joined("Conv", &inputs, vec![strides, pads]))
+    }
+
+    fn convolve(&self, x: &Rc<str>, convolution: Convolution<Rc<str>>) -> Value<Self> {
+        // What is folded into constants must be made of what the library can fold.
+        let is_folded = self.state.borrow().is_folding;
+        if self.dialect.has_operators && !is_folded && is_quicker(&convolution) {
+            return self.own_convolution(x, convolution);
+        }
+        plain_convolution(self, x, convolution)
     }
 
     fn linear(&self, x: &Rc<str>, weight: &Rc<str>, bias: Option<&Rc<str>>) -> Value<Self> {
@@ -174,6 +195,17 @@ impl Ops for Recorder<'_> {
         let mode = AttributeProto::text("mode", "CRD");
         let attributes = vec![AttributeProto::int("blocksize", block as i64), mode];
         Ok(self.node("DepthToSpace", &[x], attributes))
+    }
+
+    fn keep(
+        &self,
+        _name: &str,
+        compute: impl FnOnce() -> Result<[Rc<str>; 2], OpError>,
+    ) -> Result<[Rc<str>; 2], OpError> {
+        self.state.borrow_mut().is_folding = true;
+        let kept = compute();
+        self.state.borrow_mut().is_folding = false;
+        kept
     }
 
     fn merges_runs(&self) -> bool {
