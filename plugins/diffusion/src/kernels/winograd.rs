@@ -23,7 +23,7 @@ const PLACES: usize = PATCH * PATCH;
 /// Filters that are multiplied with at once.
 const TOGETHER: usize = 4;
 /// Tiles of which a thread takes some at a time.
-const STRIP: Range<usize> = 8..32;
+const STRIP: Range<usize> = 8..96;
 
 thread_local! {
     /// For transformed values and their products, as asking for memory takes longer than some convolutions.

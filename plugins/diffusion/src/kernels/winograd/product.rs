@@ -21,8 +21,8 @@ pub fn multiply<S: Simd, const N: usize>(
         for products in products.iter_mut() {
             let Some(filters) = filters.next() else { return };
             let mut sums = [[simd.splat_f32s(0.0); N]; TOGETHER];
-            for (tiles, filters) in tiles.iter().zip(filters) {
-                let tiles = &tiles[place];
+            for (input, filters) in filters.iter().enumerate() {
+                let tiles = &tiles[input][place];
                 for (sums, &filter) in sums.iter_mut().zip(filters) {
                     let filter = simd.splat_f32s(filter);
                     for (sum, &tile) in sums.iter_mut().zip(tiles) {

@@ -12,9 +12,13 @@ const NARROW: usize = 96;
 const LANES: usize = 16;
 const VECTORS: usize = 3;
 /// Columns of so many tiles, and what the last of them needs beyond.
-const COLUMNS: usize = TILE * LANES * VECTORS + TILE;
+const COLUMNS: usize = TILE * LANES * VECTORS + LANES;
 /// Bytes of a line of the cache.
 const ALIGNMENT: usize = 64;
+
+/// Lines of a patch. Vectors of them are read and written at once, which takes twice as long across lines of the cache.
+#[repr(align(64))]
+struct Lines([f32; COLUMNS * PATCH]);
 
 pub struct Strip<'a, 'o> {
     pub filters: &'a Filters,
@@ -99,7 +103,8 @@ impl Strip<'_, '_> {
         let pieces: Vec<Piece> =
             block.line.pieces(block.first..block.end + TILE, left, width).collect();
         let zeros = [0.0; COLUMNS];
-        let mut lines = [0.0; COLUMNS * PATCH];
+        let mut lines = Lines([0.0; COLUMNS * PATCH]);
+        let lines = &mut lines.0;
         for (plane, tiles) in self.picture.values.chunks_exact(area).zip(tiles) {
             for &Piece { row, column, at, len } in &pieces {
                 let mut rows = [&zeros[..len]; PATCH];
@@ -109,7 +114,7 @@ impl Strip<'_, '_> {
                         *place = &plane[(line - top) * width + column..][..len];
                     }
                 }
-                down::<S>(simd, rows, &mut lines, at);
+                down::<S>(simd, rows, lines, at);
             }
             for (number, line) in lines.chunks_exact(COLUMNS).enumerate() {
                 for vector in 0..N {
@@ -133,12 +138,13 @@ impl Strip<'_, '_> {
     ) {
         let pieces: Vec<Piece> =
             block.line.pieces(block.first..block.end, 0, self.width).collect();
-        let mut lines = [[0.0; COLUMNS]; TILE];
+        let mut lines = Lines([0.0; COLUMNS * PATCH]);
+        let lines = &mut lines.0;
         for (number, (plane, products)) in self.planes.iter_mut().zip(products).enumerate() {
             for vector in 0..N {
                 let offset = block.offsets[vector];
                 let tiles = back::<S, N>(simd, products, vector);
-                for (line, values) in lines.iter_mut().zip(tiles) {
+                for (line, values) in lines.chunks_exact_mut(COLUMNS).zip(tiles) {
                     let (vectors, _) = S::as_mut_simd_f32s(&mut line[offset..]);
                     vectors[..TILE].copy_from_slice(&values);
                 }
@@ -149,7 +155,7 @@ impl Strip<'_, '_> {
                 &summand[number * size + self.first * self.width..(number + 1) * size]
             });
             for &Piece { row, column, at, len } in &pieces {
-                for (number, line) in lines.iter().enumerate() {
+                for (number, line) in lines.chunks_exact(COLUMNS).take(TILE).enumerate() {
                     let start = (TILE * row + number) * self.width + column;
                     let Some(result) = plane.get_mut(start..start + len) else { break };
                     let sums = &line[at..at + len];
@@ -185,7 +191,7 @@ fn places<S: Simd, const N: usize>(scratch: &mut Vec<f32>, channels: usize) -> &
 
 /// Transforms six lines along the columns.
 #[inline(always)]
-fn down<S: Simd>(simd: S, rows: [&[f32]; PATCH], lines: &mut [f32], at: usize) {
+fn down<S: Simd>(simd: S, rows: [&[f32]; PATCH], lines: &mut [f32; COLUMNS * PATCH], at: usize) {
     let len = rows[0].len();
     let count = len / S::F32_LANES;
     let [a, b, c, d, e, f] = rows;
