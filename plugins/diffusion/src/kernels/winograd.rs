@@ -6,6 +6,8 @@
 
 mod product;
 mod strip;
+#[cfg(test)]
+mod tests;
 mod tiles;
 mod transform;
 

@@ -16,7 +16,7 @@ const COLUMNS: usize = TILE * LANES * VECTORS + LANES;
 /// Bytes of a line of the cache.
 const ALIGNMENT: usize = 64;
 
-/// Lines of a patch. Vectors of them are read and written at once, which takes twice as long across lines of the cache.
+/// Lines of a patch or a tile.
 #[repr(align(64))]
 struct Lines([f32; COLUMNS * PATCH]);
 
@@ -32,38 +32,6 @@ pub struct Strip<'a, 'o> {
     pub scratch: &'a mut [Vec<f32>; 2],
 }
 
-impl WithSimd for Strip<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let lines = self.planes.first().map_or(0, |plane| plane.len() / self.width);
-        let line = Line::new(lines.div_ceil(TILE), self.width);
-        let starts = line.starts(S::F32_LANES);
-        let is_narrow = self.filters.inputs + self.filters.outputs <= NARROW;
-        let mut rest = &starts[..];
-        while let Some(&first) = rest.first() {
-            let count = match rest.len() {
-                3 | 5.. if is_narrow => 3,
-                1 => 1,
-                _ => 2,
-            };
-            let end = rest[count - 1] + TILE * S::F32_LANES;
-            let mut offsets = [0; VECTORS];
-            for (offset, start) in offsets.iter_mut().zip(&rest[..count]) {
-                *offset = start - first;
-            }
-            let block = Block { line, first, end, offsets };
-            match count {
-                1 => self.block::<S, 1>(simd, block),
-                2 => self.block::<S, 2>(simd, block),
-                _ => self.block::<S, 3>(simd, block),
-            }
-            rest = &rest[count..];
-        }
-    }
-}
-
 /// Vectors of tiles that are computed at once.
 #[derive(Clone, Copy)]
 struct Block {
@@ -75,102 +43,112 @@ struct Block {
     offsets: [usize; VECTORS],
 }
 
+impl Block {
+    fn new(line: Line, starts: &[usize], lanes: usize) -> Self {
+        let (first, last) = (starts[0], starts[starts.len() - 1]);
+        let mut offsets = [0; VECTORS];
+        for (offset, start) in offsets.iter_mut().zip(starts) {
+            *offset = start - first;
+        }
+        Self { line, first, end: last + TILE * lanes, offsets }
+    }
+}
+
+impl WithSimd for Strip<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let lines = self.planes.first().map_or(0, |plane| plane.len() / self.width);
+        let line = Line::new(lines.div_ceil(TILE), self.width);
+        let starts = line.starts(S::F32_LANES);
+        let is_narrow = self.filters.inputs + self.filters.outputs <= NARROW;
+        let mut rest = &starts[..];
+        while !rest.is_empty() {
+            let count = match rest.len() {
+                3 | 5.. if is_narrow => 3,
+                1 => 1,
+                _ => 2,
+            };
+            let (starts, others) = rest.split_at(count);
+            let block = Block::new(line, starts, S::F32_LANES);
+            match count {
+                1 => self.block::<S, 1>(simd, block),
+                2 => self.block::<S, 2>(simd, block),
+                _ => self.block::<S, 3>(simd, block),
+            }
+            rest = others;
+        }
+    }
+}
+
 impl Strip<'_, '_> {
     #[inline(always)]
     fn block<S: Simd, const N: usize>(&mut self, simd: S, block: Block) {
-        let mut scratch = std::mem::take(self.scratch);
-        let [tiles, products] = &mut scratch;
-        let tiles = places::<S, N>(tiles, self.filters.inputs);
-        let products =
-            places::<S, N>(products, self.filters.outputs.next_multiple_of(TOGETHER));
-        self.transform(simd, block, tiles);
-        multiply(simd, &self.filters.values, tiles, products);
-        self.finish(simd, block, products);
-        *self.scratch = scratch;
-    }
-
-    /// Transforms what the tiles are computed from.
-    #[inline(always)]
-    fn transform<S: Simd, const N: usize>(
-        &self,
-        simd: S,
-        block: Block,
-        tiles: &mut [Places<S, N>],
-    ) {
-        let [height, width] = self.picture.sides;
-        let [top, left, ..] = self.picture.padding;
-        let area = height * width;
-        let pieces: Vec<Piece> =
-            block.line.pieces(block.first..block.end + TILE, left, width).collect();
-        let zeros = [0.0; COLUMNS];
+        let Self { filters, picture, width, first, ref mut planes, finish, ref mut scratch } =
+            *self;
+        let [tiles, products] = &mut **scratch;
+        let tiles = places::<S, N>(tiles, filters.inputs);
+        let products = places::<S, N>(products, filters.outputs.next_multiple_of(TOGETHER));
+        gather(simd, picture, first, block, tiles);
+        multiply(simd, &filters.values, tiles, products);
         let mut lines = Lines([0.0; COLUMNS * PATCH]);
-        let lines = &mut lines.0;
-        for (plane, tiles) in self.picture.values.chunks_exact(area).zip(tiles) {
-            for &Piece { row, column, at, len } in &pieces {
-                let mut rows = [&zeros[..len]; PATCH];
-                for (number, place) in rows.iter_mut().enumerate() {
-                    let line = self.first + TILE * row + number;
-                    if line >= top && line - top < height {
-                        *place = &plane[(line - top) * width + column..][..len];
-                    }
-                }
-                down::<S>(simd, rows, lines, at);
+        let pieces: Vec<Piece> = block.line.pieces(block.first..block.end, 0, width).collect();
+        for (number, (plane, products)) in planes.iter_mut().zip(products).enumerate() {
+            for (vector, &offset) in block.offsets[..N].iter().enumerate() {
+                back::<S, N>(simd, products, vector, &mut lines, offset);
             }
-            for (number, line) in lines.chunks_exact(COLUMNS).enumerate() {
-                for vector in 0..N {
-                    let offset = block.offsets[vector];
-                    let columns = across(simd, &line[offset..]);
-                    for (column, value) in columns.into_iter().enumerate() {
-                        tiles[number * PATCH + column][vector] = value;
-                    }
+            let bias = finish.bias.get(number).copied().unwrap_or(0.0);
+            let summand = finish.summand.map(|summand| {
+                let size = summand.len() / filters.outputs;
+                &summand[number * size + first * width..(number + 1) * size]
+            });
+            let line = |piece: &Piece, row: usize| (TILE * piece.row + row) * width + piece.column;
+            for piece in &pieces {
+                for (row, sums) in lines.0.chunks_exact(COLUMNS).take(TILE).enumerate() {
+                    let place = line(piece, row)..line(piece, row) + piece.len;
+                    let Some(result) = plane.get_mut(place.clone()) else { break };
+                    let summand = summand.map(|summand| &summand[place]);
+                    let sums = &sums[piece.at..piece.at + piece.len];
+                    write(simd, result, sums, summand, (bias, finish.has_relu));
                 }
             }
         }
     }
+}
 
-    /// Transforms products to the result.
-    #[inline(always)]
-    fn finish<S: Simd, const N: usize>(
-        &mut self,
-        simd: S,
-        block: Block,
-        products: &[Places<S, N>],
-    ) {
-        let pieces: Vec<Piece> =
-            block.line.pieces(block.first..block.end, 0, self.width).collect();
-        let mut lines = Lines([0.0; COLUMNS * PATCH]);
-        let lines = &mut lines.0;
-        for (number, (plane, products)) in self.planes.iter_mut().zip(products).enumerate() {
-            for vector in 0..N {
-                let offset = block.offsets[vector];
-                let tiles = back::<S, N>(simd, products, vector);
-                for (line, values) in lines.chunks_exact_mut(COLUMNS).zip(tiles) {
-                    let (vectors, _) = S::as_mut_simd_f32s(&mut line[offset..]);
-                    vectors[..TILE].copy_from_slice(&values);
+/// Transforms what the tiles of a block are computed from, by lines that begin in the line `first` of the result.
+#[inline(always)]
+fn gather<S: Simd, const N: usize>(
+    simd: S,
+    picture: &Picture,
+    first: usize,
+    block: Block,
+    tiles: &mut [Places<S, N>],
+) {
+    let [height, width] = picture.sides;
+    let [top, left, ..] = picture.padding;
+    let pieces: Vec<Piece> =
+        block.line.pieces(block.first..block.end + TILE, left, width).collect();
+    let zeros = [0.0; COLUMNS];
+    // What is beyond the picture stays zero.
+    let mut lines = Lines([0.0; COLUMNS * PATCH]);
+    for (plane, tiles) in picture.values.chunks_exact(height * width).zip(tiles) {
+        for &Piece { row, column, at, len } in &pieces {
+            let mut rows = [&zeros[..len]; PATCH];
+            for (number, place) in rows.iter_mut().enumerate() {
+                let line = first + TILE * row + number;
+                if line >= top && line - top < height {
+                    *place = &plane[(line - top) * width + column..][..len];
                 }
             }
-            let bias = self.finish.bias.get(number).copied().unwrap_or(0.0);
-            let whole = self.finish.summand.map(|summand| {
-                let size = summand.len() / self.filters.outputs;
-                &summand[number * size + self.first * self.width..(number + 1) * size]
-            });
-            for &Piece { row, column, at, len } in &pieces {
-                for (number, line) in lines.chunks_exact(COLUMNS).take(TILE).enumerate() {
-                    let start = (TILE * row + number) * self.width + column;
-                    let Some(result) = plane.get_mut(start..start + len) else { break };
-                    let sums = &line[at..at + len];
-                    match (whole, self.finish.has_relu) {
-                        (None, false) => write::<S, false, false>(simd, result, sums, sums, bias),
-                        (None, true) => write::<S, false, true>(simd, result, sums, sums, bias),
-                        (Some(whole), false) => {
-                            let summand = &whole[start..start + len];
-                            write::<S, true, false>(simd, result, sums, summand, bias)
-                        }
-                        (Some(whole), true) => {
-                            let summand = &whole[start..start + len];
-                            write::<S, true, true>(simd, result, sums, summand, bias)
-                        }
-                    }
+            down(simd, rows, &mut lines, at);
+        }
+        for (number, line) in lines.0.chunks_exact(COLUMNS).enumerate() {
+            for vector in 0..N {
+                let columns = across(simd, &line[block.offsets[vector]..]);
+                for (column, value) in columns.into_iter().enumerate() {
+                    tiles[number * PATCH + column][vector] = value;
                 }
             }
         }
@@ -191,33 +169,31 @@ fn places<S: Simd, const N: usize>(scratch: &mut Vec<f32>, channels: usize) -> &
 
 /// Transforms six lines along the columns.
 #[inline(always)]
-fn down<S: Simd>(simd: S, rows: [&[f32]; PATCH], lines: &mut [f32; COLUMNS * PATCH], at: usize) {
+fn down<S: Simd>(simd: S, rows: [&[f32]; PATCH], lines: &mut Lines, at: usize) {
     let len = rows[0].len();
     let count = len / S::F32_LANES;
-    let [a, b, c, d, e, f] = rows;
-    let a = &S::as_simd_f32s(a).0[..count];
-    let b = &S::as_simd_f32s(b).0[..count];
-    let c = &S::as_simd_f32s(c).0[..count];
-    let d = &S::as_simd_f32s(d).0[..count];
-    let e = &S::as_simd_f32s(e).0[..count];
-    let f = &S::as_simd_f32s(f).0[..count];
-    let mut at = at;
+    let whole = count * S::F32_LANES;
+    let mut vectors = [S::as_simd_f32s(rows[0]).0; PATCH];
+    for (vectors, row) in vectors.iter_mut().zip(rows) {
+        *vectors = &S::as_simd_f32s(row).0[..count];
+    }
+    let [a, b, c, d, e, f] = vectors;
     for n in 0..count {
         let values = transform::patch(simd, [a[n], b[n], c[n], d[n], e[n], f[n]]);
-        let part = &mut lines[at..][..COLUMNS * (PATCH - 1) + S::F32_LANES];
+        let part = &mut lines.0[at + n * S::F32_LANES..];
+        let part = &mut part[..COLUMNS * (PATCH - 1) + S::F32_LANES];
         for (row, value) in values.into_iter().enumerate() {
             S::as_mut_simd_f32s(&mut part[row * COLUMNS..][..S::F32_LANES]).0[0] = value;
         }
-        at += S::F32_LANES;
     }
-    let whole = count * S::F32_LANES;
     if whole < len {
         let mut values = [simd.splat_f32s(0.0); PATCH];
         for (value, row) in values.iter_mut().zip(rows) {
             *value = simd.partial_load_f32s(&row[whole..]);
         }
         for (row, value) in transform::patch(simd, values).into_iter().enumerate() {
-            simd.partial_store_f32s(&mut lines[row * COLUMNS + at..][..len - whole], value);
+            let part = &mut lines.0[row * COLUMNS + at + whole..][..len - whole];
+            simd.partial_store_f32s(part, value);
         }
     }
 }
@@ -234,13 +210,15 @@ fn across<S: Simd>(simd: S, line: &[f32]) -> [S::f32s; PATCH] {
     transform::patch(simd, [a, b, c, d, e, f])
 }
 
-/// A vector of tiles from its products: four lines.
+/// A vector of tiles, four lines, from its products.
 #[inline(always)]
 fn back<S: Simd, const N: usize>(
     simd: S,
     products: &Places<S, N>,
     vector: usize,
-) -> [[S::f32s; TILE]; TILE] {
+    lines: &mut Lines,
+    offset: usize,
+) {
     let zero = simd.splat_f32s(0.0);
     let mut columns = [[zero; PATCH]; TILE];
     for column in 0..PATCH {
@@ -253,16 +231,32 @@ fn back<S: Simd, const N: usize>(
             columns[column] = value;
         }
     }
-    let mut lines = [[zero; TILE]; TILE];
-    for (line, columns) in lines.iter_mut().zip(columns) {
-        *line = simd.interleave_shfl_f32s(transform::tile(simd, columns));
+    for (line, columns) in lines.0.chunks_exact_mut(COLUMNS).zip(columns) {
+        let values = simd.interleave_shfl_f32s(transform::tile(simd, columns));
+        let (vectors, _) = S::as_mut_simd_f32s(&mut line[offset..]);
+        vectors[..TILE].copy_from_slice(&values);
     }
-    lines
 }
 
-/// All slices are of one length.
+/// Results from sums; all slices are of one length.
 #[inline(always)]
-fn write<S: Simd, const SUM: bool, const RELU: bool>(
+fn write<S: Simd>(
+    simd: S,
+    results: &mut [f32],
+    sums: &[f32],
+    summands: Option<&[f32]>,
+    (bias, has_relu): (f32, bool),
+) {
+    match (summands, has_relu) {
+        (None, false) => write_as::<S, false, false>(simd, results, sums, sums, bias),
+        (None, true) => write_as::<S, false, true>(simd, results, sums, sums, bias),
+        (Some(summands), false) => write_as::<S, true, false>(simd, results, sums, summands, bias),
+        (Some(summands), true) => write_as::<S, true, true>(simd, results, sums, summands, bias),
+    }
+}
+
+#[inline(always)]
+fn write_as<S: Simd, const SUM: bool, const RELU: bool>(
     simd: S,
     results: &mut [f32],
     sums: &[f32],
@@ -295,8 +289,9 @@ fn finished<S: Simd, const SUM: bool, const RELU: bool>(
         value = simd.add_f32s(value, summand);
     }
     if RELU {
-        // In this order NaN stays.
-        value = simd.max_f32s(simd.splat_f32s(0.0), value);
+        // What is no number is not below zero, and stays.
+        let zero = simd.splat_f32s(0.0);
+        value = simd.select_f32s(simd.less_than_f32s(value, zero), zero, value);
     }
     value
 }

@@ -63,8 +63,12 @@ impl Line {
             let start = row * pitch + before;
             let from = places.start.max(start);
             let to = places.end.min((start + width).min((row + 1) * pitch));
-            let piece =
-                Piece { row, column: from - start, at: from - places.start, len: to.max(from) - from };
+            let piece = Piece {
+                row,
+                column: from - start,
+                at: from - places.start,
+                len: to.max(from) - from,
+            };
             (piece.len > 0).then_some(piece)
         })
     }

@@ -228,3 +228,29 @@ impl Ops for Recorder<'_> {
         Ok(mixed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn convolutions_by_small_steps_in_few_channels_are_our_own() {
+        let is_own = |inputs, outputs, side, stride| {
+            let window = Window::symmetric(stride, side / 2);
+            is_quicker(&Convolution {
+                weight: &(),
+                bias: None,
+                inputs,
+                outputs,
+                side,
+                window,
+                summand: None,
+                has_relu: false,
+            })
+        };
+        assert!(is_own(4, 16, 3, 1) && is_own(128, 128, 3, 1));
+        assert!(!is_own(129, 64, 3, 1) && !is_own(64, 129, 3, 1), "many channels");
+        assert!(!is_own(64, 64, 1, 1) && !is_own(64, 64, 5, 1), "other filters");
+        assert!(!is_own(64, 64, 3, 2), "steps of two");
+    }
+}

@@ -57,7 +57,8 @@ impl Kernel for Convolution {
             return Err(wrong());
         }
         let shape = [rows, outputs, sides[0], sides[1]];
-        if let Some((summands, _)) = summand.as_ref().filter(|(summands, _)| summands[..] != shape) {
+        if let Some((summands, _)) = summand.as_ref().filter(|(summands, _)| summands[..] != shape)
+        {
             return Err(mismatch("Convolution", &[&shape, summands]));
         }
         let (size, lines) = (outputs * sides[0] * sides[1], lines_of_strip(sides));
