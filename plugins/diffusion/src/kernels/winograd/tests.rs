@@ -38,7 +38,7 @@ impl Given {
     fn new(case: Case) -> Self {
         let Case { inputs, outputs, sides: [height, width], has_bias, .. } = case;
         let mut generator = Generator::new(5);
-        let mut normal = |count: usize| generator.normal(&[count]).into_data();
+        let mut normal = |count: usize| generator.normal([count]).into_data();
         let bias = if has_bias { normal(outputs) } else { Vec::new() };
         let mut given = Self {
             x: normal(inputs * height * width),
