@@ -6,6 +6,8 @@
 mod attention;
 mod exponential;
 mod group_norm;
+mod winograd;
 
 pub use attention::{KeysAndValues, is_narrow};
 pub use group_norm::{Moments, scale_and_shift};
+pub use winograd::{Filters, Finish, Picture, lines_of_strip};

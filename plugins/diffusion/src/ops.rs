@@ -42,6 +42,22 @@ impl Window {
     }
 }
 
+/// A convolution by square kernels, and what is done with its result.
+#[derive(Clone, Copy, Debug)]
+pub struct Convolution<'a, T> {
+    /// `[outputs, inputs, side, side]`.
+    pub weight: &'a T,
+    pub bias: Option<&'a T>,
+    pub inputs: usize,
+    pub outputs: usize,
+    pub side: usize,
+    pub window: Window,
+    /// Added, in the shape of the result.
+    pub summand: Option<&'a T>,
+    /// Whether what is negative then becomes 0.
+    pub has_relu: bool,
+}
+
 /// Shape and constants of a group norm.
 #[derive(Clone, Copy, Debug)]
 pub struct Groups {
@@ -72,6 +88,10 @@ pub trait Ops {
         bias: Option<&Self::T>,
         window: Window,
     ) -> Value<Self>;
+    /// A convolution and what is done with its result.
+    fn convolve(&self, x: &Self::T, convolution: Convolution<Self::T>) -> Value<Self> {
+        plain_convolution(self, x, convolution)
+    }
     /// `x [..., in]`, `weight [out, in]`.
     fn linear(&self, x: &Self::T, weight: &Self::T, bias: Option<&Self::T>) -> Value<Self>;
     fn matmul(&self, a: &Self::T, b: &Self::T) -> Value<Self>;
@@ -148,6 +168,20 @@ pub trait Ops {
     fn attention(&self, qkv: [&Self::T; 3], heads: Heads, mask: Option<&Self::T>) -> Value<Self> {
         plain_attention(self, qkv, heads, mask)
     }
+}
+
+/// A convolution spelled out, for back ends and cases without a fused operator.
+pub fn plain_convolution<O: Ops + ?Sized>(
+    ops: &O,
+    x: &O::T,
+    convolution: Convolution<O::T>,
+) -> Value<O> {
+    let Convolution { weight, bias, window, summand, has_relu, .. } = convolution;
+    let mut result = ops.conv2d(x, weight, bias, window)?;
+    if let Some(summand) = summand {
+        result = ops.add(summand, &result)?;
+    }
+    if has_relu { ops.apply(&result, Function::Relu) } else { Ok(result) }
 }
 
 /// Attention spelled out, for back ends and cases without a fused operator.

@@ -1,6 +1,6 @@
 //! Layers with parameters, and the place in the state dict they take them from.
 
-use crate::ops::{Function, Groups, Heads, OpError, Ops, Value, Window};
+use crate::ops::{Convolution, Function, Groups, Heads, OpError, Ops, Value, Window};
 
 /// A module of the state dict: names looked up through it are prefixed with its path.
 pub struct Module<'a, O> {
@@ -102,8 +102,24 @@ impl<'a, O: Ops> Module<'a, O> {
     }
 
     pub fn conv(&self, x: &O::T, conv: Conv) -> Value<O> {
-        let weight = self.param("weight", &[conv.outputs, conv.inputs, conv.side, conv.side])?;
-        self.ops.conv2d(x, &weight, self.bias(conv.has_bias, conv.outputs)?.as_ref(), conv.window)
+        self.conv_then(x, conv, None, false)
+    }
+
+    /// A convolution, to whose result something is added and that is then without what is negative.
+    pub fn conv_then(
+        &self,
+        x: &O::T,
+        conv: Conv,
+        summand: Option<&O::T>,
+        has_relu: bool,
+    ) -> Value<O> {
+        let Conv { inputs, outputs, side, window, has_bias } = conv;
+        let weight = &self.param("weight", &[outputs, inputs, side, side])?;
+        let bias = self.bias(has_bias, outputs)?;
+        let bias = bias.as_ref();
+        let convolution =
+            Convolution { weight, bias, inputs, outputs, side, window, summand, has_relu };
+        self.ops.convolve(x, convolution)
     }
 
     pub fn group_norm(&self, x: &O::T, groups: Groups) -> Value<O> {
@@ -173,17 +189,17 @@ impl<'a, O: Ops> Module<'a, O> {
 
     /// `ResnetBlock2D`; `time` is the embedding of the timestep, before its activation.
     pub fn resnet(&self, x: &O::T, time: Option<&O::T>, resnet: Resnet) -> Value<O> {
-        let ops = self.ops;
         let Resnet { inputs, outputs, groups: count, epsilon, .. } = resnet;
         let groups = Groups { channels: inputs, count, epsilon };
         let active = self.at("norm1").group_norm_silu(x, groups)?;
         let hidden = self.at("conv1").conv(&active, Conv::same(inputs, outputs, 3))?;
         let active = self.timed_norm_silu(&hidden, time, resnet)?;
-        let hidden = self.at("conv2").conv(&active, Conv::same(outputs, outputs, 3))?;
+        let (last, conv) = (self.at("conv2"), Conv::same(outputs, outputs, 3));
         if inputs == outputs {
-            return ops.add(x, &hidden);
+            return last.conv_then(&active, conv, Some(x), false);
         }
-        ops.add(&self.at("conv_shortcut").conv(x, Conv::same(inputs, outputs, 1))?, &hidden)
+        let around = self.at("conv_shortcut").conv(x, Conv::same(inputs, outputs, 1))?;
+        last.conv_then(&active, conv, Some(&around), false)
     }
 
     /// The second norm of a residual block, where the time embedding comes in, and SiLU of it.

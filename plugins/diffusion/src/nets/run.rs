@@ -8,7 +8,7 @@
 //! convolution sees what the layers before them would have made of zeros. There the run is computed layer by layer.
 
 use super::layers::{Conv, Module};
-use crate::ops::{OpError, Ops, Value, Window};
+use crate::ops::{Convolution, OpError, Ops, Value, Window};
 
 /// More impulses than this are not worth the memory of their answers.
 const MAX_IMPULSES: usize = 1024;
@@ -113,7 +113,17 @@ impl Merged {
         let after = self.side - self.before - self.stride;
         let padding = [self.before, self.before, after, after];
         let window = Window { stride: self.stride, padding };
-        let mut result = ops.conv2d(x, &kernel, Some(&bias), window)?;
+        let convolution = Convolution {
+            weight: &kernel,
+            bias: Some(&bias),
+            inputs: self.inputs,
+            outputs: self.outputs * self.doubling * self.doubling,
+            side: self.side,
+            window,
+            summand: None,
+            has_relu: false,
+        };
+        let mut result = ops.convolve(x, convolution)?;
         if self.doubling > 1 {
             result = ops.depth_to_space(&result, self.doubling)?;
         }

@@ -92,11 +92,9 @@ fn block<O: Ops>(module: &Module<O>, x: &O::T, width: usize) -> Value<O> {
     let conv = Conv::same(width, width, 3);
     let mut hidden = x.clone();
     for index in [0, 2] {
-        hidden = module.at(format_args!("conv.{index}")).conv(&hidden, conv)?;
-        hidden = module.ops.apply(&hidden, Function::Relu)?;
+        hidden = module.at(format_args!("conv.{index}")).conv_then(&hidden, conv, None, true)?;
     }
-    let hidden = module.at("conv.4").conv(&hidden, conv)?;
-    module.ops.apply(&module.ops.add(&hidden, x)?, Function::Relu)
+    module.at("conv.4").conv_then(&hidden, conv, Some(x), true)
 }
 
 /// Goes through the numbered layers of a `Sequential`. What has no activation waits, to be computed as one run.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use super::messages::*;
 use super::operators;
 use crate::nets::{Dim, Network, Port};
-use crate::ops::{Groups, OpError, Ops, Value};
+use crate::ops::{Convolution, Groups, OpError, Ops, Value};
 use crate::weights::{Dtype, Place, Weights};
 
 /// What the provider that will run the graph prefers.
@@ -63,6 +63,8 @@ struct State {
     halves: HashSet<Rc<str>>,
     /// `f16` copies of values that are `f32`, by their names.
     halved: HashMap<Rc<str>, Rc<str>>,
+    /// Whether what is recorded depends on weights alone.
+    is_folding: bool,
 }
 
 /// Checks that the weights hold every tensor of the network in the right shape, and says where.
@@ -324,6 +326,24 @@ impl Recorder<'_> {
             AttributeProto::int("silu", has_silu.into()),
         ];
         Ok(self.own("GroupNorm", &inputs, attributes, 4))
+    }
+
+    fn own_convolution(&self, x: &Rc<str>, convolution: Convolution<Rc<str>>) -> Value<Self> {
+        let Convolution { weight, bias, inputs, outputs, window, summand, has_relu, .. } =
+            convolution;
+        // As for group norms: whole copies, at places where floats may be.
+        let weight = self.reshape(weight, &[outputs as i64, (inputs * 9) as i64])?;
+        let bias = match bias {
+            Some(bias) => self.reshape(bias, &[1, outputs as i64])?,
+            None => self.float_constant(&vec![0.0; outputs], &[outputs]),
+        };
+        let mut given = vec![x, &weight, &bias];
+        given.extend(summand);
+        let attributes = vec![
+            AttributeProto::ints("pads", window.padding),
+            AttributeProto::int("relu", has_relu.into()),
+        ];
+        Ok(self.own("Convolution", &given, attributes, 4))
     }
 
     fn cast(&self, x: &Rc<str>, to: i32) -> Rc<str> {

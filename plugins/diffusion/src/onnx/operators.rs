@@ -1,5 +1,7 @@
 //! Operators of our own, which ONNX Runtime calls on the CPU where its own would make several passes over memory.
 
+mod convolution;
+
 use std::marker::PhantomData;
 use std::sync::Mutex;
 
@@ -7,7 +9,9 @@ use ort::operator::{
     ComputeContext, FromKernelContext, Kernel, KernelContext, Operator, OperatorDomain,
     OperatorInput, OperatorOutput,
 };
-use ort::value::{TensorElementType, ValueRef};
+use ort::value::{TensorElementType, ValueRef, ValueRefMut};
+
+use convolution::Convolution;
 
 use crate::kernels::{KeysAndValues, Moments, is_narrow, scale_and_shift};
 
@@ -23,7 +27,8 @@ pub fn domain() -> ort::Result<OperatorDomain> {
     OperatorDomain::new(DOMAIN)?
         .add(Registered::<GroupNorm>(PhantomData))?
         .add(Registered::<DepthToSpace>(PhantomData))?
-        .add(Registered::<NarrowAttention>(PhantomData))
+        .add(Registered::<NarrowAttention>(PhantomData))?
+        .add(Registered::<Convolution>(PhantomData))
 }
 
 /// `x [rows, channels, height, width]`, `weight` and `bias` `[1, channels]` or `[rows, channels]`; with `silu` 1, SiLU
@@ -48,6 +53,8 @@ struct NarrowAttention {
 trait Registrable: Kernel + Sized + 'static {
     const NAME: &'static str;
     const INPUTS: usize;
+    /// Inputs behind those that need not be there.
+    const OPTIONAL: usize = 0;
 
     fn create(ctx: &KernelContext<'_>) -> ort::Result<Self>;
 }
@@ -62,7 +69,10 @@ impl<K: Registrable> Operator for Registered<K> {
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        (0..K::INPUTS).map(|_| OperatorInput::required(TensorElementType::Float32))
+        let required = (0..K::INPUTS).map(|_| OperatorInput::required(TensorElementType::Float32));
+        let optional =
+            (0..K::OPTIONAL).map(|_| OperatorInput::optional(TensorElementType::Float32));
+        required.chain(optional)
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
@@ -141,11 +151,14 @@ fn fill(
     piece: usize,
     write: impl Fn(usize, &mut [f32]) + Send + Sync,
 ) -> ort::Result<()> {
-    let shape: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
-    let output = ctx.output(0, shape)?;
-    let mut output = output.ok_or_else(|| ort::Error::new("the output is missing"))?;
+    let mut output = output(ctx, shape)?;
     let (_, values) = output.try_extract_tensor_mut::<f32>()?;
     in_pieces(ctx, values, piece, write)
+}
+
+fn output<'a>(ctx: &'a ComputeContext, shape: &[usize]) -> ort::Result<ValueRefMut<'a>> {
+    let shape: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
+    ctx.output(0, shape)?.ok_or_else(|| ort::Error::new("the output is missing"))
 }
 
 fn in_pieces<T: Send>(
@@ -154,12 +167,20 @@ fn in_pieces<T: Send>(
     piece: usize,
     write: impl Fn(usize, &mut [T]) + Send + Sync,
 ) -> ort::Result<()> {
+    on_all_threads(ctx, values.chunks_mut(piece).collect(), |number, values| write(number, values))
+}
+
+fn on_all_threads<T: Send>(
+    ctx: &ComputeContext,
+    pieces: Vec<T>,
+    write: impl Fn(usize, &mut T) + Send + Sync,
+) -> ort::Result<()> {
     // The callback may be called by several threads; each takes a piece that is no other's.
-    let pieces: Vec<Mutex<&mut [T]>> = values.chunks_mut(piece).map(Mutex::new).collect();
+    let pieces: Vec<Mutex<T>> = pieces.into_iter().map(Mutex::new).collect();
     ctx.par_for(pieces.len(), pieces.len(), |number| {
         // Nobody panics while holding one, and the numbers are those of pieces.
-        if let Some(Ok(mut values)) = pieces.get(number).map(Mutex::lock) {
-            write(number, &mut values);
+        if let Some(Ok(mut piece)) = pieces.get(number).map(Mutex::lock) {
+            write(number, &mut piece);
         }
     })
 }

@@ -5,8 +5,20 @@ use std::rc::Rc;
 use super::super::messages::AttributeProto;
 use super::{FLOAT, INT64, Recorder};
 use crate::kernels::is_narrow;
-use crate::ops::{Function, Groups, Heads, OpError, Ops, Value, Window};
+use crate::ops::{
+    Convolution, Function, Groups, Heads, OpError, Ops, Value, Window, plain_convolution,
+};
 use crate::weights::Dtype;
+
+/// Our own convolution keeps its weights a second time, in four times the room. Where channels are many, that is more
+/// memory than a network of full size may take.
+const MAX_CHANNELS: usize = 128;
+
+/// Whether our own operator is quicker than ONNX Runtime's.
+fn is_quicker<T>(convolution: &Convolution<T>) -> bool {
+    let Convolution { inputs, outputs, side, window, .. } = *convolution;
+    side == 3 && window.stride == 1 && inputs.max(outputs) <= MAX_CHANNELS
+}
 
 impl Ops for Recorder<'_> {
     type T = Rc<str>;
@@ -38,6 +50,15 @@ impl Ops for Recorder<'_> {
         let strides = AttributeProto::ints("strides", [window.stride; 2]);
         let pads = AttributeProto::ints("pads", window.padding);
         Ok(self.joined("Conv", &inputs, vec![strides, pads]))
+    }
+
+    fn convolve(&self, x: &Rc<str>, convolution: Convolution<Rc<str>>) -> Value<Self> {
+        // What is folded into constants must be made of what the library can fold.
+        let is_folded = self.state.borrow().is_folding;
+        if self.dialect.has_operators && !is_folded && is_quicker(&convolution) {
+            return self.own_convolution(x, convolution);
+        }
+        plain_convolution(self, x, convolution)
     }
 
     fn linear(&self, x: &Rc<str>, weight: &Rc<str>, bias: Option<&Rc<str>>) -> Value<Self> {
@@ -176,6 +197,17 @@ impl Ops for Recorder<'_> {
         Ok(self.node("DepthToSpace", &[x], attributes))
     }
 
+    fn keep(
+        &self,
+        _name: &str,
+        compute: impl FnOnce() -> Result<[Rc<str>; 2], OpError>,
+    ) -> Result<[Rc<str>; 2], OpError> {
+        self.state.borrow_mut().is_folding = true;
+        let kept = compute();
+        self.state.borrow_mut().is_folding = false;
+        kept
+    }
+
     fn merges_runs(&self) -> bool {
         self.dialect.merges_runs
     }
@@ -194,5 +226,31 @@ impl Ops for Recorder<'_> {
         let mixed = self.node_of("MultiHeadAttention", "com.microsoft", &inputs, vec![heads]);
         self.mark_like(&qkv[0], &mixed);
         Ok(mixed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn convolutions_by_small_steps_in_few_channels_are_our_own() {
+        let is_own = |inputs, outputs, side, stride| {
+            let window = Window::symmetric(stride, side / 2);
+            is_quicker(&Convolution {
+                weight: &(),
+                bias: None,
+                inputs,
+                outputs,
+                side,
+                window,
+                summand: None,
+                has_relu: false,
+            })
+        };
+        assert!(is_own(4, 16, 3, 1) && is_own(128, 128, 3, 1));
+        assert!(!is_own(129, 64, 3, 1) && !is_own(64, 129, 3, 1), "many channels");
+        assert!(!is_own(64, 64, 1, 1) && !is_own(64, 64, 5, 1), "other filters");
+        assert!(!is_own(64, 64, 3, 2), "steps of two");
     }
 }
