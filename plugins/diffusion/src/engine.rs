@@ -269,7 +269,7 @@ impl Engine {
         let mut report = lock(&self.report);
         report.provider = provider.name();
         for refusal in refused {
-            // Graphs are refused network by network.
+            // Graphs are refused network by network, and some networks are loaded again and again.
             if !report.refused.contains(&refusal) {
                 report.refused.push(refusal);
             }

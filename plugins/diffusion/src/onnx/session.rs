@@ -183,6 +183,7 @@ impl Opener<'_> {
         Ok(opened.and_then(|(session, reason)| match reason {
             None => Ok((session, Some(Fixed::new(&CAPTURES)?))),
             Some(reason) => {
+                let reason = format!("{reason} ({})", work.weights.path().display());
                 refused.push(Refusal { provider: GRAPHS, reason });
                 Ok(plain(session))
             }

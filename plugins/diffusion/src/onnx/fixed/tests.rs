@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
-use super::super::session::{Merged, Opener};
+use super::super::captures::CAPTURES;
+use super::super::session::{Merged, Opened, Opener};
 use super::*;
 use crate::engine::RunError;
 use crate::engines::Engines;
@@ -39,8 +40,7 @@ fn captures() -> &'static Captures {
     Box::leak(Box::new(Captures::new()))
 }
 
-/// On the CPU, in the way of graphs.
-fn session(captures: &'static Captures) -> Session {
+fn opened(providers: &[Provider]) -> Opened {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("two.safetensors");
     let view = TensorView::new(Dtype::F32, vec![1], &[0, 0, 0, 64]).unwrap();
@@ -49,14 +49,14 @@ fn session(captures: &'static Captures) -> Session {
     let engines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines");
     let runtime = Runtime::start(&engines.join("runtime"), 2).unwrap();
     let engines = Engines::new(engines);
-    let opener = Opener {
-        runtime: &runtime,
-        providers: &[Provider::Cpu],
-        engines: &engines,
-        has_graphs: true,
-    };
+    let opener = Opener { runtime: &runtime, providers, engines: &engines, has_graphs: true };
     let merged = Merged { weights: &weights, fused: BTreeMap::new(), digest: 0, sizes: None };
-    let (mut session, ..) = opener.open(&Two, merged, &mut || true).unwrap();
+    opener.open(&Two, merged, &mut || true).unwrap()
+}
+
+/// On the CPU, in the way of graphs.
+fn session(captures: &'static Captures) -> Session {
+    let (mut session, ..) = opened(&[Provider::Cpu]);
     assert!(session.fixed.is_none(), "the CPU has no graphs");
     session.fixed = Some(Fixed::new(captures).unwrap());
     session
@@ -93,6 +93,25 @@ fn changing_values_of_several_shapes_give_what_a_plain_run_gives() {
         }
     }
     assert_eq!(kept(&session), (1..=MOST_SHAPES).collect::<Vec<_>>(), "the others run without");
+}
+
+/// The only test that captures anything, on a machine that can.
+#[test]
+fn cuda_has_graphs_where_there_is_a_card_and_is_refused_as_a_whole_where_there_is_none() {
+    let (session, provider, refused) = opened(&[Provider::Cuda, Provider::Cpu]);
+    if provider == Provider::Cpu {
+        let names: Vec<_> = refused.iter().map(|refusal| refusal.provider).collect();
+        assert_eq!((names, session.fixed.is_some()), (vec!["cuda"], false));
+        println!("no graph was captured: {}", refused[0].reason);
+        return;
+    }
+    assert_eq!(refused, []);
+    // Other tests make sessions, and captures wait for that.
+    for call in 0..3000 {
+        let (inputs, outputs) = case(1 + call % 3, call as f32);
+        assert_eq!(run(&session, &inputs), outputs);
+    }
+    assert_eq!(kept(&session).len(), 3, "{:?}", CAPTURES.failure());
 }
 
 #[test]
@@ -237,13 +256,13 @@ fn a_network_with_moving_tensors_is_opened_without_graphs() {
 
 #[test]
 fn what_is_not_opened_with_graphs_is_opened_without_and_says_why() {
-    type Opened = Result<ort::Result<(&'static str, Option<String>)>, String>;
-    let attempt = |refusal: Option<&str>, outcomes: [Result<&'static str, &str>; 2]| -> Opened {
+    type Outcome = Result<ort::Result<(&'static str, Option<String>)>, String>;
+    let attempt = |refusal: Option<&str>, outcomes: [Result<&'static str, &str>; 2]| -> Outcome {
         let outcome =
             |has_graphs: bool| outcomes[usize::from(!has_graphs)].map_err(ort::Error::new);
         open(refusal.map(str::to_owned), |has_graphs| Ok(outcome(has_graphs)))
     };
-    let told = |opened: Opened| opened.unwrap().map_err(|error| error.to_string());
+    let told = |outcome: Outcome| outcome.unwrap().map_err(|error| error.to_string());
     let (with, without) = ("with", "without");
     assert_eq!(told(attempt(None, [Ok(with), Ok(without)])), Ok((with, None)));
     let nodes = Some("nodes are left".to_owned());
