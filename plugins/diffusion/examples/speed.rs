@@ -13,7 +13,7 @@ use plugins_diffusion::blend::Blend;
 use plugins_diffusion::engine::{Backend, Engine, EngineOptions};
 use plugins_diffusion::folder::{Checkpoint, Parts};
 use plugins_diffusion::guidance::{CfgType, Guidance};
-use plugins_diffusion::onnx::Provider;
+use plugins_diffusion::onnx::{Provider, wants_graphs};
 use plugins_diffusion::stream::hooks::Hooks;
 use plugins_diffusion::stream::{CachedAttention, Settings, Shape, Source, Stream, Times};
 
@@ -39,6 +39,7 @@ fn main() -> Result<(), Failure> {
         providers,
         runtime: root.join("engines/runtime"),
         engines: root.join("engines"),
+        has_cuda_graphs: wants_graphs()?,
         threads,
     })?;
     let start = Instant::now();

@@ -40,6 +40,8 @@ pub struct EngineOptions {
     pub runtime: PathBuf,
     /// Where what providers build is kept.
     pub engines: PathBuf,
+    /// Whether CUDA may replay runs as graphs.
+    pub has_cuda_graphs: bool,
     /// Threads for all networks of the process together; the first engine's count.
     pub threads: usize,
 }
@@ -153,6 +155,7 @@ pub struct Engine {
     providers: Arc<Mutex<Vec<Provider>>>,
     report: Arc<Mutex<Report>>,
     engines: Engines,
+    has_cuda_graphs: bool,
     threads: usize,
 }
 
@@ -184,6 +187,7 @@ impl Engine {
             providers: Arc::new(Mutex::new(options.providers.clone())),
             report: Arc::new(Mutex::new(report)),
             engines: Engines::new(&options.engines),
+            has_cuda_graphs: options.has_cuda_graphs,
             threads: options.threads,
         })
     }
@@ -256,14 +260,20 @@ impl Engine {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Session, LoadError> {
         let providers = lock(&self.providers).clone();
-        let opener = Opener { runtime, providers: &providers, engines: &self.engines };
+        let (engines, has_graphs) = (&self.engines, self.has_cuda_graphs);
+        let opener = Opener { runtime, providers: &providers, engines, has_graphs };
         let (session, provider, refused) = opener.open(network, weights, goes_on)?;
         // What a provider refuses once it refuses again: the next network starts at the one that worked.
         lock(&self.providers)
             .retain(|&other| refused.iter().all(|one| one.provider != other.name()));
         let mut report = lock(&self.report);
         report.provider = provider.name();
-        report.refused.extend(refused);
+        for refusal in refused {
+            // Graphs are refused network by network, and some networks are loaded again and again.
+            if !report.refused.contains(&refusal) {
+                report.refused.push(refusal);
+            }
+        }
         Ok(session)
     }
 }

@@ -19,7 +19,7 @@ use crate::family::Family;
 use crate::files::ModelFiles;
 use crate::folder::{Checkpoint, Parts};
 use crate::lora::Lora;
-use crate::onnx::{Provider, has_provider};
+use crate::onnx::{Provider, has_provider, wants_graphs};
 use crate::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use crate::resolve::ModelRoots;
 use crate::shared::Shared;
@@ -50,6 +50,7 @@ impl Origin {
             providers: providers(self.acceleration),
             runtime: environment.engines_dir.join(RUNTIME),
             engines: environment.engines_dir.clone(),
+            has_cuda_graphs: wants_graphs()?,
             threads: environment.threads.max(1) as usize,
         })?;
         let mut progress = |share: f32, part: &str| {

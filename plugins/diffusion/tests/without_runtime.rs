@@ -16,6 +16,7 @@ fn candle_takes_over_and_says_why() {
         providers: vec![Provider::Cuda, Provider::Cpu],
         runtime: PathBuf::from("/nowhere/runtime"),
         engines: PathBuf::from("/nowhere"),
+        has_cuda_graphs: true,
         threads: 1,
     };
     let report = Engine::start(&options(Backend::Any)).unwrap().report();

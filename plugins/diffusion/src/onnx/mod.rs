@@ -2,8 +2,11 @@
 //!
 //! `graph` records the network, `messages` is the file format, `operators` are those we add, `runtime` finds and starts
 //! the library, `session` opens a network on the best provider that works here, `tensorrt` says what TensorRT is told,
-//! `resident` runs a network on tensors that stay there.
+//! `resident` runs a network on tensors that stay there, `fixed` on tensors at one place, as CUDA's graphs need, which
+//! `captures` lets make.
 
+mod captures;
+mod fixed;
 mod graph;
 mod messages;
 mod operators;
@@ -12,6 +15,7 @@ mod runtime;
 mod session;
 mod tensorrt;
 
+pub use fixed::{SwitchError, wants_graphs};
 pub use graph::{Dialect, check, write};
 pub use runtime::{Runtime, RuntimeError, has_provider};
 pub use session::{Merged, Opener, Provider, Refusal, Session};

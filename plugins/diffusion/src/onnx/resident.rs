@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::value::{DynValue, Tensor as OrtTensor};
 
+use super::captures::CAPTURES;
 use super::session::{Provider, Session, backend_error, to_host};
 use crate::engine::RunError;
 use crate::resident::{Place, Resident};
 use crate::tensor::Tensor;
+
+const OVERWRITTEN: &str = "replayed graphs would write over tensors that stay";
 
 impl Session {
     /// See [`Model::run_resident`](crate::engine::Model::run_resident).
@@ -29,7 +31,11 @@ impl Session {
         resident: &[&DynValue],
         keeps: bool,
     ) -> ort::Result<(Tensor, Vec<Resident>)> {
-        let mut session = self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if self.fixed.is_some() {
+            return Err(ort::Error::new(OVERWRITTEN));
+        }
+        let mut session = self.lock();
+        let _running = CAPTURES.running();
         // A new one for each call: it owns the memory of its outputs, which live on.
         let mut binding = session.create_binding()?;
         let (given, staying) = self.inputs.split_at(inputs.len());
@@ -41,9 +47,9 @@ impl Session {
             binding.bind_input(name.as_ref(), value)?;
         }
         let (first, others) = self.outputs.split_at(1);
-        binding.bind_output_to_device(first[0].as_ref(), &memory(Provider::Cpu)?)?;
+        binding.bind_output_to_device(first[0].as_ref(), &Provider::Cpu.memory()?)?;
         for name in others.iter().filter(|_| keeps) {
-            binding.bind_output_to_device(name.as_ref(), &memory(self.provider)?)?;
+            binding.bind_output_to_device(name.as_ref(), &self.provider.memory()?)?;
         }
         // Those given may still be on their way to a card.
         binding.synchronize_inputs()?;
@@ -53,25 +59,18 @@ impl Session {
     }
 
     pub fn zeros(&self, shape: &[usize]) -> Result<Resident, RunError> {
+        let _running = CAPTURES.running();
         let zeros = || {
             let data = vec![0f32; shape.iter().product()];
             let value = OrtTensor::from_array((shape, data))?;
             // On a card it would be carried over with every call. What is empty lies nowhere.
             let stays = self.provider == Provider::Cpu || value.shape().num_elements() == 0;
-            let value = if stays { value } else { value.to(AllocationDevice::CUDA, 0)? };
+            let (device, number) = self.provider.device();
+            let value = if stays { value } else { value.to(device, number)? };
             Ok(to_resident(value.into_dyn()))
         };
         zeros().map_err(backend_error)
     }
-}
-
-/// Where a provider computes.
-fn memory(provider: Provider) -> ort::Result<MemoryInfo<'static>> {
-    let (device, kind) = match provider {
-        Provider::Cpu => (AllocationDevice::CPU, MemoryType::CPUOutput),
-        Provider::Cuda | Provider::TensorRt => (AllocationDevice::CUDA, MemoryType::Default),
-    };
-    MemoryInfo::new(device, 0, AllocatorType::Device, kind)
 }
 
 fn to_resident(value: DynValue) -> Resident {

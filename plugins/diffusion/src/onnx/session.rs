@@ -6,15 +6,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::SessionBuilder;
-use ort::session::{Session as OrtSession, SessionInputValue};
+use ort::session::{RunOptions, Session as OrtSession, SessionInputValue};
 use ort::value::{DynValue, Tensor as OrtTensor, TensorRef};
 use prost::Message;
 
+use super::captures::{CAPTURES, LetGo};
+use super::fixed::{self, Fixed};
 use super::graph::{self, Dialect};
 use super::operators;
 use super::runtime::Runtime;
@@ -22,12 +25,14 @@ use super::tensorrt::Build;
 use crate::engine::{LoadError, RunError};
 use crate::engines::Engines;
 use crate::lora::Fused;
-use crate::nets::Network;
+use crate::nets::{Network, Port};
 use crate::ops::OpError;
 use crate::sizes::Sizes;
 use crate::tensor::Tensor;
 use crate::weights::{Weights, WeightsError};
 
+/// What a refusal calls the graphs of CUDA.
+const GRAPHS: &str = "cuda graphs";
 const NO_BOUNDS: &str = "TensorRT needs bounds for all sizes, and cached attention has none";
 
 /// How often the caller is asked while a session is being made.
@@ -58,15 +63,33 @@ impl Provider {
             Self::Cpu => Dialect::CPU,
         }
     }
+
+    /// Where it computes, with the number among those of its kind.
+    pub(super) fn device(self) -> (AllocationDevice<'static>, i32) {
+        match self {
+            Self::Cpu => (AllocationDevice::CPU, 0),
+            Self::Cuda | Self::TensorRt => (AllocationDevice::CUDA, 0),
+        }
+    }
+
+    pub(super) fn memory(self) -> ort::Result<MemoryInfo<'static>> {
+        let kind = match self {
+            Self::Cpu => MemoryType::CPUOutput,
+            Self::Cuda | Self::TensorRt => MemoryType::Default,
+        };
+        let (device, number) = self.device();
+        MemoryInfo::new(device, number, AllocatorType::Device, kind)
+    }
 }
 
 /// Every network has an arena of its own, which grows by what is asked for: doubling would keep memory that no other
 /// network can use.
-fn cuda() -> CUDA {
-    CUDA::default().with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+fn cuda(has_graphs: bool) -> CUDA {
+    let options = CUDA::default().with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
+    if has_graphs { options.with_cuda_graph(true) } else { options }
 }
 
-/// A provider that was tried and why it is not used.
+/// A provider, or a part of what it can do, that was tried and why it is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub provider: &'static str,
@@ -80,6 +103,8 @@ pub struct Opener<'a> {
     pub providers: &'a [Provider],
     /// Where what providers build is kept.
     pub engines: &'a Engines,
+    /// Whether CUDA may replay runs as graphs.
+    pub has_graphs: bool,
 }
 
 /// The parameters of a network: a file, and those that are in memory instead of what the file has.
@@ -117,21 +142,19 @@ impl Opener<'_> {
                 Provider::TensorRt => {
                     let has_half = !network.needs_full_precision();
                     match Build::new(&network.inputs(), sizes, has_half) {
-                        Some(build) => self.compile(&build, work, digest, goes_on)?,
+                        Some(build) => self.compile(&build, work, digest, goes_on)?.map(plain),
                         None => Err(ort::Error::new(NO_BOUNDS)),
                     }
                 }
-                Provider::Cuda => {
-                    self.commit(work, Some(cuda().build().error_on_failure()), goes_on)?
-                }
-                Provider::Cpu => self.commit(work, None, goes_on)?,
+                Provider::Cuda => self.open_cuda(&network.inputs(), work, &mut refused, goes_on)?,
+                Provider::Cpu => self.commit(work, None, goes_on)?.map(plain),
             };
             match outcome {
-                Ok(session) => {
+                Ok((session, fixed)) => {
                     let inputs = network.inputs().into_iter().map(|port| port.name).collect();
                     let outputs = network.outputs().into_iter().map(|port| port.name).collect();
                     let session = Mutex::new(session);
-                    let session = Session { session, provider, inputs, outputs };
+                    let session = Session { session, fixed, provider, inputs, outputs };
                     return Ok((session, provider, refused));
                 }
                 Err(error) => {
@@ -142,6 +165,31 @@ impl Opener<'_> {
         Err(LoadError::Refused { path: weights.path().to_owned(), refused })
     }
 
+    /// Opens the network in CUDA, with graphs where that works; where not, `refused` is told why.
+    fn open_cuda(
+        &self,
+        inputs: &[Port],
+        work: Work<'_>,
+        refused: &mut Vec<Refusal>,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<ort::Result<Made>, LoadError> {
+        let mut open = |has_graphs| {
+            self.commit(work, Some(cuda(has_graphs).build().error_on_failure()), goes_on)
+        };
+        if !self.has_graphs {
+            return Ok(open(false)?.map(plain));
+        }
+        let opened = fixed::open(fixed::refusal(inputs, &CAPTURES), open)?;
+        Ok(opened.and_then(|(session, reason)| match reason {
+            None => Ok((session, Some(Fixed::new(&CAPTURES)?))),
+            Some(reason) => {
+                let reason = format!("{reason} ({})", work.weights.path().display());
+                refused.push(Refusal { provider: GRAPHS, reason });
+                Ok(plain(session))
+            }
+        }))
+    }
+
     /// Opens the network in TensorRT, with the engine that is kept, or builds that.
     fn compile(
         &self,
@@ -149,7 +197,7 @@ impl Opener<'_> {
         work: Work<'_>,
         changes: u64,
         goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<ort::Result<OrtSession>, LoadError> {
+    ) -> Result<ort::Result<LetGo<OrtSession>>, LoadError> {
         let dispatch = |entry: Option<&Path>| build.dispatch(self.engines.folder(), entry);
         // Where there is no TensorRT, its refusal comes before the weights are read for the key.
         let is_there = SessionBuilder::new(&self.runtime.environment)
@@ -180,15 +228,16 @@ impl Opener<'_> {
         work: Work<'_>,
         dispatch: Option<ExecutionProviderDispatch>,
         goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<ort::Result<OrtSession>, LoadError> {
+    ) -> Result<ort::Result<LetGo<OrtSession>>, LoadError> {
         let runtime = self.runtime.clone();
         let mut is_cancelled = false;
         let session = watched(
             move |canceler| {
+                let _making = CAPTURES.making();
                 let mut builder = builder(&runtime, work, dispatch)?;
                 // The receiver waits for this thread, so the canceler arrives.
                 let _ = canceler.send(builder.canceler());
-                builder.commit_from_memory(work.model)
+                builder.commit_from_memory(work.model).map(LetGo::new)
             },
             |canceler| {
                 is_cancelled |= !goes_on();
@@ -219,6 +268,13 @@ fn watched<T: Send, C: Send>(
         }
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// A session, and what it needs for graphs if it has them.
+type Made = (LetGo<OrtSession>, Option<Fixed>);
+
+fn plain(session: LetGo<OrtSession>) -> Made {
+    (session, None)
 }
 
 /// What one session is made of.
@@ -275,7 +331,8 @@ fn to_value(shape: Vec<usize>, values: Fused) -> ort::Result<DynValue> {
 /// A loaded network and how to call it.
 pub struct Session {
     // The library may be called from many threads; the binding wants one caller at a time.
-    pub(super) session: Mutex<OrtSession>,
+    pub(super) session: Mutex<LetGo<OrtSession>>,
+    pub(super) fixed: Option<Fixed>,
     pub(super) provider: Provider,
     pub(super) inputs: Vec<Cow<'static, str>>,
     pub(super) outputs: Vec<Cow<'static, str>>,
@@ -283,16 +340,39 @@ pub struct Session {
 
 impl Session {
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
-        // A panic inside the binding leaves the library's own state untouched.
-        let mut session = self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let outputs = match &self.fixed {
+            Some(fixed) => fixed.run(self, inputs),
+            None => {
+                let mut session = self.lock();
+                let _running = CAPTURES.running();
+                self.run_plain(&mut session, inputs, None)
+            }
+        };
+        outputs.map_err(backend_error)
+    }
+
+    /// Runs on inputs as they lie in the host's memory.
+    pub(super) fn run_plain(
+        &self,
+        session: &mut OrtSession,
+        inputs: &[&Tensor],
+        options: Option<&RunOptions>,
+    ) -> ort::Result<Vec<Tensor>> {
         let values = self.inputs.iter().zip(inputs).map(|(name, tensor)| {
             let value = TensorRef::from_array_view((tensor.shape(), tensor.data()))?;
             Ok((name.as_ref(), SessionInputValue::from(value)))
         });
-        let values = values.collect::<ort::Result<Vec<_>>>().map_err(backend_error)?;
-        let outputs = session.run(values).map_err(backend_error)?;
-        let to_host = |name: &Cow<'static, str>| to_host(&outputs[name.as_ref()]);
-        self.outputs.iter().map(to_host).collect::<ort::Result<_>>().map_err(backend_error)
+        let values = values.collect::<ort::Result<Vec<_>>>()?;
+        let outputs = match options {
+            Some(options) => session.run_with_options(values, options)?,
+            None => session.run(values)?,
+        };
+        self.outputs.iter().map(|name| to_host(&outputs[name.as_ref()])).collect()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, LetGo<OrtSession>> {
+        // A panic inside the binding leaves the library's own state untouched.
+        self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -308,8 +388,7 @@ pub(super) fn backend_error(error: ort::Error) -> RunError {
 
 #[cfg(test)]
 mod tests {
-    use super::watched;
-    use std::sync::mpsc::channel;
+    use super::*;
 
     #[test]
     fn long_work_is_watched_and_can_be_ended() {
@@ -326,5 +405,12 @@ mod tests {
             },
         );
         assert_eq!((result, beats >= 2), ("ended", true));
+    }
+
+    #[test]
+    fn cuda_is_told_of_graphs_only_where_they_are_wanted() {
+        let [with, without] = [true, false].map(|wanted| format!("{:?}", cuda(wanted)));
+        assert!(with.contains(r#""enable_cuda_graph": "true""#), "{with}");
+        assert!(!without.contains("cuda_graph"), "{without}");
     }
 }

@@ -1,8 +1,8 @@
 //! What TensorRT is told, and what its engines depend on.
 //!
 //! TensorRT compiles a network for minutes, for sizes that it must know, and what comes of it depends on the card and on
-//! its own version. CUDA graphs are not asked for: they replay a run on the memory it had, and inputs come from the host
-//! at a new place each time.
+//! its own version. CUDA graphs are not asked for here: ONNX Runtime's TensorRT provider keeps one for a session and
+//! replays it whatever is run, while an engine is for batches of several sizes, which change while a stream runs.
 
 use std::path::Path;
 

@@ -197,6 +197,7 @@ pub fn options(backend: Backend) -> EngineOptions {
         providers: vec![provider()],
         runtime: root.join("engines/runtime"),
         engines: root.join("engines"),
+        has_cuda_graphs: true,
         threads: 2,
     }
 }

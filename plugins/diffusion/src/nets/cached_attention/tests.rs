@@ -50,7 +50,15 @@ fn engine(backend: Backend) -> Engine {
     let engines = root().join("engines");
     let providers = vec![Provider::Cpu];
     let runtime = engines.join("runtime");
-    Engine::start(&EngineOptions { backend, providers, runtime, engines, threads: 2 }).unwrap()
+    Engine::start(&EngineOptions {
+        backend,
+        providers,
+        runtime,
+        engines,
+        has_cuda_graphs: true,
+        threads: 2,
+    })
+    .unwrap()
 }
 
 fn golden(name: &str) -> Vec<f32> {
