@@ -35,14 +35,14 @@ const MOVING: &str = "what cached attention keeps lies at another place each tim
 const NO_OUTPUT: &str = "a run left out an output that was asked for";
 const OTHER_NUMBERS: &str = "a replayed graph gave other numbers than a plain run";
 
-/// Switches graphs off.
+/// Switches graphs on.
 const SWITCH: &str = "DIFFUSION_CUDA_GRAPHS";
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{SWITCH} must be `on` or `off`, got `{0}`")]
 pub struct SwitchError(String);
 
-/// What the environment says; without it there are graphs.
+/// What the environment says. Without it there are none: no card has shown yet what they bring.
 pub fn wants_graphs() -> Result<bool, SwitchError> {
     let value = std::env::var_os(SWITCH);
     wants(value.as_ref().map(|value| value.to_string_lossy()).as_deref())
@@ -50,8 +50,8 @@ pub fn wants_graphs() -> Result<bool, SwitchError> {
 
 fn wants(value: Option<&str>) -> Result<bool, SwitchError> {
     match value {
-        None | Some("on") => Ok(true),
-        Some("off") => Ok(false),
+        Some("on") => Ok(true),
+        None | Some("off") => Ok(false),
         Some(other) => Err(SwitchError(other.to_owned())),
     }
 }

@@ -1,3 +1,5 @@
+//! Beside the definition, in double precision.
+
 use proptest::prelude::*;
 use pulp::{Scalar, Simd};
 

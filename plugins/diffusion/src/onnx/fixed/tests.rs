@@ -274,8 +274,8 @@ fn what_is_not_opened_with_graphs_is_opened_without_and_says_why() {
 }
 
 #[test]
-fn graphs_are_switched_off_by_one_word() {
-    assert_eq!([None, Some("on"), Some("off")].map(wants), [Ok(true), Ok(true), Ok(false)]);
+fn graphs_are_switched_on_by_one_word() {
+    assert_eq!([None, Some("on"), Some("off")].map(wants), [Ok(false), Ok(true), Ok(false)]);
     let error = wants(Some("0")).unwrap_err().to_string();
     assert_eq!(error, "DIFFUSION_CUDA_GRAPHS must be `on` or `off`, got `0`");
 }
