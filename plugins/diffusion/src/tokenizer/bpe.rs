@@ -15,12 +15,13 @@ const NONE: usize = usize::MAX;
 /// A vocabulary and its merges.
 pub struct Bpe {
     ids: HashMap<String, u32>,
-    /// Numbers of all strings that a part of a word can be.
-    symbols: HashMap<String, u32>,
+    /// The symbols that a byte can be, within a word and at its end. A symbol is the vocabulary's id of a string that a
+    /// part of a word can be; what the vocabulary lacks has a number beyond.
+    bytes: Vec<[u32; 2]>,
     /// What two neighbouring parts become, and when: the lower rank goes first.
     merges: HashMap<(u32, u32), Merge>,
-    /// The vocabulary's id of each symbol.
-    symbol_ids: Vec<Option<u32>>,
+    /// The first symbol that is no id.
+    end: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -59,19 +60,21 @@ impl Bpe {
     }
 
     fn new(ids: HashMap<String, u32>, merges: &str) -> Self {
-        let (symbols, symbol_ids) = (HashMap::new(), Vec::new());
-        let mut bpe = Self { ids, symbols, merges: HashMap::new(), symbol_ids };
-        // Two for each byte, so that their numbers are computed in `split`.
-        for letter in letters() {
-            bpe.symbol(letter.to_string());
-            bpe.symbol(format!("{letter}{WORD_END}"));
-        }
-        for (rank, (left, right)) in pairs(merges).enumerate() {
-            let into = bpe.symbol(format!("{left}{right}"));
-            let pair = (bpe.symbol(left.into()), bpe.symbol(right.into()));
-            bpe.merges.insert(pair, Merge { rank, into });
-        }
-        bpe
+        let end = ids.values().max().map_or(0, |last| last.saturating_add(1));
+        let mut symbols = Symbols { ids: &ids, others: HashMap::new(), end };
+        let bytes = letters().into_iter().map(|letter| {
+            [symbols.of(&letter.to_string()), symbols.of(&format!("{letter}{WORD_END}"))]
+        });
+        let bytes = bytes.collect();
+        let mut made = String::new();
+        let ranked = pairs(merges).enumerate().map(|(rank, (left, right))| {
+            made.clear();
+            made.extend([left, right]);
+            let into = symbols.of(&made);
+            ((symbols.of(left), symbols.of(right)), Merge { rank, into })
+        });
+        let merges = ranked.collect();
+        Self { ids, bytes, merges, end }
     }
 
     pub fn len(&self) -> usize {
@@ -88,7 +91,7 @@ impl Bpe {
             ids.push(id);
             return;
         }
-        let mut parts = split(word);
+        let mut parts = self.split(word);
         let mut waiting: BinaryHeap<Candidate> =
             (0..parts.len()).filter_map(|left| self.candidate(&parts, left)).collect();
         while let Some(Reverse((_, left, pair))) = waiting.pop() {
@@ -101,7 +104,7 @@ impl Bpe {
         }
         let mut at = 0;
         while let Some(part) = parts.get(at) {
-            ids.push(self.symbol_ids[part.symbol as usize].unwrap_or(unknown));
+            ids.push(if part.symbol < self.end { part.symbol } else { unknown });
             at = part.after;
         }
     }
@@ -122,14 +125,34 @@ impl Bpe {
         }
     }
 
-    /// The number of a string, a new one if need be.
-    fn symbol(&mut self, text: String) -> u32 {
-        let next = self.symbol_ids.len() as u32;
-        if let Some(&known) = self.symbols.get(&text) {
+    /// The word's bytes, the last one marked as its end.
+    fn split(&self, word: &str) -> Vec<Part> {
+        let last = word.len().saturating_sub(1);
+        let part = |(index, byte): (usize, u8)| Part {
+            symbol: self.bytes[usize::from(byte)][usize::from(index == last)],
+            before: index.checked_sub(1).unwrap_or(NONE),
+            after: if index == last { NONE } else { index + 1 },
+        };
+        word.bytes().enumerate().map(part).collect()
+    }
+}
+
+/// Gives strings their symbols.
+struct Symbols<'a> {
+    ids: &'a HashMap<String, u32>,
+    /// Those that the vocabulary lacks.
+    others: HashMap<String, u32>,
+    end: u32,
+}
+
+impl Symbols<'_> {
+    fn of(&mut self, text: &str) -> u32 {
+        if let Some(&known) = self.ids.get(text).or_else(|| self.others.get(text)) {
             return known;
         }
-        self.symbol_ids.push(self.id(&text));
-        self.symbols.insert(text, next);
+        // A vocabulary may end at the last number; those that it lacks are then one.
+        let next = self.end.saturating_add(self.others.len() as u32);
+        self.others.insert(text.to_owned(), next);
         next
     }
 }
@@ -143,17 +166,6 @@ fn pairs(merges: &str) -> impl Iterator<Item = (&str, &str)> {
 fn pair_at(parts: &[Part], left: usize) -> Option<(u32, u32)> {
     let part = parts.get(left)?;
     Some((part.symbol, parts.get(part.after)?.symbol))
-}
-
-/// The word's bytes, the last one marked as its end.
-fn split(word: &str) -> Vec<Part> {
-    let last = word.len().saturating_sub(1);
-    let part = |(index, byte): (usize, u8)| Part {
-        symbol: 2 * u32::from(byte) + u32::from(index == last),
-        before: index.checked_sub(1).unwrap_or(NONE),
-        after: if index == last { NONE } else { index + 1 },
-    };
-    word.bytes().enumerate().map(part).collect()
 }
 
 /// Printable Latin-1 bytes stand for themselves, the others for letters from U+0100 on.

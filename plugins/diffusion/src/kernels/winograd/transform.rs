@@ -16,11 +16,16 @@ const FILTER: [[f64; 3]; PATCH] = [
 
 /// A filter, by rows, along both sides.
 pub fn filter(filter: &[f32; 9]) -> [f32; PLACES] {
-    std::array::from_fn(|place| {
-        let (rows, columns) = (FILTER[place / PATCH], FILTER[place % PATCH]);
-        let value = |index: usize| f64::from(filter[index]) * rows[index / 3] * columns[index % 3];
-        (0..9).map(value).sum::<f64>() as f32
-    })
+    let along = |[a, b, c]: [f64; 3]| FILTER.map(|[x, y, z]| a * x + b * y + c * z);
+    let [a, b, c] = [0, 3, 6].map(|row| along([0, 1, 2].map(|at| f64::from(filter[row + at]))));
+    let mut places = [0.0; PLACES];
+    for column in 0..PATCH {
+        let values = along([a[column], b[column], c[column]]);
+        for (row, value) in values.into_iter().enumerate() {
+            places[row * PATCH + column] = value as f32;
+        }
+    }
+    places
 }
 
 #[inline(always)]
