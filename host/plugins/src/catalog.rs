@@ -6,8 +6,9 @@ use crate::files;
 use crate::library::Library;
 use crate::pipeline::{Parts, WorkerPipeline};
 use crate::plans::Planners;
-use crate::processors::offered;
+use crate::processors::{hashes, offered, strangers};
 use crate::registry::{Policy, Registry};
+use crate::slots;
 use crate::sys::{FrameMemory, InputPool};
 use crate::watch::{Change, Changes, is_library, watch};
 use crate::workers::Workers;
@@ -16,6 +17,7 @@ use host_ports::{
     PluginReport, PluginState, ResolveError,
 };
 use notify::RecommendedWatcher;
+use plugin_api::IMAGE_PROCESSOR_SLOT;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io;
@@ -127,14 +129,21 @@ impl PipelineCatalog for PluginCatalog {
             return Err(PlanError::Gone { plugin });
         };
         let Shared { config, workers, planners, .. } = &*self.shared;
-        let mut processors = self.shared.processors(of_library, params);
-        processors.extend(
-            previous.into_iter().flat_map(|previous| self.shared.processors(of_library, previous)),
-        );
-        let processors = offered(&processors);
-        planners
-            .plan((config, workers), &library, &claim.pipeline, previous, params, processors)
-            .map_err(|message| PlanError::Failed { plugin, message })
+        let found = self.shared.processors(of_library, params);
+        let before = previous.map(|previous| self.shared.processors(of_library, previous));
+        let mut all = before.clone().unwrap_or_default();
+        all.extend(found.clone());
+        let mut plan = planners
+            .plan((config, workers), &library, &claim.pipeline, previous, params, offered(&all))
+            .map_err(|message| PlanError::Failed { plugin, message })?;
+        // Another vendor's library takes another worker, as it might end that of other streams.
+        if let Some((previous, before)) = previous.zip(before)
+            && hashes(&strangers(&library, before)) != hashes(&strangers(&library, found))
+        {
+            let sides = [previous, params];
+            plan.reload.extend(slots::changed(&of_library.params, sides, IMAGE_PROCESSOR_SLOT));
+        }
+        Ok(plan)
     }
 
     fn open(&self, request: OpenRequest) -> Result<Opened, PipelineError> {

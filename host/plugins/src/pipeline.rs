@@ -4,7 +4,7 @@ use crate::config::{Config, Limits};
 use crate::library::Library;
 use crate::message::{Code, FromStream, ToStream};
 use crate::packets::Packets;
-use crate::processors::{Find, Processors, offered};
+use crate::processors::{Find, Processors, offered, strangers};
 use crate::stop::Stop;
 use crate::sys::{FrameMemory, SharedSlot};
 use crate::wait::{Heard, wait};
@@ -71,10 +71,8 @@ impl WorkerPipeline {
         let Parts { library, claim, config, workers, memory, find } = &self.parts;
         let found = find(params);
         self.processors.name(offered(&found));
-        let is_strange = |other: &Arc<Library>| other.manifest.vendor != library.manifest.vendor;
-        let mut strangers: Vec<_> = found.into_values().filter(is_strange).collect();
-        strangers.dedup_by(|one, other| one.hash == other.hash);
         memory.clear_mark();
+        let strangers = strangers(library, found);
         let worker = workers.get(config, (library, &strangers), &self.stop)?;
         let wish = StreamWish {
             claim: *claim,

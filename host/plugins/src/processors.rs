@@ -10,6 +10,20 @@ use std::sync::Arc;
 /// Finds the plugins whose image processors params name, by name.
 pub(crate) type Find = Box<dyn Fn(&Map<String, Value>) -> BTreeMap<String, Arc<Library>> + Send>;
 
+/// The libraries of them that are of other vendors than `library`: a worker is shared by streams with the same ones alone.
+pub(crate) fn strangers(
+    library: &Library,
+    found: BTreeMap<String, Arc<Library>>,
+) -> Vec<Arc<Library>> {
+    let is_strange = |other: &Arc<Library>| other.manifest.vendor != library.manifest.vendor;
+    let by_hash = found.into_values().filter(is_strange).map(|other| (other.hash.clone(), other));
+    by_hash.collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+pub(crate) fn hashes(libraries: &[Arc<Library>]) -> Vec<&str> {
+    libraries.iter().map(|library| library.hash.as_str()).collect()
+}
+
 /// The same as workers are told.
 pub(crate) fn offered(found: &BTreeMap<String, Arc<Library>>) -> Vec<Offered> {
     let offered = found.iter().map(|(name, library)| Offered {

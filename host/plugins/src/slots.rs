@@ -95,6 +95,21 @@ pub(crate) fn chosen<'v>(schema: &Value, params: &'v Map<String, Value>, slot: &
     chosen
 }
 
+/// The params that choose otherwise than before.
+pub(crate) fn changed(schema: &Value, sides: [&Map<String, Value>; 2], slot: &str) -> Vec<String> {
+    let differs = |(name, property): &(&String, &Value)| {
+        let [before, after] = sides.map(|params| {
+            let mut chosen = Chosen::new();
+            if let Some(value) = params.get(*name) {
+                collect(property, value, slot, &mut chosen);
+            }
+            chosen
+        });
+        before != after
+    };
+    properties(schema).filter(differs).map(|(name, _)| name.clone()).collect()
+}
+
 /// Values of a slot.
 pub(crate) type Chosen<'v> = BTreeSet<&'v str>;
 

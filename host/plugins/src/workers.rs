@@ -5,6 +5,7 @@ use crate::library::Library;
 use crate::message::{FromWorker, Offered, OpenStream, Start, ToWorker};
 use crate::packets::Packets;
 use crate::process::{Process, Spawner};
+use crate::processors::hashes;
 use crate::stop::Stop;
 use crate::sys::FrameMemory;
 use crate::wait::{Heard, wait};
@@ -191,9 +192,9 @@ impl Workers {
         if config.per_stream {
             return start();
         }
-        let hashes = strangers.iter().map(|stranger| stranger.hash.as_str());
-        let hashes: Vec<&str> = std::iter::once(library.hash.as_str()).chain(hashes).collect();
-        let entry = self.entry(&hashes.join("+"));
+        let mut key = hashes(strangers);
+        key.insert(0, &library.hash);
+        let entry = self.entry(&key.join("+"));
         let mut shared = entry.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(worker) = shared.upgrade().filter(|worker| worker.process.is_running()) {
             return Ok(worker);

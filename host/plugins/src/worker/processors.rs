@@ -61,24 +61,24 @@ impl Processors {
 
     /// The mark of one that may be called.
     pub(super) fn mark(&self, name: &str) -> Result<u32, Error> {
+        self.usable(name).map(|processor| processor.mark)
+    }
+
+    fn usable(&self, name: &str) -> Result<&Processor, Error> {
         if let Some(reason) = self.off.get(name) {
             return Err(Error::new(format!("`{name}` is switched off: {reason}")));
         }
-        let processor = self.by_name.get(name).ok_or_else(|| {
+        self.by_name.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
             Error::invalid(format!(
                 "the params name no image processor `{name}` of an installed plugin; they name: {}",
                 names.join(", ")
             ))
-        })?;
-        Ok(processor.mark)
+        })
     }
 
     pub(super) fn find(&self, name: &str) -> Result<Lendable, Error> {
-        self.mark(name)?;
-        let opened = self.by_name.get(name).map(|processor| processor.opened.clone());
-        let (library, manifest) =
-            opened.unwrap_or_else(|| Err(String::new())).map_err(Error::new)?;
+        let (library, manifest) = self.usable(name)?.opened.clone().map_err(Error::new)?;
         if !library.has_processors() {
             let id = &manifest.id;
             return Err(Error::new(format!("the plugin {id} names `{name}` and cannot open it")));

@@ -1,6 +1,6 @@
 //! Pipelines use image processors of other plugins by name; one that fails harms nobody but itself.
 
-use crate::support::{Host, Stream};
+use crate::support::{Host, Stream, compiled};
 use host_plugins::{Config, Limits};
 use host_ports::{PipelineCatalog, PipelineError, SwitchedOff};
 use serde_json::{Value, json};
@@ -129,8 +129,23 @@ fn a_crash_outside_of_it_is_none_of_its_faults() {
 #[test]
 fn streams_share_a_worker_unless_one_uses_a_stranger() {
     let host = host();
+    compiled("swap.c", &[], &host.plugins.join("swap.so"));
+    host.wait_until("the stranger", |catalog| catalog.plugins().len() == 3);
     let pid = |stream: &Stream| stream.pipeline.worker_pid();
     let plain = host.loaded("faulty", json!({}));
     let blurred = host.loaded("faulty", json!({ "processor": wish("blur", json!({})) }));
     assert_eq!(pid(&plain), pid(&blurred));
+    let swapped = json!({ "processor": wish("swap", json!({})) });
+    let [one, two] = [(); 2].map(|()| host.loaded("faulty", swapped.clone()));
+    assert_eq!(pid(&one), pid(&two));
+    assert_ne!(pid(&plain), pid(&one));
+    // So a stream that comes to use it is loaded anew.
+    let claim = host.claim("faulty").id;
+    let reload = |previous: &Value, params: &Value| {
+        let [previous, params] = [previous, params].map(|params| params.as_object().unwrap());
+        host.catalog.plan(&claim, Some(previous), params).unwrap().reload
+    };
+    assert_eq!(reload(&json!({}), &swapped), ["processor"]);
+    assert_eq!(reload(&swapped, &swapped), [""; 0]);
+    assert_eq!(reload(&json!({}), &json!({ "processor": wish("blur", json!({})) })), [""; 0]);
 }
