@@ -190,6 +190,7 @@ typedef struct SdhHost {
    The table of a feature that other plugins offer to this one, null where there is none. `image-processor/0` gives an
    `SdhPipelineTable` whose `plan`, `open` and `open_stream` take this host table, and any contributed image processor
    as `SdhParams.pipeline`; the host finds the plugin that has it. Params that its schema does not name are left out.
+   Their texts are written by the caller's own `write_text`, which it puts into the table that it gives to `plan`.
    Whatever is opened has to be closed before the pipeline or stream whose call opened it is. A processor that fails is
    switched off for the stream and refuses all later calls; the host tells the user, and the caller goes on without it.
    */

@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 /// How many frames back a pipeline may say its picture is from: a stream batch has fewer steps than this.
 const REMEMBERED_STAMPS: usize = 64;
 
+/// A worker tells of each processor that is switched off, of those of the params before and now, once; no pipeline has
+/// that many.
+const MOST_TOLD: usize = 256;
+
 /// What a [`WorkerPipeline`] is made from.
 pub(crate) struct Parts {
     pub library: Arc<Library>,
@@ -40,6 +44,8 @@ pub(crate) struct WorkerPipeline {
     mean: RunningMean,
     metrics: Vec<Metric>,
     processors: Processors,
+    /// The image processor that a shared worker was calling for this stream when it died last.
+    suspect: Option<String>,
 }
 
 /// An open stream in a worker.
@@ -47,6 +53,16 @@ struct Link {
     // Declared before the worker: the stream is closed before the worker is given up.
     socket: Packets,
     worker: Arc<Worker>,
+    /// Whether the worker is.
+    is_lost: bool,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !self.is_lost {
+            self.worker.close_stream();
+        }
+    }
 }
 
 impl WorkerPipeline {
@@ -60,6 +76,7 @@ impl WorkerPipeline {
             mean: RunningMean::default(),
             metrics: Vec::new(),
             processors: Processors::default(),
+            suspect: None,
         })
     }
 
@@ -81,7 +98,7 @@ impl WorkerPipeline {
             switched_off: self.processors.off_by_name(),
         };
         let socket = worker.open_stream(wish, memory)?;
-        let link = self.link.insert(Link { socket, worker });
+        let link = self.link.insert(Link { socket, worker, is_lost: false });
         let mut hearing = Hearing { stop: &self.stop, processors: &mut self.processors };
         let told = link.wait_until_open(config.limits.load, &mut hearing, on_progress)?;
         let planned = memory.formats();
@@ -138,15 +155,33 @@ impl WorkerPipeline {
         outcome.map_err(|failure| self.fail(failure))
     }
 
-    /// Turns a failure into the runtime's error, and gives up a worker that cannot go on. What the worker was calling when
-    /// it died or fell silent is to blame, and is not called by the next one.
+    /// Turns a failure into the runtime's error, and gives up a worker that cannot go on.
     fn fail(&mut self, failure: Failure) -> PipelineError {
         let error = failure.into_error(self.parts.library.id());
         if !error.needs_restart() {
             return error;
         }
-        self.link = None;
-        let Some(called) = self.processors.marked(self.parts.memory.mark()).cloned() else {
+        let was_shared = self.link.take().is_some_and(|mut link| {
+            link.is_lost = true;
+            link.worker.was_shared()
+        });
+        self.blame(error, was_shared)
+    }
+
+    /// What the worker was calling for this stream when it fell silent or died is to blame, and is not called by the next
+    /// one. Where a worker that others used died, it may have been by one of theirs: then it is to blame the second time.
+    fn blame(&mut self, error: PipelineError, was_shared: bool) -> PipelineError {
+        let is_certain = match error {
+            PipelineError::Hung { .. } => true,
+            PipelineError::Died { .. } => !was_shared,
+            _ => return error,
+        };
+        let called = self.processors.marked(self.parts.memory.mark()).cloned();
+        let suspect =
+            std::mem::replace(&mut self.suspect, called.as_ref().map(|called| called.name.clone()));
+        let Some(called) =
+            called.filter(|called| is_certain || suspect.as_ref() == Some(&called.name))
+        else {
             return error;
         };
         let error = error.blamed_on(&called.plugin);
@@ -184,6 +219,7 @@ impl Pipeline for WorkerPipeline {
             return Err(PipelineError::Cancelled);
         }
         let Some(link) = &mut self.link else { return Err(not_loaded()) };
+        let before = self.processors.clone();
         self.processors.name(offered(&(self.parts.find)(params)));
         let processors = self.processors.offered.clone();
         let question = ToStream::Update { values: to_text(params), processors };
@@ -195,6 +231,10 @@ impl Pipeline for WorkerPipeline {
             FromStream::Failed { code, message } => Err(Failure::Told(code, message)),
             _ => Err(link.break_off("an answer that is not one to params")),
         });
+        if let Err(Failure::Told(..)) = &outcome {
+            // The stream goes on with the params that it had.
+            self.processors = before;
+        }
         outcome.map_err(|failure| self.fail(failure))
     }
 
@@ -278,8 +318,7 @@ impl Link {
         hearing: &mut Hearing<'_>,
         doing: &'static str,
     ) -> Result<FromStream, Failure> {
-        // Each is switched off once, so a worker of ours tells no more of them.
-        for _ in 0..=hearing.processors.offered.len() {
+        for _ in 0..MOST_TOLD {
             match self.hear_any(limit, deadline, hearing.stop, doing)? {
                 FromStream::SwitchedOff { name, reason } => {
                     hearing.processors.switch_off(&name, reason);

@@ -35,7 +35,7 @@ pub(crate) fn offered(found: &BTreeMap<String, Arc<Library>>) -> Vec<Offered> {
 }
 
 /// Those of one stream.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Processors {
     /// In the order that the worker's mark counts, from 1.
     pub offered: Vec<Offered>,

@@ -13,6 +13,7 @@ use rustix::fd::AsFd;
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub(crate) struct Worker {
     control: Mutex<Option<Packets>>,
     process: Process,
     close_limit: Duration,
+    /// Those that are open, or were when it was lost.
+    streams: AtomicUsize,
 }
 
 impl Worker {
@@ -56,13 +59,27 @@ impl Worker {
         let (control, theirs) = Packets::pair().map_err(trouble)?;
         let process =
             Process::start(spawner, &config.worker, library.id(), theirs).map_err(trouble)?;
-        let worker =
-            Self { control: Mutex::new(Some(control)), process, close_limit: config.limits.close };
+        let worker = Self {
+            control: Mutex::new(Some(control)),
+            process,
+            close_limit: config.limits.close,
+            streams: AtomicUsize::new(0),
+        };
         match worker.ask(&ToWorker::Start(start_message(config, library)), limit, stop)? {
             FromWorker::Started => Ok(worker),
             FromWorker::Failed { message } => Err(WorkerError::Refused { message }),
             FromWorker::Planned(_) => Err(worker.break_off("a plan without a question")),
         }
+    }
+
+    /// An orderly end of one of its streams.
+    pub(crate) fn close_stream(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether it had more than one stream when it was lost.
+    pub(crate) fn was_shared(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) > 1
     }
 
     pub(crate) fn process(&self) -> &Process {
@@ -114,6 +131,7 @@ impl Worker {
         control
             .send_with(&message, &[theirs.as_fd(), memory.file()])
             .map_err(|error| self.unheard(&error))?;
+        self.streams.fetch_add(1, Ordering::Relaxed);
         Ok(ours)
     }
 

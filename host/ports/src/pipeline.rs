@@ -106,6 +106,16 @@ impl PipelineError {
         matches!(self, Self::Died { .. } | Self::Hung { .. } | Self::Protocol { .. })
     }
 
+    /// The plugin that ended or hung, or broke the protocol, which may be one that the pipeline's was calling.
+    pub fn plugin(&self) -> Option<&str> {
+        match self {
+            Self::Died { plugin, .. }
+            | Self::Hung { plugin, .. }
+            | Self::Protocol { plugin, .. } => Some(plugin),
+            _ => None,
+        }
+    }
+
     /// The same by another plugin that the pipeline was calling.
     pub fn blamed_on(mut self, other: &str) -> Self {
         if let Self::Died { plugin, .. } | Self::Hung { plugin, .. } = &mut self {

@@ -2,7 +2,7 @@
 
 use crate::{Drops, FrameFigures};
 use host_ports::{Frame, LatencyWindow, Metric};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -94,13 +94,16 @@ impl Figures {
     pub fn count_parts(&self, metrics: &[Metric]) {
         let mut state = self.state();
         let before = std::mem::take(&mut state.counted.parts_ms);
-        let parts = metrics.iter().filter(|metric| metric.value.is_finite());
-        let parts = parts.filter_map(|Metric { name, value }| {
-            let name = name.strip_suffix("_ms")?;
-            let mean = before.get(name).map_or(*value, |mean| mean + (value - mean) / MEAN_OVER);
-            Some((name.to_owned(), mean))
-        });
-        state.counted.parts_ms = parts.collect();
+        let mut parts = BTreeMap::<String, f64>::new();
+        for Metric { name, value } in metrics.iter().filter(|metric| metric.value.is_finite()) {
+            if let Some(name) = name.strip_suffix("_ms") {
+                *parts.entry(name.to_owned()).or_default() += value;
+            }
+        }
+        for (name, value) in &mut parts {
+            *value = before.get(name).map_or(*value, |mean| mean + (*value - mean) / MEAN_OVER);
+        }
+        state.counted.parts_ms = parts;
     }
 
     pub fn snapshot(&self) -> FrameFigures {

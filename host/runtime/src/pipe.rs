@@ -8,7 +8,7 @@ use crate::shared::Shared;
 use crate::tally::Tally;
 use host_ports::{
     ClaimRef, Formats, Frame, FramePool, OpenRequest, Pipeline, PipelineCatalog, PipelineError,
-    Progress,
+    Progress, SwitchedOff,
 };
 use host_stream::{Event, LoadId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -111,7 +111,7 @@ impl Pipe {
                 drop(open.take());
                 self.shared.canceller.set(None);
                 self.shared.health.set_worker(None);
-                self.shared.health.set_switched_off(&[]);
+                self.note_switched_off(&[]);
             }
             Job::Order(Order::Stop) => {}
             Job::Discard(pipelines) => pipelines.into_iter().for_each(Loaded::send_back),
@@ -167,7 +167,7 @@ impl Pipe {
         self.lead_to(&mut next);
         let (load, since) = (next.load, next.since);
         self.shared.health.set_worker(next.pipeline.worker_pid());
-        self.note_switched_off(&next);
+        self.note_switched_off(next.pipeline.switched_off());
         drop(old.try_send(open.replace(next)));
         if self.shared.inbox.open(load, since) {
             self.report(Event::Loaded(load));
@@ -187,7 +187,7 @@ impl Pipe {
             self.shared.health.set_loading(Some(progress));
         };
         let loaded = open.pipeline.load(order.params.values.reveal(), &mut on_progress);
-        self.note_switched_off(open);
+        self.note_switched_off(open.pipeline.switched_off());
         self.shared.health.set_loading(None);
         self.shared.health.set_worker(open.pipeline.worker_pid());
         match loaded {
@@ -209,7 +209,7 @@ impl Pipe {
         match open.pipeline.update(params.values.reveal()) {
             Ok(()) => {
                 open.revision = params.revision;
-                self.note_switched_off(open);
+                self.note_switched_off(open.pipeline.switched_off());
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -237,10 +237,13 @@ impl Pipe {
                 let frame = output.stamp.id;
                 self.shared.screen.show_output(output);
                 self.shared.waiting.note_frame(open.revision, frame);
-                self.note_switched_off(open);
+                self.note_switched_off(open.pipeline.switched_off());
             }
             // The pipeline found the frame too like the last one.
-            Ok(None) => self.shared.figures.count_skipped(),
+            Ok(None) => {
+                self.shared.figures.count_skipped();
+                self.note_switched_off(open.pipeline.switched_off());
+            }
             Err(error) => {
                 self.shared.figures.count_dropped(DropCause::Failed);
                 if self.fail(open, error) {
@@ -250,8 +253,7 @@ impl Pipe {
         }
     }
 
-    fn note_switched_off(&self, open: &Open) {
-        let off = open.pipeline.switched_off();
+    fn note_switched_off(&self, off: &[SwitchedOff]) {
         if self.shared.health.set_switched_off(off) {
             self.shared.chronicle.switched_off(off);
         }
@@ -259,12 +261,13 @@ impl Pipe {
 
     /// Notes a failed call. Whether the pipeline goes on.
     fn fail(&self, open: &mut Open, error: PipelineError) -> bool {
-        self.note_switched_off(open);
+        self.note_switched_off(open.pipeline.switched_off());
         if error == PipelineError::Cancelled && self.shared.inbox.has_order() {
             return false;
         }
         let goes_on = !error.needs_restart();
-        self.tally.count_error(&open.claim.plugin, &error);
+        let plugin = error.plugin().unwrap_or(&open.claim.plugin);
+        self.tally.count_error(plugin, &error);
         self.shared.health.note_error(error.to_string());
         self.shared.chronicle.failed(&error, Instant::now());
         if !goes_on {

@@ -17,6 +17,10 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// So many params that a processor does not know are told, and so many bytes of their names: clients send any.
+const MOST_UNKNOWN: usize = 4;
+const LONGEST_UNKNOWN: usize = 40;
+
 static IMAGE_PROCESSORS: SdhPipelineTable = pipeline_table::<ImageProcessors>();
 
 /// The tables that the host has for plugins.
@@ -45,9 +49,11 @@ struct Lent {
     params: Option<Vec<String>>,
 }
 
+/// Closing it is a call too.
 struct LentStream {
     way: Way,
-    stream: LoadedStream,
+    /// None while it is closed.
+    stream: Option<LoadedStream>,
     params: Option<Vec<String>>,
     formats: Formats,
 }
@@ -132,6 +138,7 @@ impl Pipeline for Lent {
             let formats = stream.formats()?;
             Ok((stream, formats))
         })?;
+        let stream = Some(stream);
         Ok(LentStream { way, stream, params: self.params.clone(), formats })
     }
 }
@@ -145,13 +152,28 @@ impl Stream for LentStream {
         let Self { way, stream, params: known, .. } = self;
         let values = to_text(params.values, known.as_deref());
         let wanted = way.wanted(&values, params.input);
-        way.ask(|| stream.update(wanted))
+        way.ask(|| stream.as_mut().ok_or_else(closed)?.update(wanted))
     }
 
     fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>) -> Result<Outcome, Error> {
         let Self { way, stream, .. } = self;
-        way.call(|| stream.process(input, output))
+        way.call(|| stream.as_mut().ok_or_else(closed)?.process(input, output))
     }
+}
+
+impl Drop for LentStream {
+    fn drop(&mut self) {
+        let stream = self.stream.take();
+        // One that is switched off is closed all the same, when `stream` falls.
+        let _ = self.way.call(|| {
+            drop(stream);
+            Ok(())
+        });
+    }
+}
+
+fn closed() -> Error {
+    Error::new("it is closed")
 }
 
 /// The params that the processor knows.
@@ -164,8 +186,9 @@ fn to_text(values: &Map<String, Value>, known: Option<&[String]>) -> String {
 /// What to say of params that are left out.
 fn unknown(name: &str, values: &Map<String, Value>, known: Option<&[String]>) -> Option<String> {
     let known = known?;
+    let unknown = values.keys().filter(|name| !known.contains(name)).take(MOST_UNKNOWN);
     let unknown: Vec<&str> =
-        values.keys().filter(|name| !known.contains(name)).map(String::as_str).collect();
+        unknown.map(|name| &name[..name.floor_char_boundary(LONGEST_UNKNOWN)]).collect();
     let has = match known {
         [] => "it has none".to_owned(),
         known => format!("it has {}", known.join(", ")),

@@ -188,7 +188,7 @@ impl Stream for Running {
         }
         let rgb = input.rows().collect::<Vec<_>>().concat();
         let source = Source { id: input.id, captured_ns: input.captured_ns };
-        let Some(made) = self.stream.process_with(&rgb, source, &mut self.processors)? else {
+        let Some(made) = self.stream.process_with(rgb, source, &mut self.processors)? else {
             return Ok(Outcome::Skipped);
         };
         // A processor that changes the size may have been switched off.

@@ -170,13 +170,13 @@ impl Stream {
     /// description. A stream that has no frames under way runs the first ones often enough to fill all steps with them.
     /// On an error the frames under way are lost, and the next one starts anew.
     pub fn process(&mut self, rgb: &[u8], frame: Source) -> Result<Option<Output>, StreamError> {
-        self.process_with(rgb, frame, &mut NoProcessors)
+        self.process_with(rgb.to_vec(), frame, &mut NoProcessors)
     }
 
     /// The same with image processors of other plugins.
     pub fn process_with(
         &mut self,
-        rgb: &[u8],
+        rgb: Vec<u8>,
         frame: Source,
         processors: &mut dyn ImageProcessors,
     ) -> Result<Option<Output>, StreamError> {
@@ -187,7 +187,7 @@ impl Stream {
         }
         self.checkpoint.texts.rest(Instant::now());
         let steps = &self.settings.hooks.image_preprocessing;
-        let given = Piece::Pixels(Picture { width, height, rgb: rgb.to_vec() });
+        let given = Piece::Pixels(Picture { width, height, rgb });
         let last = (frame, self.last_picture.as_ref());
         let prepared = pictures::apply(steps, Place::Before, given, last, processors);
         let prepared = prepared.scaled_to(width, height);

@@ -118,10 +118,7 @@ impl Step {
 impl Work {
     fn read(params: &Params<'_>) -> Result<Self, Error> {
         Ok(match params.pipeline {
-            "passthrough" | "external" if params.values.is_empty() => Self::Nothing,
-            name @ ("passthrough" | "external") => {
-                return Err(Error::invalid(format!("`{name}` takes no params")));
-            }
+            "passthrough" | "external" => Self::Nothing,
             "blur" => Self::Blur(checked(params)?),
             "canny" => Self::Canny(checked(params)?),
             "sharpen" => Self::Sharpen(checked(params)?),
@@ -130,7 +127,7 @@ impl Work {
             "upscale" => Self::Upscale(checked(params)?),
             name => {
                 let names = NAMES.join("`, `");
-                return Err(Error::invalid(format!("`{name}` cannot be opened; `{names}` can")));
+                return Err(Error::new(format!("`{name}` is not available yet; `{names}` are")));
             }
         })
     }

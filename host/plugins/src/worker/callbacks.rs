@@ -147,9 +147,15 @@ impl Callbacks for StreamCallbacks {
     }
 
     fn called(&self, name: &str, took: Duration, error: Option<&Error>) {
-        self.note_call(|calls| calls.truncate(calls.len().saturating_sub(1)));
+        let mark = self.processors().mark_of(name);
+        self.note_call(|calls| {
+            let last = calls.iter().rposition(|call| Some(*call) == mark);
+            last.map(|last| calls.remove(last));
+        });
         self.metric(&format!("{name}_ms"), took.as_secs_f64() * 1000.0);
-        let Some(error) = error.filter(|error| error.code != ErrorCode::Cancelled) else { return };
+        let is_failure =
+            |error: &&Error| error.code != ErrorCode::Cancelled || !self.is_cancelled();
+        let Some(error) = error.filter(is_failure) else { return };
         let reason = error.message.clone();
         if self.processors().switch_off(name, reason.clone()) {
             // A host that hung up wants no news.

@@ -6,32 +6,37 @@ use plugin_api::loader::{Lendable, Library};
 use plugin_api::{Error, IMAGE_PROCESSOR_SLOT, Manifest};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Libraries that are open, or why they cannot be opened; each is opened once.
 #[derive(Default)]
 pub(super) struct Libraries {
-    opened: Mutex<HashMap<LibraryFile, Opened>>,
+    opened: Mutex<HashMap<LibraryFile, Arc<OnceLock<Opened>>>>,
 }
 
 type Opened = Result<(Arc<Library>, Arc<Manifest>), String>;
 
 impl Libraries {
     fn open(&self, file: &LibraryFile) -> Opened {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            opened.entry(file.clone()).or_default().clone()
+        };
+        // Whatever its constructors do, others are opened meanwhile.
         let open = || open_library(file).map(|(library, manifest)| (library, Arc::new(manifest)));
-        opened.entry(file.clone()).or_insert_with(open).clone()
+        place.get_or_init(open).clone()
     }
 }
 
 /// Those that one stream or one plan may ask for.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Processors {
     by_name: BTreeMap<String, Processor>,
     /// Names and reasons.
     off: BTreeMap<String, String>,
 }
 
+#[derive(Clone)]
 struct Processor {
     /// What the host knows it by in the stream's mark.
     mark: u32,
@@ -40,23 +45,27 @@ struct Processor {
 
 impl Processors {
     pub(super) fn new(libraries: &Libraries, offered: &[Offered]) -> Self {
-        let mut processors = Self::default();
-        processors.offer(libraries, offered);
-        processors
-    }
-
-    /// Others than before. One that was switched off and is no longer offered gets another chance when it is again.
-    pub(super) fn offer(&mut self, libraries: &Libraries, offered: &[Offered]) {
         let processor = |(mark, one): (u32, &Offered)| {
             (one.name.clone(), Processor { mark, opened: libraries.open(&one.library) })
         };
-        self.by_name = (1..).zip(offered).map(processor).collect();
-        self.off.retain(|name, _| self.by_name.contains_key(name));
+        Self { by_name: (1..).zip(offered).map(processor).collect(), off: BTreeMap::new() }
+    }
+
+    /// Those that come after `old`. One that was switched off and is not offered for a while gets another chance.
+    pub(super) fn after(mut self, old: &Self) -> Self {
+        let off = old.off.iter().filter(|(name, _)| self.by_name.contains_key(*name));
+        self.off = off.map(|(name, reason)| (name.clone(), reason.clone())).collect();
+        self
     }
 
     /// Whether it was in use until now.
     pub(super) fn switch_off(&mut self, name: &str, reason: String) -> bool {
         self.off.insert(name.to_owned(), reason).is_none()
+    }
+
+    /// The mark of one, whether it may be called or not.
+    pub(super) fn mark_of(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).map(|processor| processor.mark)
     }
 
     /// The mark of one that may be called.

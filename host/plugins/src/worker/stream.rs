@@ -109,10 +109,16 @@ impl Served {
     fn answer(&mut self, question: ToStream) -> FromStream {
         match question {
             ToStream::Update { values, processors } => {
-                self.callbacks.processors().offer(&self.libraries, &processors);
+                let new = Processors::new(&self.libraries, &processors);
+                let old = self.callbacks.processors().clone();
+                *self.callbacks.processors() = new.after(&old);
                 match self.stream.update(Wanted::pipeline(&self.pipeline, &values)) {
                     Ok(()) => FromStream::Updated,
-                    Err(error) => failed(error),
+                    Err(error) => {
+                        // The stream goes on with the params that it had, as does the host.
+                        *self.callbacks.processors() = old;
+                        failed(error)
+                    }
                 }
             }
             ToStream::Process { input, output, id, captured_ns } => {

@@ -67,6 +67,8 @@ fn a_processor_tells_the_plan_its_sizes_and_what_it_does_not_know() {
     );
     let refused = plan(wish("blur", json!({ "blur_intensity": 99 }))).unwrap_err().to_string();
     assert!(refused.contains("blur_intensity"), "{refused}");
+    let missing = plan(wish("hed", json!({}))).unwrap_err().to_string();
+    assert!(missing.contains("`hed` is not available yet"), "{missing}");
     let unknown = plan(wish("nobodys", json!({}))).unwrap_err().to_string();
     assert!(unknown.contains("no image processor `nobodys`"), "{unknown}");
 }
@@ -111,6 +113,37 @@ fn one_that_crashes_or_hangs_costs_a_restart_and_comes_back_switched_off() {
     assert!(matches!(&died, PipelineError::Died { .. }), "{died}");
     stream.load().unwrap();
     stream.expect(200, 200);
+}
+
+#[test]
+fn one_that_crashes_a_worker_of_several_streams_is_known_the_second_time() {
+    let host = host();
+    let mut other = painted(&host, json!({}));
+    other.expect(200, 10);
+    let mut stream = painted(&host, json!({ "fault": "abort", "at_frame": 2 }));
+    assert_eq!(stream.pipeline.worker_pid(), other.pipeline.worker_pid());
+    for times in 1..=2 {
+        stream.expect(200, 10);
+        assert!(stream.process(200).unwrap_err().needs_restart());
+        assert_eq!(off(&stream).len(), times / 2, "after {times}");
+        assert!(other.process(200).unwrap_err().needs_restart());
+        other.load().unwrap();
+        stream.load().unwrap();
+    }
+    stream.expect(200, 200);
+    other.expect(200, 10);
+    assert_eq!(off(&other), []);
+}
+
+#[test]
+fn a_change_that_is_refused_leaves_the_processors_that_were_there() {
+    let host = host();
+    let mut stream = painted(&host, json!({}));
+    stream.set("processor", Value::Null);
+    stream.set("phase", "update");
+    assert!(stream.update("fault", "error").is_err());
+    stream.expect(200, 10);
+    assert_eq!(off(&stream), []);
 }
 
 #[test]

@@ -35,9 +35,13 @@ fn plan_list(
     steps: &[ImageStep],
     old: Option<&[ImageStep]>,
 ) -> FrameFormat {
-    for (at, step) in steps.iter().enumerate() {
+    let mut old = old.map(|old| old.iter().collect::<Vec<_>>());
+    for step in steps {
         let ImageStep::Processor { name, params, index } = step else { continue };
-        let previous = old.map(|old| old.get(at).and_then(|old| old.params_of(name)));
+        let previous = old.as_mut().map(|old| {
+            let at = old.iter().position(|old| old.params_of(name).is_some())?;
+            old.remove(at).params_of(name)
+        });
         let wanted = Params::of_processor(name, params, size);
         match Processor::plan(host, &wanted, previous.flatten()) {
             Ok(said) => {
@@ -123,13 +127,13 @@ impl Opened {
     /// opened is left out; the host and the plan tell the user.
     pub(super) fn follow(&mut self, host: &Host, hooks: &Hooks, worked: FrameFormat) {
         for place in [Place::Before, Place::After] {
-            let mut old = std::mem::take(self.list(place)).into_iter();
+            let old = std::mem::take(self.list(place)).into_iter();
+            let mut old: Vec<Running> = old.flatten().collect();
             let mut size = worked;
             let slots = place.steps(hooks).iter().map(|step| {
-                let old = old.next().flatten();
                 let ImageStep::Processor { name, params, .. } = step else { return None };
                 let wanted = Params::of_processor(name, params, size);
-                let running = follow(host, old, &wanted);
+                let running = follow(host, &mut old, &wanted);
                 let running = running.inspect_err(|error| {
                     host.log(LogLevel::Warn, &format!("{name} is left out: {error}"));
                 });
@@ -156,14 +160,14 @@ impl Opened {
     }
 }
 
-/// The old one with new params where it takes them, else one that is opened.
-fn follow(host: &Host, old: Option<Running>, wanted: &Params<'_>) -> Result<Running, Error> {
+/// An old one of this name with new params, where it takes them, else one that is opened.
+fn follow(host: &Host, old: &mut Vec<Running>, wanted: &Params<'_>) -> Result<Running, Error> {
     let fits = |old: &Running| {
         old.name == wanted.pipeline && Some(old.processor.formats().input) == wanted.input
     };
     let name = wanted.pipeline.to_owned();
     let params = wanted.values.clone();
-    if let Some(mut old) = old.filter(fits)
+    if let Some(mut old) = old.iter().position(fits).map(|at| old.remove(at))
         && (old.params == params || old.processor.update(wanted).is_ok())
     {
         return Ok(Running { params, ..old });
@@ -191,7 +195,7 @@ impl ImageProcessors for Opened {
         match make(&mut slot.as_mut()?.processor, picture, frame) {
             Ok(made) => made,
             Err(_) => {
-                // The host has switched it off and tells why.
+                // The host does not call it again, and tells why.
                 *slot = None;
                 None
             }

@@ -101,8 +101,8 @@ impl Piece {
 
     pub(super) fn scaled_to(self, width: usize, height: usize) -> Self {
         match self {
-            Self::Pixels(picture) => Self::Pixels(picture.scaled_to(width, height)),
-            planes => planes,
+            Self::Planes(planes) if planes.shape()[2..] == [height, width] => Self::Planes(planes),
+            other => Self::Pixels(other.into_picture().scaled_to(width, height)),
         }
     }
 
@@ -163,6 +163,38 @@ fn sample(place: usize, target: usize, source: usize) -> ([usize; 2], f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Makes pictures of twice the sides and another colour.
+    struct Doubling;
+
+    impl ImageProcessors for Doubling {
+        fn process(&mut self, _: Place, _: usize, old: &Picture, _: Source) -> Option<Picture> {
+            let (width, height) = (2 * old.width, 2 * old.height);
+            Some(Picture { width, height, rgb: vec![200; CHANNELS * width * height] })
+        }
+    }
+
+    #[test]
+    fn processors_and_feedback_follow_each_other_whatever_the_sizes() {
+        let gray = |side: usize, value: u8| Picture {
+            width: side,
+            height: side,
+            rgb: vec![value; CHANNELS * side * side],
+        };
+        let (name, params) = ("double".to_owned(), Default::default());
+        let double = ImageStep::Processor { name, params, index: 0 };
+        let steps = [double, ImageStep::Feedback(0.5)];
+        let last = Piece::Pixels(gray(4, 100));
+        let given = || Piece::Pixels(gray(4, 50));
+        let frame = (Source { id: 1, captured_ns: 0 }, Some(&last));
+        let made = apply(&steps, Place::Before, given(), frame, &mut Doubling);
+        assert_eq!(made.to_picture(), gray(8, 150));
+        let fitted = made.scaled_to(4, 4).into_planes();
+        assert_eq!(fitted.shape(), [1, 3, 4, 4]);
+        assert_eq!(Piece::Planes(fitted).to_picture(), gray(4, 150));
+        let made = apply(&steps, Place::After, given(), frame, &mut NoProcessors);
+        assert_eq!(made.to_picture(), gray(4, 75), "one that does not work is passed over");
+    }
 
     #[test]
     fn scaling_mixes_neighbours_and_keeps_what_is_even() {
