@@ -22,6 +22,7 @@ mod process;
 mod processors;
 mod registry;
 mod slots;
+mod stamps;
 mod stop;
 #[allow(unsafe_code)]
 mod sys;

@@ -5,6 +5,7 @@ use crate::library::Library;
 use crate::message::{Code, FromStream, ToStream};
 use crate::packets::Packets;
 use crate::processors::{Find, Processors, offered, strangers};
+use crate::stamps::Stamps;
 use crate::stop::Stop;
 use crate::sys::{FrameMemory, SharedSlot};
 use crate::wait::{Heard, wait};
@@ -14,12 +15,8 @@ use host_ports::{
     SwitchedOff,
 };
 use serde_json::{Map, Value};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// How many frames back a pipeline may say its picture is from: a stream batch has fewer steps than this.
-const REMEMBERED_STAMPS: usize = 64;
 
 /// A worker tells of each processor that is switched off, of those of the params before and now, once; no pipeline has
 /// that many.
@@ -446,23 +443,6 @@ fn nanoseconds(stamp: FrameStamp) -> u64 {
     now.saturating_sub(stamp.captured_at.elapsed()).as_nanos() as u64
 }
 
-/// The frames that were sent lately.
-#[derive(Default)]
-struct Stamps(VecDeque<FrameStamp>);
-
-impl Stamps {
-    fn remember(&mut self, stamp: FrameStamp) {
-        if self.0.len() == REMEMBERED_STAMPS {
-            self.0.pop_front();
-        }
-        self.0.push_back(stamp);
-    }
-
-    fn find(&self, id: u64) -> Option<FrameStamp> {
-        self.0.iter().rev().find(|stamp| stamp.id == id).copied()
-    }
-}
-
 /// How long frames take, newer ones weighing more.
 #[derive(Default)]
 struct RunningMean(Option<Duration>);
@@ -492,16 +472,5 @@ mod tests {
         assert_eq!(mean.limit(&limits), Duration::from_secs(10));
         mean.add(Duration::from_millis(2000));
         assert_eq!(mean.limit(&limits), Duration::from_secs(12));
-    }
-
-    #[test]
-    fn only_frames_that_were_sent_lately_are_known() {
-        let mut stamps = Stamps::default();
-        let stamp = |id| FrameStamp { id, captured_at: Instant::now() };
-        (1..=100).for_each(|id| stamps.remember(stamp(id)));
-        assert_eq!(stamps.find(100).map(|stamp| stamp.id), Some(100));
-        assert_eq!(stamps.find(37).map(|stamp| stamp.id), Some(37));
-        assert!(stamps.find(36).is_none());
-        assert!(stamps.find(101).is_none());
     }
 }

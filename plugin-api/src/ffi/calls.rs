@@ -13,7 +13,7 @@ const MAX_ERROR: usize = 4000;
 
 /// The host as those that are called see it.
 pub trait HostTable: Send + Sync + 'static {
-    /// The table; its texts live as long as `self`, and it writes texts with [`write_text`].
+    /// The table; its texts live as long as `self`, and it writes texts with `write_text` of this module.
     fn table(&self) -> SdhHost;
 }
 
