@@ -109,6 +109,20 @@ fn params_that_a_processor_does_not_know_are_told_and_left_out() {
 }
 
 #[test]
+fn one_that_is_not_available_yet_is_told_and_left_out() {
+    let host = Host::start(&[library("sd15"), library("processors")]);
+    let hed = json!({ "image_preprocessing": block(json!([{ "type": "hed" }])) });
+    let stream = host.create(PIPELINE, params(hed));
+    let warnings = stream.object["warnings"].to_string();
+    assert!(warnings.contains("`image_preprocessing` has no effect now: hed:"), "{warnings}");
+    let _publisher = publish(&stream, &Clip::plain(RED, Codec::Vp8, SIDE, SIDE), FPS);
+    Seen::of(&host, &stream).until_luma(RED_LUMA);
+    let status = stream
+        .wait_until("frames go through", |status| status["frames_processed"].as_u64() > Some(0));
+    assert_eq!(status["data"]["host_status"]["switched_off"][0]["name"], "hed", "{status}");
+}
+
+#[test]
 fn one_that_crashes_costs_a_restart_and_comes_back_switched_off() {
     let host = Host::start(&[library("sd15"), library("faulty")]);
     let faulty = json!([{ "type": "faulty", "params": { "fault": "abort", "at_frame": 3 } }]);
