@@ -3,10 +3,9 @@
 use crate::candidates::{Candidate, examine};
 use crate::config::Config;
 use crate::files;
-use crate::library::Library;
 use crate::pipeline::{Parts, WorkerPipeline};
 use crate::plans::Planners;
-use crate::processors::{hashes, offered, strangers};
+use crate::processors::{Named, hashes, offered, strangers};
 use crate::registry::{Policy, Registry};
 use crate::slots;
 use crate::sys::{FrameMemory, InputPool};
@@ -129,8 +128,8 @@ impl PipelineCatalog for PluginCatalog {
             return Err(PlanError::Gone { plugin });
         };
         let Shared { config, workers, planners, .. } = &*self.shared;
-        let found = self.shared.processors(of_library, params);
-        let before = previous.map(|previous| self.shared.processors(of_library, previous));
+        let found = self.shared.processors(of_library, params).found;
+        let before = previous.map(|previous| self.shared.processors(of_library, previous).found);
         let mut all = before.clone().unwrap_or_default();
         all.extend(found.clone());
         let mut plan = planners
@@ -174,12 +173,8 @@ impl Shared {
         look(&self.registry.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The plugins whose image processors params name, by name.
-    fn processors(
-        &self,
-        claim: &plugin_api::Claim,
-        params: &Map<String, Value>,
-    ) -> BTreeMap<String, Arc<Library>> {
+    /// The image processors that params name.
+    fn processors(&self, claim: &plugin_api::Claim, params: &Map<String, Value>) -> Named {
         self.read(|registry| registry.processors(claim, params))
     }
 

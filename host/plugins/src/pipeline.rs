@@ -4,7 +4,7 @@ use crate::config::{Config, Limits};
 use crate::library::Library;
 use crate::message::{Code, FromStream, ToStream};
 use crate::packets::Packets;
-use crate::processors::{Find, Processors, offered, strangers};
+use crate::processors::{Find, Named, Processors, offered, strangers};
 use crate::stamps::Stamps;
 use crate::stop::Stop;
 use crate::sys::{FrameMemory, SharedSlot};
@@ -83,8 +83,8 @@ impl WorkerPipeline {
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
         let Parts { library, claim, config, workers, memory, find } = &self.parts;
-        let found = find(params);
-        self.processors.name(offered(&found));
+        let Named { found, missing } = find(params);
+        self.processors.name(offered(&found), missing);
         memory.clear_mark();
         let strangers = strangers(library, found);
         let worker = workers.get(config, (library, &strangers), &self.stop)?;
@@ -217,7 +217,8 @@ impl Pipeline for WorkerPipeline {
         }
         let Some(link) = &mut self.link else { return Err(not_loaded()) };
         let before = self.processors.clone();
-        self.processors.name(offered(&(self.parts.find)(params)));
+        let Named { found, missing } = (self.parts.find)(params);
+        self.processors.name(offered(&found), missing);
         let processors = self.processors.offered.clone();
         let question = ToStream::Update { values: to_text(params), processors };
         let limit = self.parts.config.limits.update;

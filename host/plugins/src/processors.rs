@@ -7,8 +7,19 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Finds the plugins whose image processors params name, by name.
-pub(crate) type Find = Box<dyn Fn(&Map<String, Value>) -> BTreeMap<String, Arc<Library>> + Send>;
+const NOBODYS: &str = "no installed plugin has it";
+
+/// Those that params name.
+#[derive(Default)]
+pub(crate) struct Named {
+    /// The plugins that have them, by name.
+    pub found: BTreeMap<String, Arc<Library>>,
+    /// Those that no plugin has, or has any more.
+    pub missing: Vec<String>,
+}
+
+/// Finds those that params name.
+pub(crate) type Find = Box<dyn Fn(&Map<String, Value>) -> Named + Send>;
 
 /// The libraries of them that are of other vendors than `library`: a worker is shared by streams with the same ones alone.
 pub(crate) fn strangers(
@@ -43,9 +54,13 @@ pub(crate) struct Processors {
 }
 
 impl Processors {
-    /// Those that params name. One that was switched off and is no longer named gets another chance when it is named again.
-    pub(crate) fn name(&mut self, offered: Vec<Offered>) {
-        self.off.retain(|off| offered.iter().any(|one| one.name == off.name));
+    /// Those that params name. One that was switched off and is no longer named gets another chance when it is named
+    /// again; one that was missing gets it when it is there.
+    pub(crate) fn name(&mut self, offered: Vec<Offered>, missing: Vec<String>) {
+        let is_named = |off: &SwitchedOff| offered.iter().any(|one| one.name == off.name);
+        self.off.retain(|off| off.plugin.is_some() && is_named(off));
+        let nobodys = |name| SwitchedOff { name, plugin: None, reason: NOBODYS.into() };
+        self.off.extend(missing.into_iter().map(nobodys));
         self.offered = offered;
     }
 
@@ -59,7 +74,7 @@ impl Processors {
         let Some(one) = self.offered.iter().find(|one| one.name == name) else { return };
         if self.off.iter().all(|off| off.name != name) {
             tracing::warn!(plugin = one.plugin, processor = name, reason, "processor switched off");
-            let (name, plugin) = (one.name.clone(), one.plugin.clone());
+            let (name, plugin) = (one.name.clone(), Some(one.plugin.clone()));
             self.off.push(SwitchedOff { name, plugin, reason });
         }
     }
@@ -92,22 +107,26 @@ mod tests {
     #[test]
     fn what_is_switched_off_is_named_and_told_once() {
         let mut processors = Processors::default();
-        processors.name(offered(&["blur", "tint"]));
+        processors.name(offered(&["blur", "tint"]), vec![]);
         processors.switch_off("tint", "it broke".into());
         processors.switch_off("tint", "it broke again".into());
         processors.switch_off("elsewhere", "it never was".into());
         assert_eq!(processors.off_by_name(), [("tint".to_owned(), "it broke".to_owned())]);
-        processors.name(offered(&["tint"]));
+        processors.name(offered(&["tint"]), vec![]);
         assert_eq!(processors.off().len(), 1, "it is still named");
-        processors.name(offered(&["blur"]));
-        processors.name(offered(&["blur", "tint"]));
+        processors.name(offered(&["blur"]), vec![]);
+        processors.name(offered(&["blur", "tint"]), vec![]);
         assert!(processors.off().is_empty(), "it was left out and is named anew");
+        processors.name(offered(&["blur"]), vec!["tint".into()]);
+        assert_eq!(processors.off_by_name(), [("tint".to_owned(), NOBODYS.to_owned())]);
+        processors.name(offered(&["blur", "tint"]), vec![]);
+        assert!(processors.off().is_empty(), "it is there again");
     }
 
     #[test]
     fn a_mark_names_whom_the_worker_calls() {
         let mut processors = Processors::default();
-        processors.name(offered(&["blur", "tint"]));
+        processors.name(offered(&["blur", "tint"]), vec![]);
         let marked = [0, 1, 2, 3, u32::MAX].map(|mark| processors.marked(mark));
         let names = marked.map(|one| one.map(|one| one.name.as_str()));
         assert_eq!(names, [None, Some("blur"), Some("tint"), None, None]);

@@ -2,6 +2,7 @@
 
 use crate::candidates::{Candidate, Outcome};
 use crate::library::Library;
+use crate::processors::Named;
 use crate::slots::{self, Slots};
 use host_ports::{Claim, ClaimRef, Contribution, PluginReport, PluginState, ResolveError};
 use plugin_api::{IMAGE_PROCESSOR_SLOT, Manifest};
@@ -54,18 +55,20 @@ impl Registry {
         self.plugins.get(id)
     }
 
-    /// The plugins whose image processors the params of a claim name, by name.
+    /// The image processors that the params of a claim name.
     pub(crate) fn processors(
         &self,
         claim: &plugin_api::Claim,
         params: &Map<String, Value>,
-    ) -> BTreeMap<String, Arc<Library>> {
-        let names = slots::chosen(&claim.params, params, IMAGE_PROCESSOR_SLOT).into_iter();
-        let found = names.filter_map(|name| {
-            let library = self.plugins.values().find(|library| library.has_processor(name))?;
-            Some((name.to_owned(), library.clone()))
-        });
-        found.collect()
+    ) -> Named {
+        let mut named = Named::default();
+        for name in slots::chosen(&claim.params, params, IMAGE_PROCESSOR_SLOT) {
+            match self.plugins.values().find(|library| library.has_processor(name)) {
+                Some(library) => drop(named.found.insert(name.to_owned(), library.clone())),
+                None => named.missing.push(name.to_owned()),
+            }
+        }
+        named
     }
 
     /// Whether a library's copy may still be loaded or asked.

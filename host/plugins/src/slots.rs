@@ -84,13 +84,17 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// What params choose of a slot, by the schema that the params are for.
+/// What params choose of a slot, by the schema that the params are for; references in it are not followed. The values of a property's own `enum` are the
+/// pipeline's own affair.
 pub(crate) fn chosen<'v>(schema: &Value, params: &'v Map<String, Value>, slot: &str) -> Chosen<'v> {
     let mut chosen = Chosen::new();
     for (name, property) in properties(schema) {
         if let Some(value) = params.get(name) {
             collect(property, value, slot, &mut chosen);
         }
+    }
+    for schema in alternatives(schema) {
+        chosen.extend(self::chosen(schema, params, slot));
     }
     chosen
 }
@@ -113,19 +117,29 @@ pub(crate) fn changed(schema: &Value, sides: [&Map<String, Value>; 2], slot: &st
 /// Values of a slot.
 pub(crate) type Chosen<'v> = BTreeSet<&'v str>;
 
-/// Schemas of properties with slots refer to nothing, so that what a choice adds to them means the same there.
 fn collect<'v>(schema: &Value, value: &'v Value, slot: &str, chosen: &mut Chosen<'v>) {
     match value {
         Value::String(text) if schema.get("x-slot").and_then(Value::as_str) == Some(slot) => {
-            chosen.insert(text);
+            let own = schema.get("enum").and_then(Value::as_array);
+            if own.is_none_or(|own| !own.contains(value)) {
+                chosen.insert(text);
+            }
         }
         Value::Array(items) => {
-            let Some(schema) = schema.get("items") else { return };
-            items.iter().for_each(|item| collect(schema, item, slot, chosen));
+            if let Some(schema) = schema.get("items") {
+                items.iter().for_each(|item| collect(schema, item, slot, chosen));
+            }
         }
-        Value::Object(fields) => chosen.extend(self::chosen(schema, fields, slot)),
+        Value::Object(fields) => return chosen.extend(self::chosen(schema, fields, slot)),
         _ => {}
     }
+    alternatives(schema).for_each(|schema| collect(schema, value, slot, chosen));
+}
+
+/// Schemas for the same value.
+fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
+    let lists = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|key| schema.get(key));
+    lists.filter_map(Value::as_array).flatten()
 }
 
 fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {

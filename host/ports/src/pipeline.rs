@@ -43,8 +43,8 @@ pub struct Metric {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwitchedOff {
     pub name: String,
-    /// The plugin that has it.
-    pub plugin: String,
+    /// The plugin that has it; none where nobody has.
+    pub plugin: Option<String>,
     pub reason: String,
 }
 

@@ -174,7 +174,8 @@ impl Chronicle {
         let told = std::mem::replace(&mut notes.switched_off, off.to_vec());
         for off in off.iter().filter(|off| !told.contains(off)) {
             let SwitchedOff { name, plugin, reason } = off;
-            let message = format!("{name} of the plugin {plugin} is switched off: {reason}");
+            let of = plugin.as_ref().map(|plugin| format!(" of the plugin {plugin}"));
+            let message = format!("{name}{} is switched off: {reason}", of.unwrap_or_default());
             self.log.push(EventKind::SwitchedOff, &message);
         }
     }

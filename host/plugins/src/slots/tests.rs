@@ -79,3 +79,24 @@ fn a_contribution_that_would_spoil_the_schema_is_refused() {
     let reference = json!({ "type": "object", "properties": { "a": { "$ref": "#" } } });
     assert!(check(reference).unwrap_err().ends_with("must be a schema without references"));
 }
+
+#[test]
+fn what_params_choose_is_known_but_for_the_pipeline_s_own_values() {
+    let schema = json!({ "type": "object", "properties": {
+        "before": { "type": "object", "properties": { "list": { "type": "array", "items": {
+            "type": "object", "properties": { "type": { "enum": ["own"], "x-slot": "tints" } },
+        } } } },
+        "one": { "anyOf": [{ "type": "null" }, { "x-slot": "tints" }] },
+        "other": { "x-slot": "shapes" },
+        "text": { "type": "string" },
+    } });
+    let params = |values: Value| values.as_object().unwrap().clone();
+    let some = params(json!({
+        "before": { "list": [{ "type": "own" }, { "type": "red" }, { "type": 7 }, "blue"] },
+        "one": "green", "other": "round", "text": "red",
+    }));
+    let names: Vec<&str> = chosen(&schema, &some, "tints").into_iter().collect();
+    assert_eq!(names, ["green", "red"]);
+    let others = params(json!({ "before": { "list": [] }, "one": "green", "other": "square" }));
+    assert_eq!(changed(&schema, [&some, &others], "tints"), ["before"]);
+}

@@ -147,6 +147,27 @@ fn a_change_that_is_refused_leaves_the_processors_that_were_there() {
 }
 
 #[test]
+fn one_whose_plugin_is_gone_is_left_out_and_told_until_it_is_back() {
+    let host = host();
+    let file = host.plugins.join("swap.so");
+    compiled("swap.c", &[], &file);
+    host.wait_until("the stranger", |catalog| catalog.plugins().len() == 3);
+    let mut stream = host.loaded("faulty", json!({ "processor": wish("swap", json!({})) }));
+    stream.expect(200, 200);
+    std::fs::remove_file(&file).unwrap();
+    host.wait_until("the stranger is gone", |catalog| catalog.plugins().len() == 2);
+    stream.expect(90, 90);
+    assert_eq!(off(&stream), [], "it is loaded still");
+    stream.load().unwrap();
+    stream.expect(90, 90);
+    assert_eq!(off(&stream), [("swap", "no installed plugin has it")]);
+    compiled("swap.c", &[], &file);
+    host.wait_until("the stranger is back", |catalog| catalog.plugins().len() == 3);
+    stream.load().unwrap();
+    assert_eq!(off(&stream), []);
+}
+
+#[test]
 fn a_crash_outside_of_it_is_none_of_its_faults() {
     let host = host();
     let mut stream = painted(&host, json!({}));
