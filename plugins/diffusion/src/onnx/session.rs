@@ -84,7 +84,7 @@ impl Provider {
 
 /// Every network has an arena of its own, which grows by what is asked for: doubling would keep memory that no other
 /// network can use.
-fn cuda(has_graphs: bool) -> CUDA {
+pub(super) fn cuda(has_graphs: bool) -> CUDA {
     let options = CUDA::default().with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
     if has_graphs { options.with_cuda_graph(true) } else { options }
 }
@@ -251,7 +251,7 @@ impl Opener<'_> {
 
 /// Runs `work` on a thread of its own, as making a session takes minutes for a large network; meanwhile `beat` is called
 /// with what the work sent for ending it.
-fn watched<T: Send, C: Send>(
+pub(super) fn watched<T: Send, C: Send>(
     work: impl FnOnce(&Sender<C>) -> T + Send,
     mut beat: impl FnMut(Option<&C>),
 ) -> T {
