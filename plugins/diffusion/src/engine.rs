@@ -14,8 +14,8 @@ use crate::files::Stored;
 use crate::lora::{Fused, LoraError, Patches};
 use crate::nets::Network;
 use crate::onnx::{
-    self, Declared, FileError, FileSession, Merged, Opener, Provider, Refusal, Runtime, RuntimeError,
-    Session,
+    self, Declared, FileError, FileSession, Merged, Opener, Provider, Refusal, Runtime,
+    RuntimeError, Session,
 };
 use crate::ops::OpError;
 use crate::original::OriginalError;

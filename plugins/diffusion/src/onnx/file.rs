@@ -170,8 +170,7 @@ impl FileSession {
         });
         let values = values.collect::<ort::Result<Vec<_>>>()?;
         // A panic inside the binding leaves the library's own state untouched.
-        let mut session =
-            self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut session = self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let _running = CAPTURES.running();
         let outputs = session.run(values)?;
         let output = |slot: &Slot| match outputs.get(&slot.name) {

@@ -44,12 +44,16 @@ mod tests {
         let find = || roots.resolve_file("org/name", "onnx/model.onnx");
         let error = find().unwrap_err();
         let text = error.to_string();
-        for part in ["models pull org/name --file onnx/model.onnx", "models/org/name", "snapshots/*"]
+        for part in
+            ["models pull org/name --file onnx/model.onnx", "models/org/name", "snapshots/*"]
         {
             assert!(text.contains(part), "{text}");
         }
         let artefact = error.artefact().unwrap();
-        assert_eq!((&*artefact.model, &artefact.files[..]), ("org/name", &["onnx/model.onnx".into()][..]));
+        assert_eq!(
+            (&*artefact.model, &artefact.files[..]),
+            ("org/name", &["onnx/model.onnx".into()][..])
+        );
         std::fs::write(&cached, "").unwrap();
         assert_eq!(find().unwrap(), cached);
         let own = models.join("org/name/onnx/model.onnx");

@@ -1,5 +1,7 @@
 //! Numbers in place of pixels, one for each, and how they are brought to other sizes.
 
+use crate::gaussian::mirrored;
+
 /// Row by row from the top.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
@@ -15,8 +17,7 @@ impl Plane {
         if (width, height) == (self.width, self.height) {
             return self.clone();
         }
-        let across: Vec<Between> =
-            (0..width).map(|x| Between::new(x, width, self.width)).collect();
+        let across: Vec<Between> = (0..width).map(|x| Between::new(x, width, self.width)).collect();
         let mut values = Vec::with_capacity(width * height);
         for y in 0..height {
             let down = Between::new(y, height, self.height);
@@ -36,7 +37,11 @@ impl Plane {
         for y in 0..self.height {
             let row = self.row(y);
             rows.extend(across.iter().map(|four| {
-                four.places.iter().zip(four.weights).map(|(&x, weight)| row[x] * weight).sum::<f32>()
+                four.places
+                    .iter()
+                    .zip(four.weights)
+                    .map(|(&x, weight)| row[x] * weight)
+                    .sum::<f32>()
             }));
         }
         let mut values = vec![0.0; width * height];
@@ -53,27 +58,39 @@ impl Plane {
     /// Blurred by a Gaussian cut at four sigmas, beyond the border mirrored with the outermost doubled, as SciPy's
     /// `gaussian_filter` does.
     pub fn blurred(&self, sigma: f64) -> Self {
-        let radius = (4.0 * sigma + 0.5) as isize;
-        let weight = |x: isize| (-0.5 * (x as f64 / sigma).powi(2)).exp();
-        let total: f64 = (-radius..=radius).map(weight).sum();
-        let weights: Vec<(isize, f32)> =
-            (-radius..=radius).map(|x| (x, (weight(x) / total) as f32)).collect();
+        self.convolved(&gaussian((4.0 * sigma + 0.5) as usize, sigma), doubled)
+    }
+
+    /// Blurred over this many pixels to each side, beyond the border mirrored about the outermost, as OpenCV's
+    /// `GaussianBlur` does, with the sigma that it takes for it.
+    pub fn smoothed(&self, radius: usize) -> Self {
+        let weights = match radius {
+            0 => vec![1.0],
+            1..=4 => SMALL[radius - 1].iter().map(|weight| weight / 256.0).collect(),
+            _ => gaussian(radius, 0.3 * (radius as f64 - 1.0) + 0.8),
+        };
+        self.convolved(&weights, mirrored)
+    }
+
+    /// In both directions.
+    fn convolved(&self, weights: &[f32], border: fn(isize, usize) -> usize) -> Self {
+        let radius = weights.len() / 2;
         let mut down = vec![0.0; self.values.len()];
         for (y, target) in down.chunks_exact_mut(self.width).enumerate() {
-            for &(step, weight) in &weights {
-                let row = self.row(reflected(y as isize + step, self.height));
-                target.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+            for (tap, &weight) in weights.iter().enumerate() {
+                let place = (y + tap) as isize - radius as isize;
+                add(target, self.row(border(place, self.height)), weight);
             }
         }
         let mut values = vec![0.0; self.values.len()];
-        let mut padded = vec![0.0; self.width + 2 * radius as usize];
-        for (row, target) in down.chunks_exact(self.width).zip(values.chunks_exact_mut(self.width)) {
+        let mut padded = vec![0.0; self.width + 2 * radius];
+        let rows = down.chunks_exact(self.width);
+        for (row, target) in rows.zip(values.chunks_exact_mut(self.width)) {
             for (place, padded) in padded.iter_mut().enumerate() {
-                *padded = row[reflected(place as isize - radius, self.width)];
+                *padded = row[border(place as isize - radius as isize, self.width)];
             }
-            for &(step, weight) in &weights {
-                let shifted = &padded[(step + radius) as usize..];
-                target.iter_mut().zip(shifted).for_each(|(sum, value)| *sum += weight * value);
+            for (tap, &weight) in weights.iter().enumerate() {
+                add(target, &padded[tap..], weight);
             }
         }
         Self { width: self.width, height: self.height, values }
@@ -128,13 +145,34 @@ impl Four {
         let x = (place - lower) as f32;
         let near = |x: f32| (1.25 * x - 2.25) * x * x + 1.0;
         let far = |x: f32| ((-0.75 * x + 3.75) * x - 6.0) * x + 3.0;
-        let places = [-1.0, 0.0, 1.0, 2.0]
-            .map(|step| (lower + step).clamp(0.0, (old - 1) as f64) as usize);
+        let places =
+            [-1.0, 0.0, 1.0, 2.0].map(|step| (lower + step).clamp(0.0, (old - 1) as f64) as usize);
         Self { places, weights: [far(x + 1.0), near(x), near(1.0 - x), far(2.0 - x)] }
     }
 }
 
-fn reflected(place: isize, length: usize) -> usize {
+/// OpenCV's own weights for the smallest, of 256.
+const SMALL: [&[f32]; 4] = [
+    &[64.0, 128.0, 64.0],
+    &[16.0, 64.0, 96.0, 64.0, 16.0],
+    &[8.0, 28.0, 56.0, 72.0, 56.0, 28.0, 8.0],
+    &[4.0, 13.0, 30.0, 51.0, 60.0, 51.0, 30.0, 13.0, 4.0],
+];
+
+/// One together.
+fn gaussian(radius: usize, sigma: f64) -> Vec<f32> {
+    let weight = |tap: usize| (-0.5 * ((tap as f64 - radius as f64) / sigma).powi(2)).exp();
+    let taps = 0..2 * radius + 1;
+    let total: f64 = taps.clone().map(weight).sum();
+    taps.map(|tap| (weight(tap) / total) as f32).collect()
+}
+
+fn add(sums: &mut [f32], values: &[f32], weight: f32) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value);
+}
+
+/// The place in a row for one that may be outside: mirrored, with the outermost doubled.
+fn doubled(place: isize, length: usize) -> usize {
     let length = length as isize;
     let place = place.rem_euclid(2 * length);
     place.min(2 * length - 1 - place) as usize

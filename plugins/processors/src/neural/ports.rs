@@ -57,11 +57,15 @@ impl PictureInput {
         let number = |channel: usize, pixel: &[u8; 3]| number(channel, f32::from(pixel[channel]));
         let channels = 0..3_usize;
         let numbers: Vec<f32> = if self.is_planar {
-            channels.flat_map(|c| pixels.iter().map(move |pixel| (c, pixel)))
+            channels
+                .flat_map(|c| pixels.iter().map(move |pixel| (c, pixel)))
                 .map(|(channel, pixel)| number(channel, pixel))
                 .collect()
         } else {
-            pixels.iter().flat_map(|pixel| [0, 1, 2].map(|channel| number(channel, pixel))).collect()
+            pixels
+                .iter()
+                .flat_map(|pixel| [0, 1, 2].map(|channel| number(channel, pixel)))
+                .collect()
         };
         Tensor::new(self.shape((width, height)), numbers)
     }
@@ -83,12 +87,11 @@ pub fn plane(path: &Path, output: &Tensor) -> Result<Plane, NeuralError> {
     let shape = output.shape();
     let wanted = "one finite number for each pixel of a picture";
     let got = || NeuralError::output(path, format!("an output of {shape:?}"), wanted);
-    let (rest, height, width) = match *shape {
-        [ref rest @ .., height, width, 1] if rest.len() == 1 => (rest, height, width),
-        [ref rest @ .., height, width] => (rest, height, width),
+    let (height, width) = match *shape {
+        [1, height, width] | [1, 1, height, width] | [1, height, width, 1] => (height, width),
         _ => return Err(got()),
     };
-    if rest.iter().any(|&dim| dim != 1) || width == 0 || height == 0 {
+    if width == 0 || height == 0 {
         return Err(got());
     }
     if !output.is_finite() {

@@ -3,9 +3,9 @@
 use super::Neural;
 use super::error::NeuralError;
 use super::loading::{Loader, Network};
+use super::planes::Plane;
 use super::ports::{PictureInput, only, plane};
 use super::sources::{SELFIE_SEGMENTATION, Source};
-use crate::gaussian::Gaussian;
 use crate::params::{Checked, Params, Range};
 use crate::picture::Picture;
 use crate::resize::{Filter, resize};
@@ -90,32 +90,25 @@ impl Neural for Segmentation {
         let seen = resize(picture, width, height, Filter::Bilinear)?;
         let outputs = self.network.run(&[&self.input.tensor(&seen, |_, level| level / 255.0)])?;
         let certain = plane(self.network.path(), only(&self.network, &outputs)?)?;
-        let certain = certain.resized(picture.width(), picture.height());
-        let levels: Vec<u8> = certain.values.iter().map(|one| (one * 255.0).round() as u8).collect();
-        Ok(shown(picture, smoothed(picture, &levels, params.blur_radius), params))
+        let mut certain = certain.resized(picture.width(), picture.height());
+        if params.blur_radius > 0 {
+            certain = certain.smoothed(params.blur_radius as usize);
+        }
+        Ok(shown(picture, &certain, params))
     }
 }
 
-/// By OpenCV's `GaussianBlur`, with the sigma that it takes for this many pixels.
-fn smoothed(picture: &Picture, levels: &[u8], radius: u32) -> Picture {
-    let mask = picture.of_levels(levels);
-    if radius == 0 {
-        return mask;
+fn shown(picture: &Picture, certain: &Plane, params: &SegmentationParams) -> Picture {
+    let mut shown = picture.clone();
+    let pixels = shown.rgb_mut().as_chunks_mut::<3>().0.iter_mut();
+    for (pixel, &certain) in pixels.zip(&certain.values) {
+        let is_person = f64::from(certain) > params.threshold;
+        match (is_person != params.invert_mask, params.output_mode) {
+            (true, OutputMode::Binary) => *pixel = [255; 3],
+            (false, OutputMode::Binary) => *pixel = [0; 3],
+            (true, OutputMode::Background) => {}
+            (false, OutputMode::Background) => *pixel = params.background_color,
+        }
     }
-    let side = 2 * radius as usize + 1;
-    Gaussian::new(side, 0.3 * (f64::from(radius) - 1.0) + 0.8).blur(&mask)
-}
-
-fn shown(picture: &Picture, mut mask: Picture, params: &SegmentationParams) -> Picture {
-    let pixels = picture.rgb().as_chunks::<3>().0.iter();
-    for (shown, pixel) in mask.rgb_mut().as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
-        let is_person = f64::from(shown[0]) / 255.0 > params.threshold;
-        *shown = match (is_person != params.invert_mask, params.output_mode) {
-            (true, OutputMode::Binary) => [255; 3],
-            (false, OutputMode::Binary) => [0; 3],
-            (true, OutputMode::Background) => *pixel,
-            (false, OutputMode::Background) => params.background_color,
-        };
-    }
-    mask
+    shown
 }

@@ -10,11 +10,8 @@ pub struct Source {
 }
 
 /// MiDaS, as in Hugging Face's `depth-estimation` with `Intel/dpt-hybrid-midas`.
-pub static MIDAS: Source = Source {
-    model: "Xenova/dpt-hybrid-midas",
-    file: "onnx/model.onnx",
-    licence: "Apache-2.0",
-};
+pub static MIDAS: Source =
+    Source { model: "Xenova/dpt-hybrid-midas", file: "onnx/model.onnx", licence: "Apache-2.0" };
 
 pub static DEPTH_ANYTHING: Source = Source {
     model: "onnx-community/depth-anything-v2-small",

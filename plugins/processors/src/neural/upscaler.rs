@@ -80,7 +80,8 @@ impl Neural for RealEsrgan {
             let tile = input.size((side(width), side(height)));
             let fits = |tile: usize, side: usize| tile > 2 * MARGIN || tile >= side;
             if !fits(tile.0, width) || !fits(tile.1, height) {
-                let why = format!("it takes pictures of {}x{}, which are too small", tile.0, tile.1);
+                let why =
+                    format!("it takes pictures of {}x{}, which are too small", tile.0, tile.1);
                 return Err(declared.unfit(why));
             }
             Ok(((input, tile), vec![input.shape(tile)]))
@@ -125,7 +126,8 @@ fn levels(output: &Tensor, (width, height): (usize, usize)) -> Option<Vec<u8>> {
         _ if !output.is_finite() => None,
         shape if *shape == [1, 3, height, width] => {
             let pixels = 0..width * height;
-            let pixel = |pixel: usize| [0, 1, 2].map(|c| level(numbers[c * width * height + pixel]));
+            let pixel =
+                |pixel: usize| [0, 1, 2].map(|c| level(numbers[c * width * height + pixel]));
             Some(pixels.flat_map(pixel).collect())
         }
         shape if *shape == [1, height, width, 3] => {

@@ -172,7 +172,8 @@ impl Mediapipe {
             rgb[3 * at..][..3 * content.width()].copy_from_slice(content.row(y));
             is_beside[at..][..content.width()].fill(false);
         }
-        let mut seen = input.tensor(&Picture::new(side, side, rgb)?, |_, level| level / 127.5 - 1.0);
+        let mut seen =
+            input.tensor(&Picture::new(side, side, rgb)?, |_, level| level / 127.5 - 1.0);
         clear(&mut seen, &is_beside);
         let outputs = network.run(&[&seen])?;
         let found = best(&outputs, threshold).map_err(|got| {
@@ -215,8 +216,7 @@ impl Mediapipe {
         self.tracked = Roi::around(place(HIPS), place(ABOVE));
         let joint = |at: usize| (place(at), sigmoid(numbers[at][3]));
         let (left, right) = (joint(LEFT_SHOULDER), joint(RIGHT_SHOULDER));
-        let middle =
-            Point { x: (left.0.x + right.0.x) / 2.0, y: (left.0.y + right.0.y) / 2.0 };
+        let middle = Point { x: (left.0.x + right.0.x) / 2.0, y: (left.0.y + right.0.y) / 2.0 };
         let neck = (middle, left.1.min(right.1));
         Ok(Some(OF_SKELETON.map(|landmark| landmark.map_or(neck, joint))))
     }

@@ -99,7 +99,8 @@ impl Neural for Openpose {
         }
         let found = self.people(&likely, &directions, params.confidence_threshold as f32);
         let scale = [picture.width(), picture.height()];
-        let scale = [scale[0] as f32 / self.content.0 as f32, scale[1] as f32 / self.content.1 as f32];
+        let scale =
+            [scale[0] as f32 / self.content.0 as f32, scale[1] as f32 / self.content.1 as f32];
         let people: Vec<Skeleton> = found.into_iter().map(|person| scaled(person, scale)).collect();
         Ok(draw(picture, &people))
     }

@@ -75,7 +75,7 @@ pub fn draw(picture: &Picture, people: &[Skeleton]) -> Picture {
         }
         for (joint, colour) in person.iter().zip(COLOURS) {
             if let Some(Point { x, y }) = joint {
-                let half = stick + 0.2;
+                let half = stick + 0.01;
                 let disc = Ellipse { x: x.trunc(), y: y.trunc(), axes: [half; 2], angle: 0.0 };
                 disc.fill(&mut drawn, colour);
             }
@@ -97,7 +97,8 @@ fn limb(drawn: &mut Picture, [from, to]: [Point; 2], stick: f32, colour: [u8; 3]
     let ellipse = Ellipse {
         x: middle(from.x, to.x),
         y: middle(from.y, to.y),
-        axes: [half, stick].map(|axis| axis + 0.3),
+        // As OpenCV fills polygons, with their outlines.
+        axes: [half + 1.0, stick + 0.6],
         angle: down.atan2(across).to_degrees().trunc().to_radians(),
     };
     ellipse.fill(drawn, colour);

@@ -153,9 +153,8 @@ fn skeleton(joints: &[[f32; 3]; JOINTS], scale: [f32; 2], threshold: f32) -> Ske
         let point = Point { x: x * scale[0], y: y * scale[1] };
         (certain > threshold && x.is_finite() && y.is_finite()).then_some(point)
     };
-    let neck = place(LEFT_SHOULDER).zip(place(RIGHT_SHOULDER)).map(|(left, right)| Point {
-        x: (left.x + right.x) / 2.0,
-        y: (left.y + right.y) / 2.0,
-    });
+    let neck = place(LEFT_SHOULDER)
+        .zip(place(RIGHT_SHOULDER))
+        .map(|(left, right)| Point { x: (left.x + right.x) / 2.0, y: (left.y + right.y) / 2.0 });
     OF_SKELETON.map(|joint| joint.map_or(neck, place))
 }
