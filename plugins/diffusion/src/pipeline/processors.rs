@@ -69,15 +69,22 @@ fn add(plan: &mut Plan, said: Plan, is_heavy: bool, (field, name, index): (&str,
         pointer: format!("{pointer}{}", error.pointer),
         message: error.message,
     }));
-    plan.unsupported.extend(said.unsupported.into_iter().map(|one| Unsupported {
-        field: field.into(),
-        reason: format!("{name}: {}: {}", one.field, one.reason),
-    }));
+    let mut artefacts = said.artefacts;
+    for one in said.unsupported {
+        let reason = format!("{name}: {}: {}", one.field, one.reason);
+        // What an artefact would cure is still the same text.
+        for artefact in artefacts.iter_mut().filter(|artefact| artefact.without == one.reason) {
+            artefact.without.clone_from(&reason);
+        }
+        plan.unsupported.push(Unsupported { field: field.into(), reason });
+    }
     if is_heavy || !said.reload.is_empty() {
         plan.reload.push(field.into());
     }
     plan.warnings.extend(said.warnings);
-    plan.artefacts.extend(said.artefacts);
+    // Two that need the same need it once.
+    artefacts.retain(|artefact| !plan.artefacts.contains(artefact));
+    plan.artefacts.extend(artefacts);
     plan.memory_bytes = plan.memory_bytes.saturating_add(said.memory_bytes);
 }
 

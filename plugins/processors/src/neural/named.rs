@@ -2,7 +2,7 @@
 
 use super::Neural;
 use super::depth::{DepthAnything, Midas};
-use super::error::told;
+use super::error::{NeuralError, told};
 use super::flow::TemporalNet;
 use super::hed::HedEdges;
 use super::lineart::Lineart;
@@ -22,9 +22,11 @@ use plugins_diffusion::onnx::Provider;
 pub struct Named {
     pub name: &'static str,
     pub plan: fn(&PlanRequest<'_>) -> Result<Plan, Error>,
-    pub open: fn(&Host, &Params<'_>, &'static [Provider]) -> Result<Box<dyn Running>, Error>,
+    open: Open,
     providers: &'static [Provider],
 }
+
+type Open = fn(&Host, &Params<'_>, &'static [Provider]) -> Result<Box<dyn Running>, Error>;
 
 pub static ALL: [Named; 10] = [
     named::<Midas>("depth", PLAIN),
@@ -143,7 +145,7 @@ fn plan<N: Neural>(request: &PlanRequest<'_>) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-fn missing(error: &super::error::NeuralError, without: &str) -> Option<Artefact> {
-    let super::error::NeuralError::Resolve(error) = error else { return None };
+fn missing(error: &NeuralError, without: &str) -> Option<Artefact> {
+    let NeuralError::Resolve(error) = error else { return None };
     Some(Artefact { is_optional: true, without: without.into(), ..error.artefact()? })
 }
