@@ -447,6 +447,24 @@ def hostile():
     assert run("hostile/nobody.onnx", np.zeros((1, 3, 57, 8), np.uint8))[0].shape == (0, 57)
 
 
+def flows():
+    """The first picture's levels, from -1 to 1, times four are how far it came; in the second file some are no numbers."""
+    inputs = [(name, T.FLOAT, ["one", 3, "h", "w"]) for name in ("frame1", "frame2")]
+    shape = ["one", 2, "h", "w"]
+    nodes = [
+        helper.make_node("Slice", ["frame1", "zero", "two", "axis"], ["a"]),
+        helper.make_node("Slice", ["frame2", "zero", "two", "axis"], ["b"]),
+        helper.make_node("Mul", ["b", "nothing"], ["c"]),
+        helper.make_node("Add", ["a", "c"], ["d"]),
+        helper.make_node("Mul", ["d", "four"], ["flow"]),
+    ]
+    weights = {"zero": np.array([0], np.int64), "two": np.array([2], np.int64), "axis": np.array([1], np.int64),
+               "nothing": np.float32(0), "four": np.float32(4)}
+    write("hostile/torchvision_flow.onnx", nodes, inputs, [("flow", T.FLOAT, shape)], weights)
+    nan = [*nodes[:-1], helper.make_node("Sqrt", ["d"], ["flow"])]
+    write("hostile/nan_flow.onnx", nan, inputs, [("flow", T.FLOAT, shape)], weights)
+
+
 def main():
     picture = load_file(HERE / "golden.safetensors")["picture"]
     picture = np.ascontiguousarray(cv2.resize(picture, (192, 128), interpolation=cv2.INTER_AREA))
@@ -462,6 +480,7 @@ def main():
     hed(picture, record)
     planes(record)
     hostile()
+    flows()
     save_file({name: np.ascontiguousarray(value) for name, value in record.items()}, HERE / "neural.safetensors")
 
 

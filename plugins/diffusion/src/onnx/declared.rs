@@ -155,3 +155,83 @@ fn check_size(name: &str, dims: &[Option<usize>]) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::messages::{
+        DimensionProto, GraphProto, ModelProto, TensorProto, TensorShapeProto, TensorTypeProto,
+        TypeProto,
+    };
+    use super::*;
+    use proptest::prelude::*;
+
+    fn port(name: &str, dims: &[i64]) -> ValueInfoProto {
+        let dim = |&size: &i64| match size {
+            0 => DimensionProto { dim_param: Some("free".into()), ..DimensionProto::default() },
+            size => DimensionProto { dim_value: Some(size), ..DimensionProto::default() },
+        };
+        let shape = TensorShapeProto { dim: dims.iter().map(dim).collect() };
+        let tensor_type = Some(TensorTypeProto { elem_type: FLOAT, shape: Some(shape) });
+        ValueInfoProto { name: name.into(), kind: Some(TypeProto { tensor_type }) }
+    }
+
+    fn model(inputs: Vec<ValueInfoProto>, outputs: Vec<ValueInfoProto>) -> Vec<u8> {
+        let weight = TensorProto {
+            name: "weight".into(),
+            raw_data: Some(vec![1; 64]),
+            ..TensorProto::default()
+        };
+        let graph = GraphProto {
+            initializer: vec![weight],
+            input: inputs,
+            output: outputs,
+            ..GraphProto::default()
+        };
+        ModelProto { ir_version: 9, graph: Some(graph), ..ModelProto::default() }.encode_to_vec()
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Declared, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        std::fs::write(&path, bytes).unwrap();
+        Declared::read(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_says_what_it_takes_and_weights_are_no_inputs() {
+        let inputs = vec![port("picture", &[1, 3, 0, -1]), port("weight", &[4, 4])];
+        let declared = read_bytes(&model(inputs, vec![port("depth", &[1, 0, 0])])).unwrap();
+        let [picture] = &declared.inputs[..] else { panic!("{declared:?}") };
+        assert_eq!((&*picture.name, picture.element), ("picture", Element::F32));
+        assert_eq!(picture.dims, Some(vec![Some(1), Some(3), None, None]));
+        assert_eq!(declared.outputs[0].dims, Some(vec![Some(1), None, None]));
+    }
+
+    #[test]
+    fn what_is_absurd_is_refused() {
+        let refused = |inputs, outputs| read_bytes(&model(inputs, outputs)).unwrap_err();
+        let usual = || vec![port("x", &[1])];
+        assert!(refused(vec![], usual()).contains("no input"));
+        assert!(refused(usual(), vec![]).contains("no output"));
+        assert!(refused(vec![port("x", &[i64::MAX, 2])], usual()).contains("taken are"));
+        assert!(refused(usual(), vec![port("y", &[1; 9])]).contains("in 8 dimensions"));
+        let many = (0..65).map(|index| port(&index.to_string(), &[1])).collect();
+        assert!(refused(many, usual()).contains("more than 64"));
+        let none = ValueInfoProto { name: "x".into(), kind: None };
+        assert!(refused(vec![none], usual()).contains("`x` is no tensor"));
+        assert!(read_bytes(b"").unwrap_err().contains("it has no graph"));
+        let missing = Declared::read(Path::new("/nowhere.onnx")).unwrap_err();
+        assert!(missing.to_string().contains("/nowhere.onnx"));
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_told_and_nothing_worse(place in 0_usize..200, flip in 1_u8.., cut in 0_usize..200) {
+            let mut bytes = model(vec![port("x", &[1, 3, 0, 0])], vec![port("y", &[1, 0, 0])]);
+            let length = bytes.len();
+            bytes[place % length] ^= flip;
+            let _ = read_bytes(&bytes);
+            let _ = read_bytes(&bytes[..cut % length]);
+        }
+    }
+}

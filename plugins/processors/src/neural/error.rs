@@ -3,7 +3,7 @@
 use crate::picture::PictureError;
 use plugin_api::Error;
 use plugins_diffusion::engine::{EngineError, LoadError, RunError};
-use plugins_diffusion::onnx::FileError;
+use plugins_diffusion::onnx::{FileError, SwitchError};
 use plugins_diffusion::resolve::ResolveError;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,8 @@ pub enum NeuralError {
     File(#[from] FileError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]

@@ -5,7 +5,7 @@ use super::sources::Source;
 use plugin_api::{FrameFormat, Host, LogLevel};
 use plugins_diffusion::engine::{Backend, Engine, EngineOptions, Model, Report};
 use plugins_diffusion::nets::Hed;
-use plugins_diffusion::onnx::{Declared, FileError, FileSession, Provider};
+use plugins_diffusion::onnx::{Declared, FileError, FileSession, Provider, wants_graphs};
 use plugins_diffusion::params::RUNTIME;
 use plugins_diffusion::resolve::ModelRoots;
 use plugins_diffusion::shared::Shared;
@@ -70,7 +70,7 @@ impl Loader<'_> {
         let path = find(self.host, source)?;
         let declared = Declared::read(&path)?;
         let (ports, sizes) = sizes(&declared)?;
-        let key = Key { path, providers: self.providers.to_vec(), sizes: sizes.clone() };
+        let key = Key { path, providers: self.providers()?, sizes: sizes.clone() };
         let load = || {
             let engine = self.engine(Backend::Onnx)?;
             let session = engine.load_file(declared, sizes, &mut self.goes_on(source))?;
@@ -84,7 +84,7 @@ impl Loader<'_> {
     /// The one network that we write ourselves.
     pub fn load_hed(&self, source: &Source) -> Result<Arc<Model<Hed>>, NeuralError> {
         let path = find(self.host, source)?;
-        let key = Key { path: path.clone(), providers: self.providers.to_vec(), sizes: vec![] };
+        let key = Key { path: path.clone(), providers: self.providers()?, sizes: vec![] };
         let load = || {
             let engine = self.engine(Backend::Any)?;
             let model = engine.load(Hed, path.as_path(), &mut self.goes_on(source))?;
@@ -99,13 +99,19 @@ impl Loader<'_> {
         let environment = self.host.environment();
         Ok(Engine::start(&EngineOptions {
             backend,
-            providers: self.providers.to_vec(),
+            providers: self.providers()?,
             runtime: environment.engines_dir.join(RUNTIME),
             engines: environment.engines_dir.clone(),
-            // A capture is put off only for what runs in the same library.
             has_cuda_graphs: false,
             threads: environment.threads.max(1) as usize,
         })?)
+    }
+
+    /// A pipeline that captures CUDA's graphs puts that off for what its own library does on the card, and does not know of
+    /// ours, which would break them.
+    fn providers(&self) -> Result<Vec<Provider>, NeuralError> {
+        let has_graphs = wants_graphs()?;
+        Ok(if has_graphs { vec![Provider::Cpu] } else { self.providers.to_vec() })
     }
 
     fn goes_on(&self, source: &Source) -> impl FnMut() -> bool + use<'_> {

@@ -79,3 +79,19 @@ pub static RAFT: Source = Source {
     file: "optical_flow_estimation_raft_2023aug.onnx",
     licence: "BSD-3-Clause",
 };
+
+/// All of them, by the processors that need them.
+pub static ALL: [&Source; 12] = [
+    &MIDAS,
+    &DEPTH_ANYTHING,
+    &HED,
+    &INFORMATIVE_DRAWINGS,
+    &OPENPOSE_BODY,
+    &YOLO_NAS_POSE,
+    &PERSON_DETECTION,
+    &POSE_LANDMARKS,
+    &SELFIE_SEGMENTATION,
+    &REALESRGAN_X2,
+    &REALESRGAN_X4,
+    &RAFT,
+];

@@ -95,6 +95,34 @@ fn outputs_without_numbers_are_none_or_refused() {
 }
 
 #[test]
+fn a_flow_of_torchvisions_kind_fits_and_what_is_no_number_stays_where_it_is() {
+    let step = |file: &str| {
+        let models = tempfile::tempdir().unwrap();
+        let place = models.path().join(RAFT);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::copy(folder().join("models/hostile").join(file), place).unwrap();
+        open(&host_of(models.path()), "temporal_net_tensorrt", json!({}), (512, 512)).unwrap()
+    };
+    let dots = (0..512 * 512).flat_map(|place| [(place % 512 / 2) as u8, (place / 1024) as u8, 0]);
+    let last = Picture::new(512, 512, dots.collect()).unwrap();
+    let white = Picture::new(512, 512, vec![255; 3 * 512 * 512]).unwrap();
+    let black = Picture::new(512, 512, vec![0; 3 * 512 * 512]).unwrap();
+    let pixel = |picture: &Picture| picture.rgb()[3 * (200 * 512 + 100)..][..2].to_vec();
+    // White is 1 and comes from 4 pixels on, black is -1 and comes from 4 before.
+    for (next, moved) in [(&white, [52, 102]), (&black, [48, 98])] {
+        let mut step = step("torchvision_flow.onnx");
+        process(&mut step, &last).unwrap();
+        assert_eq!(pixel(&process(&mut step, next).unwrap()), moved);
+    }
+    // The root of -1 is no number: of black all, of the picture of dots those that are dark.
+    let mut step = step("nan_flow.onnx");
+    process(&mut step, &last).unwrap();
+    assert_eq!(pixel(&process(&mut step, &last).unwrap()), [50, 100]);
+    let error = process(&mut step, &black).unwrap_err().message;
+    assert!(error.contains("numbers of which none is finite"), "{error}");
+}
+
+#[test]
 fn pictures_of_odd_sizes_are_processed_by_all() {
     for (width, height) in [(1, 1), (1, 70), (70, 1), (33, 17)] {
         let picture = Picture::new(width, height, vec![120; 3 * width * height]).unwrap();

@@ -1,8 +1,9 @@
 //! What is said of params before anything is loaded, and what of networks that are not there.
 
-use crate::support::{host, host_of, open, plan};
+use crate::support::{folder, host, host_of, open, plan};
 use plugin_api::{ErrorCode, Stream};
 use plugin_processors::neural::named::ALL;
+use plugin_processors::neural::sources;
 use serde_json::json;
 
 #[test]
@@ -74,4 +75,16 @@ fn hot_params_are_taken_and_others_refused() {
     let params = Params::of_processor("depth_tensorrt", &values, FrameFormat::new(64, 64));
     let error = step.update(&params).unwrap_err();
     assert!(error.message.contains("`detect_resolution`, needs a reload"), "{error}");
+}
+
+#[test]
+fn the_docs_say_which_files_are_wanted_and_under_which_licence() {
+    let docs = std::fs::read_to_string(folder().join("../../../docs/processors.md")).unwrap();
+    for source in sources::ALL {
+        let row = format!("| `{}` | `{}` | {} |", source.model, source.file, source.licence);
+        assert!(docs.contains(&row), "{row}");
+    }
+    for one in &ALL {
+        assert!(docs.contains(&format!("| `{}`", one.name)), "{}", one.name);
+    }
 }
