@@ -5,16 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// The feature of a plugin that answers to `pipeline` names.
-pub const PIPELINE_FEATURE: &str = "pipeline/0";
-/// The feature of a plugin whose contributions to the slot of this name, without the major, are image processors. Without a
-/// table for it they are names that pipelines may know.
-pub const IMAGE_PROCESSOR_FEATURE: &str = "image-processor/0";
 /// The slot to which image processors are contributed.
 pub const IMAGE_PROCESSOR_SLOT: &str = "image-processor";
-/// The features of plugins that may only contribute.
-pub const CONTRIBUTING_FEATURES: [&str; 3] =
-    ["residual-conditioner/0", "token-conditioner/0", IMAGE_PROCESSOR_FEATURE];
 /// Name of the library's section that holds the manifest.
 pub const MANIFEST_SECTION: &str = ".sdh_manifest";
 /// The version of the ABI that this crate speaks. A manifest's `abi` is a range that has to contain it.

@@ -14,7 +14,7 @@ mod pictures;
 
 use checks::Subject;
 use plugin_api::loader::Library;
-use plugin_api::{Choice, FrameFormat, IMAGE_PROCESSOR_SLOT, Manifest};
+use plugin_api::{Choice, Feature, FrameFormat, IMAGE_PROCESSOR_SLOT, Manifest};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Kit {
                     let subject = Subject { library: &library, name, schema, params, input: None };
                     subject.check(self.refusal.as_deref(), &mut report);
                 }
-                if library.has_processors() {
+                if library.has(Feature::ImageProcessor) {
                     self.check_processors(&library, &manifest, &mut report);
                 }
             }

@@ -13,8 +13,9 @@ use ort::session::builder::SessionBuilder;
 use ort::value::{DynValue, Tensor as OrtTensor};
 
 use super::captures::{CAPTURES, LetGo};
+use super::cuda;
 use super::declared::{Declared, Element, MAX_VALUES, Slot};
-use super::session::{Opener, Provider, Refusal, backend_error, cuda, watched};
+use super::session::{Opener, Provider, Refusal, backend_error, watched};
 use super::tensorrt::Build;
 use crate::engine::{LoadError, RunError};
 use crate::tensor::Tensor;
@@ -45,7 +46,7 @@ impl Opener<'_> {
             let outcome = match provider {
                 Provider::TensorRt => self.compile_file(&declared, &sizes, goes_on)?,
                 Provider::Cuda => {
-                    let dispatch = cuda(false).build().error_on_failure();
+                    let dispatch = cuda::options(false, false).build().error_on_failure();
                     self.commit_file(&declared.path, Some(dispatch), goes_on)?
                 }
                 Provider::Cpu => self.commit_file(&declared.path, None, goes_on)?,

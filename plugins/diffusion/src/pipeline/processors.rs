@@ -42,7 +42,7 @@ fn plan_list(
             let at = old.iter().position(|old| old.params_of(name).is_some())?;
             old.remove(at).params_of(name)
         });
-        let wanted = Params::of_processor(name, params, size);
+        let wanted = Params::of_lent(name, params, size);
         match Processor::plan(host, &wanted, previous.flatten()) {
             Ok(said) => {
                 size = said.formats.output;
@@ -139,7 +139,7 @@ impl Opened {
             let mut size = worked;
             let slots = place.steps(hooks).iter().map(|step| {
                 let ImageStep::Processor { name, params, .. } = step else { return None };
-                let wanted = Params::of_processor(name, params, size);
+                let wanted = Params::of_lent(name, params, size);
                 let running = follow(host, &mut old, &wanted);
                 let running = running.inspect_err(|error| {
                     host.log(LogLevel::Warn, &format!("{name} is left out: {error}"));
