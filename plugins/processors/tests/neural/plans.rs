@@ -61,7 +61,7 @@ fn hot_params_are_taken_and_others_refused() {
     let mut step = open(&host(), "pose_tensorrt", json!({}), (64, 64)).unwrap();
     let mut update = |params, size: u32| {
         let values = object(params);
-        step.update(&Params::of_processor("pose_tensorrt", &values, FrameFormat::new(size, size)))
+        step.update(&Params::of_lent("pose_tensorrt", &values, FrameFormat::new(size, size)))
     };
     update(json!({ "confidence_threshold": 0.9 }), 64).unwrap();
     assert_eq!(update(json!({}), 65).unwrap_err().code, ErrorCode::Invalid);
@@ -72,7 +72,7 @@ fn hot_params_are_taken_and_others_refused() {
     let mut step =
         open(&host(), "depth_tensorrt", json!({ "detect_resolution": 70 }), (64, 64)).unwrap();
     let values = object(json!({ "detect_resolution": 84 }));
-    let params = Params::of_processor("depth_tensorrt", &values, FrameFormat::new(64, 64));
+    let params = Params::of_lent("depth_tensorrt", &values, FrameFormat::new(64, 64));
     let error = step.update(&params).unwrap_err();
     assert!(error.message.contains("`detect_resolution`, needs a reload"), "{error}");
 }

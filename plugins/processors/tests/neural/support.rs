@@ -40,14 +40,14 @@ pub fn plan(
     previous: Option<Value>,
 ) -> Result<Plan, Error> {
     let (values, previous) = (object(params), previous.map(object));
-    let params = Params::of_processor(name, &values, FrameFormat::new(192, 128));
+    let params = Params::of_lent(name, &values, FrameFormat::new(192, 128));
     Processors::plan(&PlanRequest { params, previous: previous.as_ref(), host })
 }
 
 pub fn open(host: &Host, name: &str, params: Value, size: (usize, usize)) -> Result<Step, Error> {
     let values = object(params);
     let size = FrameFormat::new(size.0 as u32, size.1 as u32);
-    let params = Params::of_processor(name, &values, size);
+    let params = Params::of_lent(name, &values, size);
     Processors::open(host, &params)?.open_stream(host, &params)
 }
 
