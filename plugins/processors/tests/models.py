@@ -92,10 +92,11 @@ def depth(picture, record):
         axes = np.array([1], np.int64)
         write(
             name,
-            [conv(weight, bias), squeeze],
-            [("x", T.FLOAT, ["one", 3, "h", "w"])],
-            [("depth", T.FLOAT, ["one", "h", "w"])],
-            {"weight": weight, "bias": bias, "axes": axes},
+            # The number of channels is open, as in exports of Optimum; nobody asked for the first output.
+            [conv(weight, bias), squeeze, helper.make_node("Greater", ["depth", "far"], ["mask"])],
+            [("x", T.FLOAT, ["one", "channels", "h", "w"])],
+            [("mask", T.BOOL, ["one", "h", "w"]), ("depth", T.FLOAT, ["one", "h", "w"])],
+            {"weight": weight, "bias": bias, "axes": axes, "far": np.float32(0)},
         )
         height, width = picture.shape[:2]
         if size is None:
@@ -103,7 +104,7 @@ def depth(picture, record):
             size = tuple(max(1, round(side * scale / 14)) * 14 for side in (width, height))
         seen = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
         seen = (seen.astype(np.float32) / 255 - np.float32(mean)) / np.float32(deviation)
-        raw = run(name, planar(seen))[0][0]
+        raw = run(name, planar(seen))[1][0]
         spread = (raw - raw.min()) / (raw.max() - raw.min())
         spread = cv2.resize(spread, (width, height), interpolation=cv2.INTER_LINEAR)
         record["depth" if size == (384, 384) else "depth_tensorrt"] = (spread * 255).astype(np.uint8)

@@ -52,6 +52,7 @@ pub struct Slot {
 pub struct Declared {
     pub path: PathBuf,
     pub inputs: Vec<Slot>,
+    /// Those of kinds that are taken.
     pub outputs: Vec<Slot>,
 }
 
@@ -88,7 +89,9 @@ impl Declared {
         let is_weight = |name: &str| graph.initializer.iter().any(|weight| weight.name == name);
         let inputs = graph.input.iter().filter(|input| !is_weight(&input.name));
         let inputs = slots(inputs).map_err(damaged)?;
-        let outputs = slots(graph.output.iter()).map_err(damaged)?;
+        // Nobody needs an output of another kind, such as a mask of truths.
+        let outputs = graph.output.iter().filter(|output| is_taken(output));
+        let outputs = slots(outputs).map_err(damaged)?;
         if inputs.is_empty() || outputs.is_empty() {
             return Err(damaged("it has no input or no output".into()));
         }
@@ -129,20 +132,31 @@ fn slot(port: &ValueInfoProto) -> Result<Slot, String> {
     let name: String = port.name.chars().take(100).collect();
     let tensor = port.kind.as_ref().and_then(|kind| kind.tensor_type.as_ref());
     let tensor = tensor.ok_or_else(|| format!("`{name}` is no tensor"))?;
-    let element = match tensor.elem_type {
-        FLOAT => Element::F32,
-        FLOAT16 => Element::F16,
-        UINT8 => Element::U8,
-        INT32 => Element::I32,
-        INT64 => Element::I64,
-        other => return Err(format!("`{name}` has numbers of type {other}, which are not taken")),
-    };
+    let element = element(tensor.elem_type).ok_or_else(|| {
+        format!("`{name}` has numbers of type {}, which are not taken", tensor.elem_type)
+    })?;
     let dims = tensor.shape.as_ref().map(|shape| {
         let dim = |value: Option<i64>| value.filter(|&value| value > 0).map(|value| value as usize);
         shape.dim.iter().map(|each| dim(each.dim_value)).collect::<Vec<_>>()
     });
     check_size(&name, dims.as_deref().unwrap_or_default())?;
     Ok(Slot { name, element, dims })
+}
+
+fn element(kind: i32) -> Option<Element> {
+    match kind {
+        FLOAT => Some(Element::F32),
+        FLOAT16 => Some(Element::F16),
+        UINT8 => Some(Element::U8),
+        INT32 => Some(Element::I32),
+        INT64 => Some(Element::I64),
+        _ => None,
+    }
+}
+
+fn is_taken(port: &ValueInfoProto) -> bool {
+    let tensor = port.kind.as_ref().and_then(|kind| kind.tensor_type.as_ref());
+    tensor.is_some_and(|tensor| element(tensor.elem_type).is_some())
 }
 
 fn check_size(name: &str, dims: &[Option<usize>]) -> Result<(), String> {

@@ -27,11 +27,12 @@ impl PictureInput {
             return Err(declared.unfit(format!("it has no input {}", index + 1)));
         };
         match input.dims.as_deref() {
-            Some(&[None | Some(1), Some(3), height, width]) => {
-                Ok(Self { is_planar: true, width, height })
-            }
-            Some(&[None | Some(1), height, width, Some(3)]) => {
+            Some(&[None | Some(1), height, width, Some(3)]) if height != Some(3) => {
                 Ok(Self { is_planar: false, width, height })
+            }
+            // Many exports leave the number of channels open, too.
+            Some(&[None | Some(1), None | Some(3), height, width]) => {
+                Ok(Self { is_planar: true, width, height })
             }
             dims => Err(declared.unfit(format!(
                 "input `{}` takes {:?} instead of a picture, [1, 3, height, width] or [1, height, width, 3]",
