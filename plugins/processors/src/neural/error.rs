@@ -3,6 +3,7 @@
 use crate::picture::PictureError;
 use plugin_api::Error;
 use plugins_diffusion::engine::{EngineError, LoadError, RunError};
+use plugins_diffusion::engines::EnginesError;
 use plugins_diffusion::onnx::{FileError, SwitchError};
 use plugins_diffusion::resolve::ResolveError;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,10 @@ impl NeuralError {
 /// As the host is told.
 pub fn told(error: NeuralError) -> Error {
     match error {
-        NeuralError::Cancelled | NeuralError::Load(LoadError::Cancelled) => Error::cancelled(),
+        NeuralError::Cancelled
+        | NeuralError::Load(LoadError::Cancelled | LoadError::Engines(EnginesError::Cancelled)) => {
+            Error::cancelled()
+        }
         other => other.into(),
     }
 }

@@ -1,6 +1,6 @@
 //! What is said of params before anything is loaded, and what of networks that are not there.
 
-use crate::support::{folder, host, host_of, open, plan};
+use crate::support::{folder, host, host_of, open, picture, plan, process};
 use plugin_api::{ErrorCode, Stream};
 use plugin_processors::neural::named::ALL;
 use plugin_processors::neural::sources;
@@ -52,6 +52,28 @@ fn params_that_need_another_network_need_a_reload() {
     assert_eq!(reload("realesrgan_trt", json!({}), json!({ "scale": 3 })), ["scale"]);
     let strength = |strength: f64| json!({ "flow_strength": strength });
     assert_eq!(reload("temporal_net_tensorrt", strength(1.0), strength(0.5)), [""; 0]);
+}
+
+#[test]
+fn streams_of_one_size_share_a_network_as_long_as_one_of_them_is_there() {
+    let models = tempfile::tempdir().unwrap();
+    let place = models.path().join("Xenova/dpt-hybrid-midas/onnx/model.onnx");
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    let own = folder().join("models");
+    std::fs::copy(own.join("Xenova/dpt-hybrid-midas/onnx/model.onnx"), &place).unwrap();
+    let (host, picture) = (host_of(models.path()), picture("picture"));
+    let depth = || open(&host, "depth", json!({}), (192, 128)).unwrap();
+    let mut first = depth();
+    let made = process(&mut first, &picture).unwrap();
+    // Another network with the same inputs and outputs.
+    let other = own.join("onnx-community/depth-anything-v2-small/onnx/model.onnx");
+    std::fs::copy(other, &place).unwrap();
+    let mut second = depth();
+    assert!(process(&mut second, &picture).unwrap() == made, "it is the first one's");
+    drop(first);
+    assert!(process(&mut second, &picture).unwrap() == made);
+    drop(second);
+    assert!(process(&mut depth(), &picture).unwrap() != made, "it is loaded anew");
 }
 
 #[test]
