@@ -73,7 +73,7 @@ fn a_processor_tells_the_plan_its_sizes_and_what_it_does_not_know() {
     let none = plan(wish("feedback", json!({}))).unwrap_err().to_string();
     assert!(none.contains("`feedback` is not offered here"), "{none}");
     let unknown = plan(wish("nobodys", json!({}))).unwrap_err().to_string();
-    assert!(unknown.contains("no image processor `nobodys`"), "{unknown}");
+    assert!(unknown.contains("no `nobodys` of an installed plugin"), "{unknown}");
 }
 
 #[test]
