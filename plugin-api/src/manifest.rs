@@ -7,6 +7,8 @@ use std::collections::HashSet;
 
 /// The slot to which image processors are contributed.
 pub const IMAGE_PROCESSOR_SLOT: &str = "image-processor";
+/// A contributed value that stands for any text, as where it names one of the hub's models.
+pub const ANY_VALUE: &str = "*";
 /// Name of the library's section that holds the manifest.
 pub const MANIFEST_SECTION: &str = ".sdh_manifest";
 /// The version of the ABI that this crate speaks. A manifest's `abi` is a range that has to contain it.
@@ -84,7 +86,7 @@ pub struct Contribution {
 /// One value of a property.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    /// The value, a text of 1 to 1000 bytes.
+    /// The value, a text of 1 to 1000 bytes; [`ANY_VALUE`] for any.
     pub value: String,
     /// JSON Schema 2020-12, without references, of the object of params that belongs to this choice (the property that
     /// `x-slot-params` names); none for any.

@@ -5,7 +5,7 @@
 //! is chosen, `x-slot-feature` names the feature by which it does, which goes without saying for image processors.
 
 use jsonschema::PatternOptions;
-use plugin_api::{Choice, Contribution, Feature, IMAGE_PROCESSOR_SLOT, Manifest};
+use plugin_api::{ANY_VALUE, Choice, Contribution, Feature, IMAGE_PROCESSOR_SLOT, Manifest};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,9 +38,12 @@ impl<'a> Slots<'a> {
         }
     }
 
-    /// The property's own values, then the contributed ones.
+    /// The property's own values, then the contributed ones. Where any is taken, the property stays as it is.
     fn offer(&self, property: &mut Map<String, Value>) {
         let Some(choices) = self.choices_for(property) else { return };
+        if choices.iter().any(|choice| choice.value == ANY_VALUE) {
+            return;
+        }
         let contributed = choices.iter().map(|choice| Value::from(choice.value.as_str()));
         let values = property.entry("enum").or_insert_with(|| json!([]));
         let Some(values) = values.as_array_mut() else { return };

@@ -236,6 +236,7 @@ fn sdxl_in_full_size_fits_into_24_gib() {
         t_index_list: vec![32],
         num_inference_steps: 50,
         hooks: Hooks::default(),
+        controls: Vec::new(),
         cached_attention: None,
     };
     let start = Instant::now();
