@@ -5,7 +5,7 @@ use plugin_processors::blur::BlurParams;
 use plugin_processors::canny::CannyParams;
 use plugin_processors::feedback::FeedbackParams;
 use plugin_processors::neural::depth::{DepthAnythingParams, MidasParams};
-use plugin_processors::neural::flow::TemporalNetParams;
+use plugin_processors::neural::flow::{OutputFormat, TemporalNetParams};
 use plugin_processors::neural::hed::HedParams;
 use plugin_processors::neural::lineart::LineartParams;
 use plugin_processors::neural::pose::{MediapipeParams, OpenposeParams, YoloNasParams};
@@ -39,6 +39,8 @@ fn the_manifest_has_the_defaults_and_ranges_of_the_params() {
     check::<TemporalNetParams>("temporal_net_tensorrt");
     let mode = &schema("mediapipe_segmentation")["properties"]["output_mode"];
     assert_eq!(mode["enum"], serde_json::to_value(OutputMode::ALL).unwrap());
+    let format = &schema("temporal_net_tensorrt")["properties"]["output_format"];
+    assert_eq!(format["enum"], serde_json::to_value(OutputFormat::ALL).unwrap());
     let algorithm = &schema("upscale")["properties"]["algorithm"];
     assert_eq!(algorithm["enum"], serde_json::to_value(Algorithm::ALL).unwrap());
 }

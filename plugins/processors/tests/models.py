@@ -160,6 +160,23 @@ def upscaler(picture, record):
         record[f"x{scale}"] = np.rint(np.clip(large, 0, 1) * 255).astype(np.uint8)
 
 
+def flow_to_image(across, down):
+    """torchvision's."""
+    wheel, at = np.zeros((55, 3)), 0
+    for count, fixed, moving, grows in [(15, 0, 1, 1), (6, 1, 0, 0), (4, 1, 2, 1), (11, 2, 1, 0), (13, 2, 0, 1), (6, 0, 2, 0)]:
+        steps = np.floor(255 * np.arange(count) / count)
+        wheel[at : at + count, fixed] = 255
+        wheel[at : at + count, moving] = steps if grows else 255 - steps
+        at += count
+    far = np.hypot(across, down).astype(np.float64)
+    x, y = across / (far.max() + 1.2e-7), down / (far.max() + 1.2e-7)
+    place = (np.arctan2(-y, -x) / np.pi + 1) / 2 * 54
+    here = np.floor(place).astype(int)
+    share = (place - here)[..., None]
+    colour = (1 - share) * wheel[here] / 255 + share * wheel[(here + 1) % 55] / 255
+    return np.floor(255 * (1 - np.hypot(x, y)[..., None] * (1 - colour))).astype(np.uint8)
+
+
 def flow(record):
     name = "opencv/optical_flow_estimation_raft/optical_flow_estimation_raft_2023aug.onnx"
     inputs = [(port, T.FLOAT, [1, 3, 36, 48]) for port in ("0", "1")]
@@ -180,6 +197,7 @@ def flow(record):
         upper = last[y0, x0] * (1 - dx) + last[y0, x1] * dx
         lower = last[y1, x0] * (1 - dx) + last[y1, x1] * dx
         return np.rint(upper * (1 - dy) + lower * dy).astype(np.uint8)
+    record["flow_colours"] = flow_to_image(across, down)
     record |= {"flow_across": across, "flow_down": down, "flow_last": last, "warped": sample(1), "warped_half": sample(0.5)}
 
 

@@ -1,9 +1,8 @@
-//! The last picture, moved to where its parts are now: the warped half of what TemporalNet is conditioned on.
-//!
-//! TemporalNet's ControlNet takes six channels, this frame and the last picture as it is warped here; an image processor
-//! gives three, which are the warped ones.
+//! How things move from one picture to the next: in colours, as TemporalNet's ControlNet takes it beside the last frame,
+//! or the last picture moved to where its parts are now.
 
 use super::Neural;
+use super::colours::colours;
 use super::error::NeuralError;
 use super::loading::{Loader, Network};
 use super::planes::{Between, Plane};
@@ -19,13 +18,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TemporalNetParams {
-    /// How far the last picture follows the movement: 1 all the way.
+    /// How far the last picture follows the movement, 1 all the way; or what colours are multiplied by.
     pub flow_strength: f64,
+    pub output_format: OutputFormat,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputFormat {
+    /// The movement in colours. Who takes six channels puts the last frame before it.
+    Concat,
+    /// The last picture, moved.
+    WarpedOnly,
+}
+
+impl OutputFormat {
+    pub const ALL: [Self; 2] = [Self::Concat, Self::WarpedOnly];
 }
 
 impl Default for TemporalNetParams {
     fn default() -> Self {
-        Self { flow_strength: 1.0 }
+        Self { flow_strength: 1.0, output_format: OutputFormat::Concat }
     }
 }
 
@@ -46,7 +59,7 @@ pub struct TemporalNet {
     last: Option<Picture>,
 }
 
-/// How far each pixel came, in pixels: from where in the last picture it is.
+/// How far from each pixel its like is in another picture, in pixels.
 #[derive(Clone, Debug)]
 pub struct Flow {
     pub across: Plane,
@@ -73,15 +86,26 @@ impl Neural for TemporalNet {
         Ok(Self { network, input, size, is_normal, last: None })
     }
 
-    /// The first picture stays as it is.
+    /// The first picture stays as it is, or nothing moves in it.
     fn apply(
         &mut self,
         picture: &Picture,
         params: &Checked<TemporalNetParams>,
     ) -> Result<Picture, NeuralError> {
-        let Some(last) = self.last.replace(picture.clone()) else { return Ok(picture.clone()) };
-        let flow = self.flow(picture, &last)?;
-        Ok(warp(&last, &flow, params.flow_strength as f32))
+        let last = self.last.replace(picture.clone());
+        let strength = params.flow_strength as f32;
+        match (params.output_format, last) {
+            (OutputFormat::WarpedOnly, None) => Ok(picture.clone()),
+            (OutputFormat::WarpedOnly, Some(last)) => {
+                Ok(warp(&last, &self.flow(picture, &last)?, strength))
+            }
+            (OutputFormat::Concat, None) => {
+                Ok(colours(picture, &Flow::none(picture.width(), picture.height()), strength))
+            }
+            (OutputFormat::Concat, Some(last)) => {
+                Ok(colours(picture, &self.flow(&last, picture)?, strength))
+            }
+        }
     }
 }
 
@@ -91,6 +115,7 @@ fn is_torchvision(declared: &Declared) -> bool {
 }
 
 impl TemporalNet {
+    /// Where the parts of a picture are in the other one.
     fn flow(&self, picture: &Picture, last: &Picture) -> Result<Flow, NeuralError> {
         let inputs = [self.seen(picture)?, self.seen(last)?];
         let outputs = self.network.run(&[&inputs[0], &inputs[1]])?;
@@ -130,6 +155,11 @@ fn settled(plane: Plane, side: usize) -> Plane {
 }
 
 impl Flow {
+    fn none(width: usize, height: usize) -> Self {
+        let plane = Plane { width, height, values: vec![0.0; width * height] };
+        Self { across: plane.clone(), down: plane }
+    }
+
     /// Of pictures of another size.
     fn resized(&self, width: usize, height: usize) -> Self {
         let scaled = |plane: &Plane, scale: f32| {

@@ -4,6 +4,7 @@
 //! its numbers; each processor is a file with its params and what is done before and behind its network. `named` offers
 //! them by name.
 
+pub mod colours;
 pub mod depth;
 pub mod error;
 pub mod flow;

@@ -101,7 +101,8 @@ fn a_flow_of_torchvisions_kind_fits_and_what_is_no_number_stays_where_it_is() {
         let place = models.path().join(RAFT);
         std::fs::create_dir_all(place.parent().unwrap()).unwrap();
         std::fs::copy(folder().join("models/hostile").join(file), place).unwrap();
-        open(&host_of(models.path()), "temporal_net_tensorrt", json!({}), (512, 512)).unwrap()
+        let params = json!({ "output_format": "warped_only" });
+        open(&host_of(models.path()), "temporal_net_tensorrt", params, (512, 512)).unwrap()
     };
     let dots = (0..512 * 512).flat_map(|place| [(place % 512 / 2) as u8, (place / 1024) as u8, 0]);
     let last = Picture::new(512, 512, dots.collect()).unwrap();

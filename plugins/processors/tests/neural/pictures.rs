@@ -4,6 +4,7 @@ use crate::hed_weights;
 use crate::support::{
     bytes, compare, folder, host, host_of, made, numbers, open, picture, plane, process, red,
 };
+use plugin_processors::neural::colours::colours;
 use plugin_processors::neural::flow::{Flow, warp};
 use plugin_processors::neural::upscaler::tiled;
 use plugin_processors::picture::{Picture, PictureError};
@@ -11,7 +12,7 @@ use plugins_diffusion::engine::{Backend, Engine, EngineOptions};
 use plugins_diffusion::nets::Hed;
 use plugins_diffusion::onnx::Provider;
 use plugins_diffusion::tensor::Tensor;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
 #[test]
@@ -95,12 +96,30 @@ fn the_last_picture_is_warped_by_the_flow() {
     assert!(warp(&last, &flow, 0.0) == last);
 }
 
+fn warping() -> Value {
+    json!({ "output_format": "warped_only" })
+}
+
+#[test]
+fn movement_is_told_in_colours() {
+    let last = picture("flow_last");
+    let flow = Flow { across: plane("flow_across"), down: plane("flow_down") };
+    compare("flow_colours", colours(&last, &flow, 1.0).rgb(), &bytes("flow_colours"), 1);
+    let mut step = open(&host(), "temporal_net_tensorrt", json!({}), (48, 36)).unwrap();
+    let first = process(&mut step, &last).unwrap();
+    assert!(first.rgb().iter().all(|level| *level == 255), "nothing moves in the first picture");
+    let next = process(&mut step, &last).unwrap();
+    let pixel = &next.rgb()[..3];
+    assert!(next.rgb().chunks(3).all(|other| other == pixel), "all moves alike");
+    assert!(pixel.contains(&0) || pixel.iter().any(|level| *level < 40), "as far as it can");
+}
+
 #[test]
 fn a_known_shift_is_followed_exactly() {
     // The network finds that everything came from 4 to the right and 3 above, whatever it sees.
     let last = picture("flow_last");
     let next = Picture::new(48, 36, vec![9; 3 * 48 * 36]).unwrap();
-    let mut step = open(&host(), "temporal_net_tensorrt", json!({}), (48, 36)).unwrap();
+    let mut step = open(&host(), "temporal_net_tensorrt", warping(), (48, 36)).unwrap();
     assert!(process(&mut step, &last).unwrap() == last, "the first picture stays");
     let warped = process(&mut step, &next).unwrap();
     let pixel =
@@ -113,7 +132,7 @@ fn a_known_shift_is_followed_exactly() {
     }
     assert!(process(&mut step, &last).unwrap() == next, "the one before it");
     // Of a picture twice as large the same flow is twice as far.
-    let mut step = open(&host(), "temporal_net_tensorrt", json!({}), (96, 72)).unwrap();
+    let mut step = open(&host(), "temporal_net_tensorrt", warping(), (96, 72)).unwrap();
     let dots = (0..96 * 72).flat_map(|place| [(place % 96) as u8, (place / 96) as u8, 0]);
     let last = Picture::new(96, 72, dots.collect()).unwrap();
     process(&mut step, &last).unwrap();
