@@ -5,7 +5,7 @@ use crate::library::Library;
 use crate::processors::Named;
 use crate::slots::{self, Choosing, Slots};
 use host_ports::{Claim, ClaimRef, Contribution, PluginReport, PluginState, ResolveError};
-use plugin_api::Manifest;
+use plugin_api::{ANY_VALUE, Manifest};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -59,12 +59,19 @@ impl Registry {
     pub(crate) fn named(&self, claim: &plugin_api::Claim, params: &Map<String, Value>) -> Named {
         let mut named = Named::default();
         for Choosing { slot, value, .. } in slots::chosen(&claim.params, params) {
-            match self.plugins.values().find(|library| library.contributes(slot, value)) {
+            match self.contributor(slot, value) {
                 Some(library) => drop(named.found.insert(value.to_owned(), library.clone())),
                 None => named.missing.push(value.to_owned()),
             }
         }
         named
+    }
+
+    /// Who has a value of a slot: by its name, else among all.
+    fn contributor(&self, slot: &str, value: &str) -> Option<&Arc<Library>> {
+        let find =
+            |value: &str| self.plugins.values().find(|library| library.contributes(slot, value));
+        find(value).or_else(|| find(ANY_VALUE))
     }
 
     /// Whether a library's copy may still be loaded or asked.

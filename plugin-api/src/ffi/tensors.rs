@@ -17,6 +17,7 @@ pub struct LentTensors {
     /// Views of what `list` owns.
     tensors: Vec<Tensor<'static>>,
     list: SdhTensors,
+    is_freed: bool,
 }
 
 // SAFETY: the ABI lets a list be read and released on any thread, and nobody writes to it until then.
@@ -28,12 +29,31 @@ impl LentTensors {
         &self.tensors
     }
 
+    /// Lets the maker free them; an error tells that it left something behind which could be freed a second time.
+    pub fn release(mut self) -> Result<(), Error> {
+        self.free();
+        let SdhTensors { items, count, owner, release, .. } = self.list;
+        if items.is_null() && owner.is_null() && count == 0 && release.is_none() {
+            return Ok(());
+        }
+        Err(Error::new("`release` has to set itself, `items` and `owner` to null and `count` to 0"))
+    }
+
+    fn free(&mut self) {
+        self.is_freed = true;
+        self.tensors.clear();
+        if let Some(release) = self.list.release {
+            // SAFETY: the list is as the callee wrote it, and this is done once.
+            unsafe { release(&mut self.list) }
+        }
+    }
+
     /// Takes what a call wrote. It is released also where it cannot be read.
     ///
     /// # Safety
     /// The list was filled by the callee of `condition` as the ABI says, or not at all.
     pub(super) unsafe fn take(list: SdhTensors) -> Result<Self, Error> {
-        let mut lent = Self { tensors: Vec::new(), list };
+        let mut lent = Self { tensors: Vec::new(), list, is_freed: false };
         // SAFETY: the caller's promise; what is read is valid until the list is released, which dropping `lent` does.
         lent.tensors = unsafe { read_tensors(&lent.list) }?;
         Ok(lent)
@@ -42,10 +62,8 @@ impl LentTensors {
 
 impl Drop for LentTensors {
     fn drop(&mut self) {
-        self.tensors.clear();
-        if let Some(release) = self.list.release {
-            // SAFETY: the list is as the callee wrote it, and released once.
-            unsafe { release(&mut self.list) }
+        if !self.is_freed {
+            self.free();
         }
     }
 }

@@ -108,3 +108,33 @@ fn beside(
     let data = pairs.flat_map(|(first, second)| [first, second].concat()).collect();
     Ok(Tensor::new([rows, 2 * channels, height, width], data))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pictures<'a>(name: &'a str, rows: usize, first: f32) -> plugin_api::Tensor<'a> {
+        let values: Vec<f32> = (0..rows * 6).map(|index| first + index as f32).collect();
+        plugin_api::Tensor::new(name, [rows, 3, 1, 2], values).unwrap()
+    }
+
+    #[test]
+    fn the_frame_before_comes_first_row_by_row() {
+        let both = beside(&pictures(PREVIOUS, 2, 100.0), &pictures(PICTURE, 2, 0.0)).unwrap();
+        assert_eq!(both.shape(), [2, 6, 1, 2]);
+        let wanted = |from: [f32; 2]| {
+            from.into_iter().flat_map(|from| (0..6).map(move |index| from + index as f32)).collect()
+        };
+        let rows: [Vec<f32>; 2] = [wanted([100.0, 0.0]), wanted([106.0, 6.0])];
+        assert_eq!([both.row(0), both.row(1)], [&rows[0][..], &rows[1][..]]);
+    }
+
+    #[test]
+    fn pictures_that_differ_or_are_none_are_refused() {
+        let flat = plugin_api::Tensor::new(PICTURE, [6], vec![0.0; 6]).unwrap();
+        let error = beside(&flat, &flat).unwrap_err().message;
+        assert!(error.contains("not that of pictures"), "{error}");
+        let error = beside(&pictures(PREVIOUS, 1, 0.0), &pictures(PICTURE, 2, 0.0)).unwrap_err();
+        assert!(error.message.contains("differ: [1, 3, 1, 2] and [2, 3, 1, 2]"), "{error}");
+    }
+}

@@ -9,6 +9,10 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Error> {
     let (name, wishes) = (request.params.pipeline, Wishes::read(&request.params)?);
     let folder = match find(name, request.host.environment()) {
         Ok(folder) => folder,
+        Err(error @ (ResolveError::Id { .. } | ResolveError::Outside { .. })) => {
+            let error = FieldError { pointer: "/model_id".into(), message: error.to_string() };
+            return Ok(Plan { errors: vec![error], ..Plan::default() });
+        }
         Err(error) => return Ok(without(&error)),
     };
     let files = match Files::open(&folder) {
