@@ -5,6 +5,7 @@
 mod calls;
 mod conditioner;
 mod export;
+mod frames;
 mod host_calls;
 #[cfg(feature = "loader")]
 mod host_context;

@@ -1,3 +1,5 @@
+//! What comes over, and what is refused.
+
 use super::*;
 use std::sync::Arc;
 
