@@ -9,6 +9,7 @@
 
 pub mod abi;
 mod error;
+mod fetched;
 #[allow(unsafe_code)]
 pub mod ffi;
 mod frame;

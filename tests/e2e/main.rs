@@ -11,6 +11,7 @@ mod fetching;
 mod frame_age;
 mod hostile;
 mod main_job;
+mod pictures;
 mod plugins;
 mod processors;
 mod restart;

@@ -11,7 +11,7 @@ use crate::wire::{ErrorBody, status_word};
 use axum::Json;
 use axum::extract::State;
 use host_ports::LatencyFigures;
-use host_runtime::{ChangeError, Phase, StreamStatus};
+use host_runtime::{ChangeError, Phase, PictureReport, PictureState, StreamStatus};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,8 @@ use std::time::{Duration, SystemTime};
 /// last 5 seconds, `encode` and `end_to_end` while somebody watches), what the last error was and when, and whether viewers
 /// have a picture yet. While a model is fetched from the hub, `fetching` says how far that is. `parts_ms` says how long the
 /// parts of the pipeline take of a frame, image processors by their names; `switched_off` names those that failed, which the
-/// pipeline goes on without, with the reason.
+/// pipeline goes on without, with the reason. `pictures` has an entry for each param that points to a picture: `fetching`,
+/// `ready`, or `failed` with `error`, when the pipeline goes on with the one before or none.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody))
@@ -157,6 +158,7 @@ fn host_status(status: &StreamStatus) -> Value {
         "switched_off": status.switched_off.iter().map(|off| json!({
             "name": off.name, "plugin": off.plugin, "reason": off.reason,
         })).collect::<Vec<_>>(),
+        "pictures": status.pictures.iter().map(picture).collect::<Vec<_>>(),
         "parts_ms": frames.parts_ms,
         "drops": by_stage(drops(status), Value::from),
         "latency": by_stage(latencies(status), latency),
@@ -174,6 +176,15 @@ fn host_status(status: &StreamStatus) -> Value {
             "key_frames": egress.key_frames,
         },
     })
+}
+
+fn picture(report: &PictureReport) -> Value {
+    let (state, error) = match &report.state {
+        PictureState::Fetching => ("fetching", None),
+        PictureState::Ready => ("ready", None),
+        PictureState::Failed { reason } => ("failed", Some(reason)),
+    };
+    json!({ "field": report.field, "state": state, "error": error })
 }
 
 /// By the names of the stages.
