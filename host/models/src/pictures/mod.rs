@@ -11,7 +11,7 @@ pub(crate) mod decode;
 mod error;
 mod fetch;
 mod network;
-mod source;
+pub(crate) mod source;
 mod tls;
 
 pub use cache::{CacheError, Room};
