@@ -79,6 +79,16 @@ typedef struct SdhStream SdhStream;
 #define SDH_RGB8 0
 
 /*
+ Where a tensor lies: host memory. Numbers of devices are those of DLPack; this is the only one of ABI 0.1.
+ */
+#define SDH_DEVICE_HOST 1
+
+/*
+ Kind of numbers: floating point. Numbers of kinds are those of DLPack; this one with 32 bits is the only one of ABI 0.1.
+ */
+#define SDH_DATA_FLOAT 2
+
+/*
  Bytes or UTF-8 text: a pointer and a length. `data` may be null when `size` is 0.
  */
 typedef struct SdhBytes {
@@ -121,8 +131,7 @@ typedef struct SdhPlugin {
    */
   struct SdhBytes (*last_error)(void);
   /*
-   The table of a feature (`pipeline/0` and `image-processor/0` give an `SdhPipelineTable`), null for an unknown one and for those that have no
-   table: what a plugin contributes to the schemas of others stands in its manifest alone.
+   The `SdhPipelineTable` of a feature, null for an unknown one and where what the plugin contributes are mere names.
    */
   const void *(*get_feature)(struct SdhBytes id);
 } SdhPlugin;
@@ -187,11 +196,12 @@ typedef struct SdhHost {
    */
   uint32_t reserved;
   /*
-   The table of a feature that other plugins offer to this one, null where there is none. `image-processor/0` gives an
-   `SdhPipelineTable` whose `plan`, `open` and `open_stream` take this host table, and any contributed image processor
-   as `SdhParams.pipeline`; the host finds the plugin that has it. Params that its schema does not name are left out.
+   The table of a feature that other plugins offer to this one, null where there is none. `image-processor/0`,
+   `residual-conditioner/0` and `token-conditioner/0` give an `SdhPipelineTable` whose `plan`, `open` and `open_stream`
+   take this host table, and as `SdhParams.pipeline` any name that the stream's params have at a property of the
+   pipeline's schema with a slot of that feature; the host finds the plugin that has it. Params that its schema does not name are left out.
    Their texts are written by the caller's own `write_text`, which it puts into the table that it gives to `plan`.
-   Whatever is opened has to be closed before the pipeline or stream whose call opened it is. A processor that fails is
+   Whatever is opened has to be closed before the pipeline or stream whose call opened it is. One that fails is
    switched off for the stream and refuses all later calls; the host tells the user, and the caller goes on without it.
    */
   const void *(*get_feature)(struct SdhBytes id);
@@ -258,7 +268,7 @@ typedef struct SdhParams {
    */
   uint32_t reserved;
   /*
-   What is in use: one of the `pipeline` names of the manifest, or a value that it contributes as an image processor.
+   What is in use: one of the `pipeline` names of the manifest, or a value that it contributes to a slot.
    */
   struct SdhBytes pipeline;
   /*
@@ -266,12 +276,12 @@ typedef struct SdhParams {
    */
   struct SdhBytes values;
   /*
-   For an image processor the size of the pictures that it is given. Zeros for a pipeline, which tells it itself.
+   For what a pipeline opens by name the size of the pictures that it is given. Zeros for a pipeline, which tells it itself.
    */
   struct SdhFrameFormat input;
   /*
    For a pipeline the size of output that its `plan` told for these params, which it has to keep to although an image
-   processor that it counted on is switched off. Zeros for an image processor, and where no plan was asked.
+   processor that it counted on is switched off. Zeros for all else, and where no plan was asked.
    */
   struct SdhFrameFormat output;
 } SdhParams;
@@ -384,11 +394,117 @@ typedef struct SdhFrameMut {
 } SdhFrameMut;
 
 /*
- The features `pipeline/0` and `image-processor/0`: frame in, frame out. Both have this table.
+ The kind of a tensor's numbers, as in DLPack.
+ */
+typedef struct SdhDataType {
+  /*
+   `SDH_DATA_FLOAT`.
+   */
+  uint8_t code;
+  /*
+   Bits of one number: 32.
+   */
+  uint8_t bits;
+  /*
+   Numbers that make one element: 1.
+   */
+  uint16_t lanes;
+} SdhDataType;
+
+/*
+ A view of numbers that someone else owns, with the fields of DLPack's tensor.
+ */
+typedef struct SdhTensor {
+  /*
+   Size of this struct in bytes; in a list it is the distance to the next one.
+   */
+  uint32_t size;
+  /*
+   `SDH_DEVICE_HOST`.
+   */
+  uint32_t device;
+  /*
+   Which of the devices of its kind: 0.
+   */
+  int32_t device_id;
+  /*
+   Number of axes, at most 8.
+   */
+  uint32_t axes;
+  /*
+   What it is in the call, as in `latents`.
+   */
+  struct SdhBytes name;
+  /*
+   Kind of its numbers.
+   */
+  struct SdhDataType data_type;
+  /*
+   0.
+   */
+  uint32_t reserved;
+  /*
+   Sizes of the axes, the outermost first. May be null without axes.
+   */
+  const int64_t *shape;
+  /*
+   From one element to the next along each axis, in elements, not negative; null where nothing lies between them.
+   */
+  const int64_t *strides;
+  /*
+   Memory in which they lie, aligned for its numbers at `byte_offset`.
+   */
+  void *data;
+  /*
+   From `data` to the first element.
+   */
+  uint64_t byte_offset;
+  /*
+   Bytes that may be read at `data`.
+   */
+  uint64_t length;
+} SdhTensor;
+
+/*
+ Tensors that are handed over together.
+ */
+typedef struct SdhTensors {
+  /*
+   Size of this struct in bytes.
+   */
+  uint32_t size;
+  /*
+   0.
+   */
+  uint32_t reserved;
+  /*
+   The first of them; at most 64.
+   */
+  const struct SdhTensor *items;
+  /*
+   How many there are.
+   */
+  uint64_t count;
+  /*
+   For whoever made the list.
+   */
+  void *owner;
+  /*
+   Frees the list and all that it shows, and sets itself, `items` and `owner` to null and `count` to 0. Called once,
+   from any thread. Null where the list is valid during a call only.
+   */
+  void (*release)(struct SdhTensors *tensors);
+} SdhTensors;
+
+/*
+ The features `pipeline/0`, `image-processor/0`, `residual-conditioner/0` and `token-conditioner/0`. All have this table:
+ the first two take and give frames, by `formats` and `process`; conditioners take and give tensors, by `condition`, and
+ have null for those.
 
  A pipeline is what a stream runs; it chooses the size of its input. An image processor is a step before or after
  diffusion, or what makes a ControlNet's picture; it is told the size of its input, which `plan` may refuse, and `process`
- gives the same `id` and `captured_ns` that it got.
+ gives the same `id` and `captured_ns` that it got. A conditioner adds something to a denoising network; what it is given
+ and what it has to answer with is said at the feature in docs/plugin-authors.md.
 
  Threads: `plan`, `open` and functions on different objects may be called at the same time from any thread; calls on
  one stream never overlap, and no call on a pipeline or stream comes during or after its close.
@@ -440,6 +556,11 @@ typedef struct SdhPipelineTable {
    Makes one output picture from one input picture. `SDH_OK` or `SDH_SKIPPED`, or a negative status.
    */
   int32_t (*process)(SdhStream *stream, const struct SdhFrame *input, struct SdhFrameMut *output);
+  /*
+   For conditioners: answers tensors with tensors. `given` is valid during the call only. `made` comes empty, with its
+   size set, and is filled where the call succeeds; the caller releases it before the stream is closed.
+   */
+  int32_t (*condition)(SdhStream *stream, const struct SdhTensors *given, struct SdhTensors *made);
 } SdhPipelineTable;
 
 #endif  /* SDH_PLUGIN_H */

@@ -43,6 +43,12 @@ pub const SDH_LOG_DEBUG: u32 = 4;
 /// Pixel format: packed red, green, blue, 8 bits each, rows from top to bottom. The only one of ABI 0.1.
 pub const SDH_RGB8: u32 = 0;
 
+/// Where a tensor lies: host memory. Numbers of devices are those of DLPack; this is the only one of ABI 0.1.
+pub const SDH_DEVICE_HOST: u32 = 1;
+
+/// Kind of numbers: floating point. Numbers of kinds are those of DLPack; this one with 32 bits is the only one of ABI 0.1.
+pub const SDH_DATA_FLOAT: u8 = 2;
+
 /// Bytes or UTF-8 text: a pointer and a length. `data` may be null when `size` is 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -105,11 +111,12 @@ pub struct SdhHost {
     pub threads: u32,
     /// 0.
     pub reserved: u32,
-    /// The table of a feature that other plugins offer to this one, null where there is none. `image-processor/0` gives an
-    /// `SdhPipelineTable` whose `plan`, `open` and `open_stream` take this host table, and any contributed image processor
-    /// as `SdhParams.pipeline`; the host finds the plugin that has it. Params that its schema does not name are left out.
+    /// The table of a feature that other plugins offer to this one, null where there is none. `image-processor/0`,
+    /// `residual-conditioner/0` and `token-conditioner/0` give an `SdhPipelineTable` whose `plan`, `open` and `open_stream`
+    /// take this host table, and as `SdhParams.pipeline` any name that the stream's params have at a property of the
+    /// pipeline's schema with a slot of that feature; the host finds the plugin that has it. Params that its schema does not name are left out.
     /// Their texts are written by the caller's own `write_text`, which it puts into the table that it gives to `plan`.
-    /// Whatever is opened has to be closed before the pipeline or stream whose call opened it is. A processor that fails is
+    /// Whatever is opened has to be closed before the pipeline or stream whose call opened it is. One that fails is
     /// switched off for the stream and refuses all later calls; the host tells the user, and the caller goes on without it.
     pub get_feature: Option<unsafe extern "C" fn(id: SdhBytes) -> *const c_void>,
     /// Why the last call of such a table on this thread returned a negative status. Valid until the thread's next one.
@@ -124,14 +131,14 @@ pub struct SdhParams {
     pub size: u32,
     /// 0.
     pub reserved: u32,
-    /// What is in use: one of the `pipeline` names of the manifest, or a value that it contributes as an image processor.
+    /// What is in use: one of the `pipeline` names of the manifest, or a value that it contributes to a slot.
     pub pipeline: SdhBytes,
     /// A JSON object: the effective params, valid by the claim's schema, defaults filled in.
     pub values: SdhBytes,
-    /// For an image processor the size of the pictures that it is given. Zeros for a pipeline, which tells it itself.
+    /// For what a pipeline opens by name the size of the pictures that it is given. Zeros for a pipeline, which tells it itself.
     pub input: SdhFrameFormat,
     /// For a pipeline the size of output that its `plan` told for these params, which it has to keep to although an image
-    /// processor that it counted on is switched off. Zeros for an image processor, and where no plan was asked.
+    /// processor that it counted on is switched off. Zeros for all else, and where no plan was asked.
     pub output: SdhFrameFormat,
 }
 
@@ -230,11 +237,78 @@ pub struct SdhFrameMut {
     pub captured_ns: u64,
 }
 
-/// The features `pipeline/0` and `image-processor/0`: frame in, frame out. Both have this table.
+/// The kind of a tensor's numbers, as in DLPack.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "layout", derive(abi_stable::StableAbi))]
+pub struct SdhDataType {
+    /// `SDH_DATA_FLOAT`.
+    pub code: u8,
+    /// Bits of one number: 32.
+    pub bits: u8,
+    /// Numbers that make one element: 1.
+    pub lanes: u16,
+}
+
+/// A view of numbers that someone else owns, with the fields of DLPack's tensor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(abi_stable::StableAbi))]
+pub struct SdhTensor {
+    /// Size of this struct in bytes; in a list it is the distance to the next one.
+    pub size: u32,
+    /// `SDH_DEVICE_HOST`.
+    pub device: u32,
+    /// Which of the devices of its kind: 0.
+    pub device_id: i32,
+    /// Number of axes, at most 8.
+    pub axes: u32,
+    /// What it is in the call, as in `latents`.
+    pub name: SdhBytes,
+    /// Kind of its numbers.
+    pub data_type: SdhDataType,
+    /// 0.
+    pub reserved: u32,
+    /// Sizes of the axes, the outermost first. May be null without axes.
+    pub shape: *const i64,
+    /// From one element to the next along each axis, in elements, not negative; null where nothing lies between them.
+    pub strides: *const i64,
+    /// Memory in which they lie, aligned for its numbers at `byte_offset`.
+    pub data: *mut c_void,
+    /// From `data` to the first element.
+    pub byte_offset: u64,
+    /// Bytes that may be read at `data`.
+    pub length: u64,
+}
+
+/// Tensors that are handed over together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(abi_stable::StableAbi))]
+pub struct SdhTensors {
+    /// Size of this struct in bytes.
+    pub size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The first of them; at most 64.
+    pub items: *const SdhTensor,
+    /// How many there are.
+    pub count: u64,
+    /// For whoever made the list.
+    pub owner: *mut c_void,
+    /// Frees the list and all that it shows, and sets itself, `items` and `owner` to null and `count` to 0. Called once,
+    /// from any thread. Null where the list is valid during a call only.
+    pub release: Option<unsafe extern "C" fn(tensors: *mut SdhTensors)>,
+}
+
+/// The features `pipeline/0`, `image-processor/0`, `residual-conditioner/0` and `token-conditioner/0`. All have this table:
+/// the first two take and give frames, by `formats` and `process`; conditioners take and give tensors, by `condition`, and
+/// have null for those.
 ///
 /// A pipeline is what a stream runs; it chooses the size of its input. An image processor is a step before or after
 /// diffusion, or what makes a ControlNet's picture; it is told the size of its input, which `plan` may refuse, and `process`
-/// gives the same `id` and `captured_ns` that it got.
+/// gives the same `id` and `captured_ns` that it got. A conditioner adds something to a denoising network; what it is given
+/// and what it has to answer with is said at the feature in docs/plugin-authors.md.
 ///
 /// Threads: `plan`, `open` and functions on different objects may be called at the same time from any thread; calls on
 /// one stream never overlap, and no call on a pipeline or stream comes during or after its close.
@@ -291,6 +365,15 @@ pub struct SdhPipelineTable {
             output: *mut SdhFrameMut,
         ) -> i32,
     >,
+    /// For conditioners: answers tensors with tensors. `given` is valid during the call only. `made` comes empty, with its
+    /// size set, and is filled where the call succeeds; the caller releases it before the stream is closed.
+    pub condition: Option<
+        unsafe extern "C" fn(
+            stream: *mut SdhStream,
+            given: *const SdhTensors,
+            made: *mut SdhTensors,
+        ) -> i32,
+    >,
 }
 
 /// What `sdh_plugin_entry_0` returns: a static table.
@@ -309,8 +392,7 @@ pub struct SdhPlugin {
     pub manifest: SdhBytes,
     /// Why the last call on this thread returned a negative status. Valid until this thread's next call into the plugin.
     pub last_error: Option<unsafe extern "C" fn() -> SdhBytes>,
-    /// The table of a feature (`pipeline/0` and `image-processor/0` give an `SdhPipelineTable`), null for an unknown one and for those that have no
-    /// table: what a plugin contributes to the schemas of others stands in its manifest alone.
+    /// The `SdhPipelineTable` of a feature, null for an unknown one and where what the plugin contributes are mere names.
     pub get_feature: Option<unsafe extern "C" fn(id: SdhBytes) -> *const c_void>,
 }
 

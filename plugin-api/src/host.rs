@@ -2,6 +2,7 @@
 
 use crate::Environment;
 use crate::Error;
+use crate::Feature;
 use crate::ffi::{Callee, HostCalls, Lent};
 use std::sync::Arc;
 
@@ -87,8 +88,8 @@ impl Host {
         &self.environment
     }
 
-    /// What other plugins offer, by the id of a feature.
-    pub(crate) fn offered(&self, feature: &str) -> Result<Callee, Error> {
+    /// What other plugins offer.
+    pub(crate) fn offered(&self, feature: Feature) -> Result<Callee, Error> {
         self.calls()?.offered(feature)
     }
 

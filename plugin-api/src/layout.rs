@@ -4,7 +4,7 @@
 //! differently; the tables are guarded by their size fields. abi_stable's own loader is not used: it refuses plugins that
 //! are older than the host.
 
-use crate::abi::{SdhBytes, SdhFormats, SdhFrame, SdhFrameMut};
+use crate::abi::{SdhBytes, SdhFormats, SdhFrame, SdhFrameMut, SdhTensor, SdhTensors};
 use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::type_layout::TypeLayout;
@@ -28,6 +28,10 @@ pub struct LayoutTable {
     pub frame: &'static TypeLayout,
     /// `SdhFrameMut`.
     pub frame_mut: &'static TypeLayout,
+    /// `SdhTensor`.
+    pub tensor: &'static TypeLayout,
+    /// `SdhTensors`.
+    pub tensors: &'static TypeLayout,
 }
 
 static TABLE: LayoutTable = LayoutTable {
@@ -37,6 +41,8 @@ static TABLE: LayoutTable = LayoutTable {
     formats: SdhFormats::LAYOUT,
     frame: SdhFrame::LAYOUT,
     frame_mut: SdhFrameMut::LAYOUT,
+    tensor: SdhTensor::LAYOUT,
+    tensors: SdhTensors::LAYOUT,
 };
 
 /// The layouts of this build.
@@ -52,6 +58,8 @@ pub fn check(theirs: &LayoutTable) -> Result<(), String> {
         ("SdhFormats", TABLE.formats, theirs.formats),
         ("SdhFrame", TABLE.frame, theirs.frame),
         ("SdhFrameMut", TABLE.frame_mut, theirs.frame_mut),
+        ("SdhTensor", TABLE.tensor, theirs.tensor),
+        ("SdhTensors", TABLE.tensors, theirs.tensors),
     ];
     for (name, ours, theirs) in pairs {
         if let Err(error) = check_layout_compatibility(ours, theirs)

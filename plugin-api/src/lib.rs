@@ -9,6 +9,7 @@
 
 pub mod abi;
 mod error;
+mod feature;
 mod fetched;
 #[allow(unsafe_code)]
 pub mod ffi;
@@ -19,6 +20,7 @@ pub mod layout;
 mod manifest;
 mod plan;
 mod sdk;
+mod tensor;
 
 /// Opening plugin libraries and calling them, as the host's workers and the testkit do.
 #[cfg(feature = "loader")]
@@ -30,15 +32,17 @@ pub mod loader {
 }
 
 pub use error::{Error, ErrorCode};
-pub use ffi::Processor;
+pub use feature::Feature;
+pub use ffi::{Conditioner, Conditions, LentTensors, Processor};
 pub use frame::{Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, PIXEL_BYTES};
 pub use host::{Host, LogLevel};
 pub use manifest::{
-    ABI_VERSION, CONTRIBUTING_FEATURES, Choice, Claim, Contribution, IMAGE_PROCESSOR_FEATURE,
-    IMAGE_PROCESSOR_SLOT, MANIFEST_SECTION, Manifest, ManifestError, PIPELINE_FEATURE,
+    ABI_VERSION, ANY_VALUE, Choice, Claim, Contribution, IMAGE_PROCESSOR_SLOT, MANIFEST_SECTION,
+    Manifest, ManifestError,
 };
 pub use plan::{Artefact, FieldError, Plan, Unsupported};
 pub use sdk::{Environment, Outcome, Params, Pipeline, PlanRequest, Plugin, Stream};
+pub use tensor::{MAX_AXES, MAX_VALUES, Tensor};
 
 // The guide's examples are compiled with the crate's own.
 #[cfg(doctest)]

@@ -6,16 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// The feature of a plugin that answers to `pipeline` names.
-pub const PIPELINE_FEATURE: &str = "pipeline/0";
-/// The feature of a plugin whose contributions to the slot of this name, without the major, are image processors. Without a
-/// table for it they are names that pipelines may know.
-pub const IMAGE_PROCESSOR_FEATURE: &str = "image-processor/0";
 /// The slot to which image processors are contributed.
 pub const IMAGE_PROCESSOR_SLOT: &str = "image-processor";
-/// The features of plugins that may only contribute.
-pub const CONTRIBUTING_FEATURES: [&str; 3] =
-    ["residual-conditioner/0", "token-conditioner/0", IMAGE_PROCESSOR_FEATURE];
+/// A contributed value that stands for any text, as where it names one of the hub's models.
+pub const ANY_VALUE: &str = "*";
 /// Name of the library's section that holds the manifest.
 pub const MANIFEST_SECTION: &str = ".sdh_manifest";
 /// The version of the ABI that this crate speaks. A manifest's `abi` is a range that has to contain it.
@@ -95,7 +89,7 @@ pub struct Contribution {
 /// One value of a property.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    /// The value, a text of 1 to 1000 bytes.
+    /// The value, a text of 1 to 1000 bytes; [`ANY_VALUE`] for any.
     pub value: String,
     /// JSON Schema 2020-12, without references, of the object of params that belongs to this choice (the property that
     /// `x-slot-params` names); none for any.

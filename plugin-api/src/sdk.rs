@@ -1,14 +1,14 @@
 //! The traits that a plugin written in Rust implements.
 
-use crate::{Error, Formats, Frame, FrameFormat, FrameMut, Host, Plan};
+use crate::{Conditions, Error, Formats, Frame, FrameFormat, FrameMut, Host, Plan, Tensor};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 /// A plugin's way in. The type is only a name for [`crate::export_plugin`]; it is never instantiated.
 ///
-/// The same traits serve pipelines and image processors: `export_plugin!(Flip, ...)` exports the first,
-/// `export_plugin!(image_processors = Flip, ...)` the second, for the values that the manifest contributes to the slot
-/// `image-processor`. What an image processor gets besides is [`Params::input`].
+/// The same traits serve all [features](crate::Feature): `export_plugin!(Flip, ...)` exports pipelines,
+/// `export_plugin!(image_processors = Flip, ...)`, `residual_conditioners = ` and `token_conditioners = ` what pipelines open by
+/// the values that the manifest contributes to slots. What these get besides is [`Params::input`].
 ///
 /// A complete plugin that turns pictures upside down:
 ///
@@ -161,14 +161,30 @@ pub trait Pipeline: Send + Sync + 'static {
 /// }
 /// ```
 pub trait Stream: Send + 'static {
-    /// What the stream takes and gives, as `plan` said for the same params. Constant for the stream's life.
-    fn formats(&self) -> Formats;
+    /// What the stream takes and gives, as `plan` said for the same params. Constant for the stream's life. For pipelines
+    /// and image processors.
+    fn formats(&self) -> Formats {
+        Formats::default()
+    }
 
     /// Applies params of which only hot ones changed; they are always given whole. On failure the old ones stay.
     fn update(&mut self, params: &Params<'_>) -> Result<(), Error>;
 
-    /// Makes one output picture from one input picture; both have the sizes of `formats`.
-    fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>) -> Result<Outcome, Error>;
+    /// Makes one output picture from one input picture; both have the sizes of `formats`. For pipelines and image
+    /// processors.
+    fn process(
+        &mut self,
+        _input: &Frame<'_>,
+        _output: &mut FrameMut<'_>,
+    ) -> Result<Outcome, Error> {
+        Err(Error::invalid("a conditioner takes no frames"))
+    }
+
+    /// Answers tensors with tensors. For conditioners; what they are given and have to answer with is said at their
+    /// feature in the guide for authors.
+    fn condition(&mut self, _given: &[Tensor<'_>]) -> Result<Conditions, Error> {
+        Err(Error::invalid("only conditioners take tensors"))
+    }
 }
 
 /// What `process` did.
@@ -183,12 +199,12 @@ pub enum Outcome {
 /// Params of a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Params<'a> {
-    /// What is in use: one of the `pipeline` names of the manifest, or a value that it contributes as an image processor.
+    /// What is in use: one of the `pipeline` names of the manifest, or a value that it contributes to a slot.
     pub pipeline: &'a str,
     /// The effective params: valid by the claim's schema, defaults filled in.
     pub values: &'a Map<String, Value>,
-    /// For an image processor the size of the pictures it is given, which are the input of its formats. None for a
-    /// pipeline, which tells it itself.
+    /// The size of the pictures that it is given; an image processor's are the input of its formats. None for a pipeline,
+    /// which tells it itself.
     pub input: Option<FrameFormat>,
     /// For a pipeline the size of output that its plan told for these params. It keeps to it although an image processor
     /// that it counted on is switched off.
@@ -201,8 +217,8 @@ impl<'a> Params<'a> {
         Self { pipeline, values, input: None, output: None }
     }
 
-    /// Those of an image processor.
-    pub const fn of_processor(
+    /// Those of an image processor or a conditioner.
+    pub const fn of_lent(
         name: &'a str,
         values: &'a Map<String, Value>,
         input: FrameFormat,

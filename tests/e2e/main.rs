@@ -5,6 +5,7 @@ mod browsers;
 mod checkpoints;
 mod clients;
 mod contract;
+mod controlnets;
 mod events;
 mod faults;
 mod fetching;

@@ -181,7 +181,7 @@ fn controlnets_are_those_of_the_models_family() {
         let created = create(own, "canny");
         assert_eq!(created.status, 201, "{}", created.text);
         let warnings = created.json()["warnings"].to_string();
-        assert!(warnings.contains("`controlnets` has no effect now"), "{warnings}");
+        assert!(warnings.contains("The picture is not steered: model"), "{warnings}");
         for (refused, pointer) in [
             (create(others, "canny"), "/controlnets/0/model_id"),
             (create(own, "no-such"), "/controlnets/0/preprocessor"),

@@ -7,7 +7,7 @@ use crate::manifest_section;
 use crate::probe::{Verdict, probe};
 use crate::process::Spawner;
 use crate::slots;
-use plugin_api::{CONTRIBUTING_FEATURES, Manifest, PIPELINE_FEATURE};
+use plugin_api::{Feature, Manifest};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -87,16 +87,18 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Manifest, Outcome> {
 
 /// What a plugin says of itself needs the features it says it has.
 fn check_features(manifest: &Manifest) -> Result<(), String> {
-    let has_pipelines = manifest.has_feature(PIPELINE_FEATURE);
-    let has_others = CONTRIBUTING_FEATURES.iter().any(|feature| manifest.has_feature(feature));
+    let pipeline = Feature::Pipeline.id();
+    let has_pipelines = manifest.has_feature(pipeline);
+    let others = Feature::LENT.map(Feature::id);
+    let has_others = others.iter().any(|feature| manifest.has_feature(feature));
     let features = &manifest.features;
     match manifest.claims.is_empty() {
         false if !has_pipelines => {
-            Err(format!("it offers {features:?}; its claims need `{PIPELINE_FEATURE}`"))
+            Err(format!("it offers {features:?}; its claims need `{pipeline}`"))
         }
         true if !has_pipelines && !has_others => {
-            let used = CONTRIBUTING_FEATURES.join("`, `");
-            Err(format!("it offers {features:?}; this host uses `{PIPELINE_FEATURE}`, `{used}`"))
+            let used = others.join("`, `");
+            Err(format!("it offers {features:?}; this host uses `{pipeline}`, `{used}`"))
         }
         _ => Ok(()),
     }

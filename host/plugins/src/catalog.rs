@@ -16,7 +16,6 @@ use host_ports::{
     PluginReport, PluginState, ResolveError,
 };
 use notify::RecommendedWatcher;
-use plugin_api::IMAGE_PROCESSOR_SLOT;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io;
@@ -128,8 +127,8 @@ impl PipelineCatalog for PluginCatalog {
             return Err(PlanError::Gone { plugin });
         };
         let Shared { config, workers, planners, .. } = &*self.shared;
-        let found = self.shared.processors(of_library, params).found;
-        let before = previous.map(|previous| self.shared.processors(of_library, previous).found);
+        let found = self.shared.named(of_library, params).found;
+        let before = previous.map(|previous| self.shared.named(of_library, previous).found);
         let mut all = before.clone().unwrap_or_default();
         all.extend(found.clone());
         let mut plan = planners
@@ -140,7 +139,7 @@ impl PipelineCatalog for PluginCatalog {
             && hashes(&strangers(&library, before)) != hashes(&strangers(&library, found))
         {
             let sides = [previous, params];
-            plan.reload.extend(slots::changed(&of_library.params, sides, IMAGE_PROCESSOR_SLOT));
+            plan.reload.extend(slots::changed(&of_library.params, sides));
         }
         Ok(plan)
     }
@@ -157,7 +156,7 @@ impl PipelineCatalog for PluginCatalog {
         let input = Arc::new(InputPool(memory.clone()));
         let (config, workers) = (self.shared.config.clone(), self.shared.workers.clone());
         let shared = self.shared.clone();
-        let find = Box::new(move |params: &Map<String, Value>| shared.processors(&claim, params));
+        let find = Box::new(move |params: &Map<String, Value>| shared.named(&claim, params));
         let parts = Parts { library, claim: index, config, workers, memory, find };
         let pipeline = Box::new(WorkerPipeline::new(parts).map_err(trouble)?);
         Ok(Opened { pipeline, input })
@@ -173,9 +172,9 @@ impl Shared {
         look(&self.registry.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The image processors that params name.
-    fn processors(&self, claim: &plugin_api::Claim, params: &Map<String, Value>) -> Named {
-        self.read(|registry| registry.processors(claim, params))
+    /// What params name for the pipeline to open.
+    fn named(&self, claim: &plugin_api::Claim, params: &Map<String, Value>) -> Named {
+        self.read(|registry| registry.named(claim, params))
     }
 
     fn look_at_everything(&self) {

@@ -1,7 +1,7 @@
 //! An accepted library: the copy that is loaded, and what its manifest says.
 
 use crate::message::LibraryFile;
-use plugin_api::{Claim, IMAGE_PROCESSOR_SLOT, Manifest};
+use plugin_api::{Claim, Manifest};
 use std::path::PathBuf;
 
 /// A library that may be loaded. Its file is a copy named by content, so it never changes.
@@ -25,12 +25,11 @@ impl Library {
         LibraryFile { path, manifest_hash: self.manifest_hash.clone() }
     }
 
-    /// Whether it contributes an image processor of this name.
-    pub(crate) fn has_processor(&self, name: &str) -> bool {
-        let slots = self.manifest.contributes.iter();
-        slots
-            .filter(|slot| slot.slot == IMAGE_PROCESSOR_SLOT)
-            .any(|slot| slot.items.iter().any(|choice| choice.value == name))
+    /// Whether it contributes this value to this slot.
+    pub(crate) fn contributes(&self, slot: &str, value: &str) -> bool {
+        let slots =
+            self.manifest.contributes.iter().filter(|contribution| contribution.slot == slot);
+        slots.flat_map(|slot| &slot.items).any(|choice| choice.value == value)
     }
 
     /// The claim at `index` of the manifest, if it has that name.

@@ -3,9 +3,9 @@
 use crate::candidates::{Candidate, Outcome};
 use crate::library::Library;
 use crate::processors::Named;
-use crate::slots::{self, Slots};
+use crate::slots::{self, Choosing, Slots};
 use host_ports::{Claim, ClaimRef, Contribution, PluginReport, PluginState, ResolveError};
-use plugin_api::{IMAGE_PROCESSOR_SLOT, Manifest};
+use plugin_api::{ANY_VALUE, Manifest};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -55,20 +55,23 @@ impl Registry {
         self.plugins.get(id)
     }
 
-    /// The image processors that the params of a claim name.
-    pub(crate) fn processors(
-        &self,
-        claim: &plugin_api::Claim,
-        params: &Map<String, Value>,
-    ) -> Named {
+    /// What the params of a claim name for the pipeline to open.
+    pub(crate) fn named(&self, claim: &plugin_api::Claim, params: &Map<String, Value>) -> Named {
         let mut named = Named::default();
-        for name in slots::chosen(&claim.params, params, IMAGE_PROCESSOR_SLOT) {
-            match self.plugins.values().find(|library| library.has_processor(name)) {
-                Some(library) => drop(named.found.insert(name.to_owned(), library.clone())),
-                None => named.missing.push(name.to_owned()),
+        for Choosing { slot, value, .. } in slots::chosen(&claim.params, params) {
+            match self.contributor(slot, value) {
+                Some(library) => drop(named.found.insert(value.to_owned(), library.clone())),
+                None => named.missing.push(value.to_owned()),
             }
         }
         named
+    }
+
+    /// Who has a value of a slot: by its name, else among all.
+    fn contributor(&self, slot: &str, value: &str) -> Option<&Arc<Library>> {
+        let find =
+            |value: &str| self.plugins.values().find(|library| library.contributes(slot, value));
+        find(value).or_else(|| find(ANY_VALUE))
     }
 
     /// Whether a library's copy may still be loaded or asked.

@@ -1,10 +1,11 @@
 //! Choices that plugins contribute to the schemas of pipelines, whoever's they are.
 //!
 //! A property with `x-slot` takes the values that are contributed to the slot of that name, beside those of its own
-//! `enum`; `x-slot-params` names the property beside it that holds the params of the chosen one.
+//! `enum`; `x-slot-params` names the property beside it that holds the params of the chosen one. Where the pipeline opens what
+//! is chosen, `x-slot-feature` names the feature by which it does, which goes without saying for image processors.
 
 use jsonschema::PatternOptions;
-use plugin_api::{Choice, Contribution, Manifest};
+use plugin_api::{ANY_VALUE, Choice, Contribution, Feature, IMAGE_PROCESSOR_SLOT, Manifest};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,9 +38,12 @@ impl<'a> Slots<'a> {
         }
     }
 
-    /// The property's own values, then the contributed ones.
+    /// The property's own values, then the contributed ones. Where any is taken, the property stays as it is.
     fn offer(&self, property: &mut Map<String, Value>) {
         let Some(choices) = self.choices_for(property) else { return };
+        if choices.iter().any(|choice| choice.value == ANY_VALUE) {
+            return;
+        }
         let contributed = choices.iter().map(|choice| Value::from(choice.value.as_str()));
         let values = property.entry("enum").or_insert_with(|| json!([]));
         let Some(values) = values.as_array_mut() else { return };
@@ -84,28 +88,28 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// What params choose of a slot, by the schema that the params are for; references in it are not followed. The values of a property's own `enum` are the
-/// pipeline's own affair.
-pub(crate) fn chosen<'v>(schema: &Value, params: &'v Map<String, Value>, slot: &str) -> Chosen<'v> {
+/// What params choose that pipelines open, by the schema that the params are for; references in it are not followed. The
+/// values of a property's own `enum` are the pipeline's own affair.
+pub(crate) fn chosen<'v>(schema: &'v Value, params: &'v Map<String, Value>) -> Chosen<'v> {
     let mut chosen = Chosen::new();
     for (name, property) in properties(schema) {
         if let Some(value) = params.get(name) {
-            collect(property, value, slot, &mut chosen);
+            collect(property, value, &mut chosen);
         }
     }
     for schema in alternatives(schema) {
-        chosen.extend(self::chosen(schema, params, slot));
+        chosen.extend(self::chosen(schema, params));
     }
     chosen
 }
 
 /// The params that choose otherwise than before.
-pub(crate) fn changed(schema: &Value, sides: [&Map<String, Value>; 2], slot: &str) -> Vec<String> {
+pub(crate) fn changed(schema: &Value, sides: [&Map<String, Value>; 2]) -> Vec<String> {
     let differs = |(name, property): &(&String, &Value)| {
         let [before, after] = sides.map(|params| {
             let mut chosen = Chosen::new();
             if let Some(value) = params.get(*name) {
-                collect(property, value, slot, &mut chosen);
+                collect(property, value, &mut chosen);
             }
             chosen
         });
@@ -114,26 +118,46 @@ pub(crate) fn changed(schema: &Value, sides: [&Map<String, Value>; 2], slot: &st
     properties(schema).filter(differs).map(|(name, _)| name.clone()).collect()
 }
 
-/// Values of a slot.
-pub(crate) type Chosen<'v> = BTreeSet<&'v str>;
+/// Values of slots, and what they are opened by.
+pub(crate) type Chosen<'v> = BTreeSet<Choosing<'v>>;
 
-fn collect<'v>(schema: &Value, value: &'v Value, slot: &str, chosen: &mut Chosen<'v>) {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Choosing<'v> {
+    pub feature: Feature,
+    pub slot: &'v str,
+    pub value: &'v str,
+}
+
+/// The slot of a property whose values are opened, and by what.
+fn opened(property: &Value) -> Option<(Feature, &str)> {
+    let slot = property.get("x-slot")?.as_str()?;
+    let feature = match property.get("x-slot-feature") {
+        Some(id) => Feature::of_id(id.as_str()?)?,
+        None if slot == IMAGE_PROCESSOR_SLOT => Feature::ImageProcessor,
+        None => return None,
+    };
+    Feature::LENT.contains(&feature).then_some((feature, slot))
+}
+
+fn collect<'v>(schema: &'v Value, value: &'v Value, chosen: &mut Chosen<'v>) {
     match value {
-        Value::String(text) if schema.get("x-slot").and_then(Value::as_str) == Some(slot) => {
+        Value::String(text) => {
             let own = schema.get("enum").and_then(Value::as_array);
-            if own.is_none_or(|own| !own.contains(value)) {
-                chosen.insert(text);
+            if let Some((feature, slot)) = opened(schema)
+                && own.is_none_or(|own| !own.contains(value))
+            {
+                chosen.insert(Choosing { feature, slot, value: text });
             }
         }
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {
-                items.iter().for_each(|item| collect(schema, item, slot, chosen));
+                items.iter().for_each(|item| collect(schema, item, chosen));
             }
         }
-        Value::Object(fields) => return chosen.extend(self::chosen(schema, fields, slot)),
+        Value::Object(fields) => return chosen.extend(self::chosen(schema, fields)),
         _ => {}
     }
-    alternatives(schema).for_each(|schema| collect(schema, value, slot, chosen));
+    alternatives(schema).for_each(|schema| collect(schema, value, chosen));
 }
 
 /// Schemas for the same value.

@@ -1,11 +1,17 @@
 //! Calling the table of a pipeline or an image processor, whoever has it: a library, or the host for other plugins.
 
 use super::read::{bytes_of, read_bytes, read_versioned};
+use super::tensors::{LentTensors, Views};
 use crate::abi::*;
-use crate::{Error, ErrorCode, Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, Outcome};
+use crate::{
+    Error, ErrorCode, Feature, Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, Outcome, Tensor,
+};
 use std::ffi::c_void;
+use std::mem::offset_of;
 use std::sync::Arc;
 
+/// Bytes that every table has.
+const TABLE_SIZE: usize = offset_of!(SdhPipelineTable, condition);
 /// Greatest text that may be written with `write_text`, in bytes.
 const MAX_TEXT: usize = 64 << 10;
 /// Greatest error text that is taken, in bytes.
@@ -39,32 +45,45 @@ pub(super) unsafe extern "C" fn write_text(text: *mut SdhText, bytes: SdhBytes) 
     SDH_OK
 }
 
-/// A pipeline or an image processor of a plugin, and its params: a JSON object.
+/// What of a plugin is asked for, and its params: a JSON object.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
-    /// The `pipeline` of a claim, or a value contributed as an image processor.
+    /// What kind of thing it is.
+    pub feature: Feature,
+    /// The `pipeline` of a claim, or a value contributed to a slot.
     pub name: &'a str,
     /// A JSON object.
     pub values: &'a str,
-    /// The size of the pictures that an image processor is given; none for a pipeline.
+    /// The size of the pictures that it is given; none for a pipeline.
     pub input: Option<FrameFormat>,
-    /// The size of output that a pipeline planned; none for an image processor.
+    /// The size of output that a pipeline planned; none for all else.
     pub output: Option<FrameFormat>,
 }
 
 impl<'a> Wanted<'a> {
     /// A pipeline.
     pub const fn pipeline(name: &'a str, values: &'a str) -> Self {
-        Self { name, values, input: None, output: None }
+        Self { feature: Feature::Pipeline, name, values, input: None, output: None }
     }
 
-    /// An image processor of pictures of this size.
-    pub const fn processor(name: &'a str, values: &'a str, input: FrameFormat) -> Self {
-        Self { name, values, input: Some(input), output: None }
+    /// What pipelines open by name, for pictures of this size.
+    pub const fn lent(
+        feature: Feature,
+        name: &'a str,
+        values: &'a str,
+        input: FrameFormat,
+    ) -> Self {
+        Self { feature, name, values, input: Some(input), output: None }
     }
 }
 
-/// `SdhPipelineTable` with all functions present.
+type FormatsFunction = unsafe extern "C" fn(*mut SdhStream, *mut SdhFormats) -> i32;
+type ProcessFunction =
+    unsafe extern "C" fn(*mut SdhStream, *const SdhFrame, *mut SdhFrameMut) -> i32;
+type ConditionFunction =
+    unsafe extern "C" fn(*mut SdhStream, *const SdhTensors, *mut SdhTensors) -> i32;
+
+/// `SdhPipelineTable` with all functions present that its feature needs.
 #[derive(Clone, Copy)]
 struct PipelineFunctions {
     plan: unsafe extern "C" fn(*const SdhHost, *const SdhPlanRequest, *mut SdhText) -> i32,
@@ -77,23 +96,36 @@ struct PipelineFunctions {
         *mut *mut SdhStream,
     ) -> i32,
     close_stream: unsafe extern "C" fn(*mut SdhStream),
-    formats: unsafe extern "C" fn(*mut SdhStream, *mut SdhFormats) -> i32,
     update: unsafe extern "C" fn(*mut SdhStream, *const SdhParams) -> i32,
-    process: unsafe extern "C" fn(*mut SdhStream, *const SdhFrame, *mut SdhFrameMut) -> i32,
+    work: Work,
+}
+
+/// What a stream is for.
+#[derive(Clone, Copy)]
+enum Work {
+    Frames { formats: FormatsFunction, process: ProcessFunction },
+    Tensors { condition: ConditionFunction },
 }
 
 impl PipelineFunctions {
     /// The functions of a table, or the name of one that is missing.
-    fn complete(table: SdhPipelineTable) -> Result<Self, &'static str> {
+    fn complete(table: SdhPipelineTable, feature: Feature) -> Result<Self, &'static str> {
+        let work = if feature.is_conditioner() {
+            Work::Tensors { condition: table.condition.ok_or("condition")? }
+        } else {
+            Work::Frames {
+                formats: table.formats.ok_or("formats")?,
+                process: table.process.ok_or("process")?,
+            }
+        };
         Ok(Self {
             plan: table.plan.ok_or("plan")?,
             open: table.open.ok_or("open")?,
             close: table.close.ok_or("close")?,
             open_stream: table.open_stream.ok_or("open_stream")?,
             close_stream: table.close_stream.ok_or("close_stream")?,
-            formats: table.formats.ok_or("formats")?,
             update: table.update.ok_or("update")?,
-            process: table.process.ok_or("process")?,
+            work,
         })
     }
 }
@@ -109,12 +141,13 @@ pub(crate) struct Callee {
 pub(super) type GetFeature = unsafe extern "C" fn(SdhBytes) -> *const c_void;
 
 impl Callee {
-    /// Of the feature `id`; none where there is no table. A table that lacks something is an error.
+    /// Of a feature; none where there is no table. A table that lacks something is an error.
     pub(super) fn find(
         get_feature: Option<GetFeature>,
         last_error: Option<unsafe extern "C" fn() -> SdhBytes>,
-        id: &str,
+        feature: Feature,
     ) -> Result<Option<Self>, String> {
+        let id = feature.id();
         let table = get_feature.map_or(std::ptr::null(), |get_feature| {
             // SAFETY: the text is valid during the call, and the function may be called from any thread.
             unsafe { get_feature(bytes_of(id.as_bytes())) }
@@ -123,10 +156,10 @@ impl Callee {
             return Ok(None);
         }
         // SAFETY: by the feature's id it is a static table of this type.
-        let table = unsafe { read_versioned(table.cast(), size_of::<SdhPipelineTable>()) };
+        let table = unsafe { read_versioned(table.cast(), TABLE_SIZE) };
         let table = table.map_err(|error| format!("{id}: {}", error.message))?;
-        let functions =
-            PipelineFunctions::complete(table).map_err(|name| format!("{id}: `{name}` is null"))?;
+        let functions = PipelineFunctions::complete(table, feature)
+            .map_err(|name| format!("{id}: `{name}` is null"))?;
         Ok(Some(Self { functions, last_error }))
     }
 
@@ -266,8 +299,11 @@ impl LoadedStream {
     pub fn formats(&mut self) -> Result<Formats, Error> {
         let mut formats =
             SdhFormats { size: size_of::<SdhFormats>() as u32, ..SdhFormats::default() };
+        let Work::Frames { formats: ask, .. } = self.functions().work else {
+            return Err(takes("tensors"));
+        };
         // SAFETY: the stream is open, and `formats` lives during the call.
-        let status = unsafe { (self.functions().formats)(self.handle, &mut formats) };
+        let status = unsafe { ask(self.handle, &mut formats) };
         self.pipeline.callee.expect_ok(status)?;
         let formats = Formats { input: checked(formats.input)?, output: checked(formats.output)? };
         Ok(formats)
@@ -286,6 +322,9 @@ impl LoadedStream {
         input: &Frame<'_>,
         output: &mut FrameMut<'_>,
     ) -> Result<Outcome, Error> {
+        let Work::Frames { process, .. } = self.functions().work else {
+            return Err(takes("tensors"));
+        };
         let source = SdhFrame {
             size: size_of::<SdhFrame>() as u32,
             format: SDH_RGB8,
@@ -309,12 +348,33 @@ impl LoadedStream {
             captured_ns: input.captured_ns,
         };
         // SAFETY: the stream is open; both frames borrow their pixels during the call.
-        let status = unsafe { (self.functions().process)(self.handle, &source, &mut target) };
+        let status = unsafe { process(self.handle, &source, &mut target) };
         (output.id, output.captured_ns) = (target.id, target.captured_ns);
         match status {
             SDH_SKIPPED => Ok(Outcome::Skipped),
             status => self.pipeline.callee.expect_ok(status).map(|()| Outcome::Produced),
         }
+    }
+
+    /// Asks a conditioner. What it made has to be dropped before the stream.
+    pub fn condition(&mut self, given: &[Tensor<'_>]) -> Result<LentTensors, Error> {
+        let Work::Tensors { condition } = self.functions().work else {
+            return Err(takes("frames"));
+        };
+        let views = Views::of(given);
+        let mut made = SdhTensors {
+            size: size_of::<SdhTensors>() as u32,
+            reserved: 0,
+            items: std::ptr::null(),
+            count: 0,
+            owner: std::ptr::null_mut(),
+            release: None,
+        };
+        // SAFETY: the stream is open, and both lists live during the call.
+        let status = unsafe { condition(self.handle, &views.list(), &mut made) };
+        self.pipeline.callee.expect_ok(status)?;
+        // SAFETY: the call succeeded, so the callee has filled the list.
+        unsafe { LentTensors::take(made) }
     }
 
     fn functions(&self) -> &PipelineFunctions {
@@ -327,6 +387,10 @@ impl Drop for LoadedStream {
         // SAFETY: open, and closed once.
         unsafe { (self.functions().close_stream)(self.handle) }
     }
+}
+
+fn takes(what: &str) -> Error {
+    Error::invalid(format!("it takes {what}, and was asked for something else"))
 }
 
 fn checked(format: SdhFrameFormat) -> Result<FrameFormat, Error> {

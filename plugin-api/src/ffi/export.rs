@@ -1,11 +1,13 @@
 //! The plugin's side: C functions around a Rust [`Plugin`], and the macro that exports them.
 
+use super::frames::{read_frame, read_frame_mut};
 use super::host_calls::{read_host, write_text};
 use super::read::{bytes_of, read_text, read_versioned};
+use super::tensors::{self, read_tensors};
 use crate::abi::*;
-use crate::frame::PIXEL_BYTES;
 use crate::{
-    Error, ErrorCode, FrameFormat, MAX_SIDE, Outcome, Params, Pipeline, PlanRequest, Plugin, Stream,
+    Error, ErrorCode, Feature, FrameFormat, MAX_SIDE, Outcome, Params, Pipeline, PlanRequest,
+    Plugin, Stream,
 };
 use serde_json::{Map, Value};
 use std::any::Any;
@@ -16,7 +18,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Makes the library that this crate is built into a plugin.
 ///
 /// The manifest is a constant text, usually `include_str!("../manifest.json")`. One library exports one plugin, which may
-/// have pipelines, image processors (`image_processors = MyProcessors`) or both. Without a type it offers nothing to call and only contributes to the schemas of others:
+/// have pipelines, and things that pipelines open by name: `image_processors = MyProcessors`,
+/// `residual_conditioners = MyControlNets`, `token_conditioners = MyAdapters`. Without a type it offers nothing to call and
+/// only contributes to the schemas of others:
 ///
 /// ```
 /// plugin_api::export_plugin!(
@@ -30,29 +34,40 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// ```
 #[macro_export]
 macro_rules! export_plugin {
-    ($pipelines:ty, image_processors = $processors:ty, manifest = $manifest:expr $(,)?) => {
-        $crate::export_plugin!(
-            @export [
-                ($crate::PIPELINE_FEATURE, $pipelines),
-                ($crate::IMAGE_PROCESSOR_FEATURE, $processors)
-            ], $manifest
-        );
-    };
-    ($pipelines:ty, manifest = $manifest:expr $(,)?) => {
-        $crate::export_plugin!(@export [($crate::PIPELINE_FEATURE, $pipelines)], $manifest);
-    };
-    (image_processors = $processors:ty, manifest = $manifest:expr $(,)?) => {
-        $crate::export_plugin!(@export [($crate::IMAGE_PROCESSOR_FEATURE, $processors)], $manifest);
-    };
     (manifest = $manifest:expr $(,)?) => {
         $crate::export_plugin!(@export [], $manifest);
     };
-    (@export [$(($feature:expr, $plugin:ty)),*], $manifest:expr) => {
+    ($name:ident = $plugin:ty, $($rest:tt)*) => {
+        $crate::export_plugin!(@list [$crate::export_plugin!(@entry $name $plugin)], $($rest)*);
+    };
+    ($pipelines:ty, $($rest:tt)*) => {
+        $crate::export_plugin!(@list [$crate::export_plugin!(@entry pipelines $pipelines)], $($rest)*);
+    };
+    (@list [$($entry:expr),*], manifest = $manifest:expr $(,)?) => {
+        $crate::export_plugin!(@export [$($entry),*], $manifest);
+    };
+    (@list [$($entry:expr),*], $name:ident = $plugin:ty, $($rest:tt)*) => {
+        $crate::export_plugin!(
+            @list [$($entry,)* $crate::export_plugin!(@entry $name $plugin)], $($rest)*
+        );
+    };
+    (@entry pipelines $plugin:ty) => {
+        ($crate::Feature::Pipeline, $crate::ffi::pipeline_table::<$plugin>())
+    };
+    (@entry image_processors $plugin:ty) => {
+        ($crate::Feature::ImageProcessor, $crate::ffi::pipeline_table::<$plugin>())
+    };
+    (@entry residual_conditioners $plugin:ty) => {
+        ($crate::Feature::ResidualConditioner, $crate::ffi::conditioner_table::<$plugin>())
+    };
+    (@entry token_conditioners $plugin:ty) => {
+        ($crate::Feature::TokenConditioner, $crate::ffi::conditioner_table::<$plugin>())
+    };
+    (@export [$($entry:expr),*], $manifest:expr) => {
         const _: () = {
         use $crate::ffi;
         const MANIFEST: &str = $manifest;
-        static TABLES: &[(&str, ffi::abi::SdhPipelineTable)] =
-            &[$(($feature, ffi::pipeline_table::<$plugin>())),*];
+        static TABLES: &[($crate::Feature, ffi::abi::SdhPipelineTable)] = &[$($entry),*];
 
         #[used]
         #[unsafe(link_section = ".sdh_manifest")]
@@ -108,7 +123,7 @@ pub const fn plugin_table(
     })
 }
 
-/// The table of `pipeline/0` or `image-processor/0` for a plugin.
+/// The table of pipelines or image processors for a plugin.
 pub const fn pipeline_table<P: Plugin>() -> SdhPipelineTable {
     SdhPipelineTable {
         size: size_of::<SdhPipelineTable>() as u32,
@@ -121,6 +136,17 @@ pub const fn pipeline_table<P: Plugin>() -> SdhPipelineTable {
         formats: Some(formats::<P>),
         update: Some(update::<P>),
         process: Some(process::<P>),
+        condition: None,
+    }
+}
+
+/// The table of conditioners for a plugin.
+pub const fn conditioner_table<P: Plugin>() -> SdhPipelineTable {
+    SdhPipelineTable {
+        formats: None,
+        process: None,
+        condition: Some(condition::<P>),
+        ..pipeline_table::<P>()
     }
 }
 
@@ -130,7 +156,7 @@ pub const fn pipeline_table<P: Plugin>() -> SdhPipelineTable {
 /// `id` is a text that is valid during the call.
 pub unsafe fn find_feature(
     id: SdhBytes,
-    tables: &'static [(&str, SdhPipelineTable)],
+    tables: &'static [(Feature, SdhPipelineTable)],
 ) -> *const std::ffi::c_void {
     // SAFETY: the caller's promise.
     let Ok(wanted) = (unsafe { read_text(id) }) else { return std::ptr::null() };
@@ -138,7 +164,7 @@ pub unsafe fn find_feature(
     if wanted == crate::layout::FEATURE {
         return crate::layout::table().cast();
     }
-    let found = tables.iter().find(|(feature, _)| *feature == wanted);
+    let found = tables.iter().find(|(feature, _)| feature.id() == wanted);
     found.map_or(std::ptr::null(), |(_, table)| std::ptr::from_ref(table).cast())
 }
 
@@ -388,78 +414,21 @@ unsafe extern "C" fn process<P: Plugin>(
     })
 }
 
-/// Borrows an input frame.
-///
-/// # Safety
-/// `frame` is null or points to a frame whose pixels nobody writes during the call.
-unsafe fn read_frame<'a>(
-    frame: *const SdhFrame,
-    expected: FrameFormat,
-) -> Result<crate::Frame<'a>, Error> {
-    // SAFETY: the caller's promise.
-    let frame = unsafe { read_versioned(frame, size_of::<SdhFrame>()) }?;
-    let SdhFrame { format, width, height, stride, length, .. } = frame;
-    let (stride, length) = check_frame(expected, format, (width, height), stride, length)?;
-    if frame.pixels.is_null() {
-        return Err(Error::invalid("input.pixels is null"));
-    }
-    // SAFETY: the caller's promise; `check_frame` found the length possible.
-    let pixels = unsafe { std::slice::from_raw_parts(frame.pixels, length) };
-    let (id, captured_ns) = (frame.id, frame.captured_ns);
-    Ok(crate::Frame { id, captured_ns, width, height, stride, pixels })
-}
-
-/// Borrows an output frame.
-///
-/// # Safety
-/// `frame` is null or points to a frame whose pixels nobody else touches during the call.
-unsafe fn read_frame_mut<'a>(
-    frame: *const SdhFrameMut,
-    expected: FrameFormat,
-) -> Result<crate::FrameMut<'a>, Error> {
-    // SAFETY: the caller's promise.
-    let frame = unsafe { read_versioned(frame, size_of::<SdhFrameMut>()) }?;
-    let SdhFrameMut { format, width, height, stride, length, .. } = frame;
-    let (stride, length) = check_frame(expected, format, (width, height), stride, length)?;
-    if frame.pixels.is_null() {
-        return Err(Error::invalid("output.pixels is null"));
-    }
-    // SAFETY: the caller's promise; `check_frame` found the length possible.
-    let pixels = unsafe { std::slice::from_raw_parts_mut(frame.pixels, length) };
-    let (id, captured_ns) = (frame.id, frame.captured_ns);
-    Ok(crate::FrameMut { id, captured_ns, width, height, stride, pixels })
-}
-
-/// Checks a frame's numbers against the stream's format and each other; returns stride and length.
-fn check_frame(
-    expected: FrameFormat,
-    format: u32,
-    (width, height): (u32, u32),
-    stride: u64,
-    length: u64,
-) -> Result<(usize, usize), Error> {
-    if format != SDH_RGB8 {
-        return Err(Error::invalid(format!(
-            "pixel format {format} is unknown; SDH_RGB8 is {SDH_RGB8}"
-        )));
-    }
-    if (width, height) != (expected.width, expected.height) {
-        let got = FrameFormat::new(width, height);
-        return Err(Error::invalid(format!(
-            "the frame is {got}, this stream works with {expected}"
-        )));
-    }
-    if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
-        return Err(Error::invalid(format!("the frame is {expected}; sides are 1 to {MAX_SIDE}")));
-    }
-    let row = u64::from(width) * PIXEL_BYTES as u64;
-    let least = stride.checked_mul(u64::from(height) - 1).and_then(|rows| rows.checked_add(row));
-    match least {
-        Some(least) if stride >= row && length >= least && length <= isize::MAX as u64 => {
-            Ok((stride as usize, length as usize))
-        }
-        _ => Err(Error::invalid(format!(
-            "a frame of {expected} with a stride of {stride} does not fit {length} bytes"
-        ))),
-    }
+unsafe extern "C" fn condition<P: Plugin>(
+    stream: *mut SdhStream,
+    given: *const SdhTensors,
+    made: *mut SdhTensors,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promise (abi.rs).
+        let stream = unsafe { borrow_stream::<P>(stream) }?;
+        // SAFETY: the caller's promise; the tensors are borrowed for this call only.
+        let given = unsafe { read_tensors(given) }?;
+        // SAFETY: the caller's promise.
+        unsafe { read_versioned(made.cast_const(), size_of::<SdhTensors>()) }?;
+        let conditions = stream.condition(&given)?;
+        // SAFETY: not null and long enough, as just read.
+        unsafe { made.write(tensors::hand_out(conditions)) };
+        Ok(SDH_OK)
+    })
 }

@@ -5,7 +5,7 @@ use super::read::{bytes_of, read_text, read_versioned};
 use crate::abi::{
     SDH_LOG_DEBUG, SDH_LOG_ERROR, SDH_LOG_INFO, SDH_LOG_WARN, SDH_OK, SdhHost, SdhText,
 };
-use crate::{Environment, Error, Host, LogLevel};
+use crate::{Environment, Error, Feature, Host, LogLevel};
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,11 +61,11 @@ impl HostCalls {
         }
     }
 
-    /// What other plugins offer through the host, by the id of a feature.
-    pub(crate) fn offered(&self, feature: &str) -> Result<Callee, Error> {
+    /// What other plugins offer through the host.
+    pub(crate) fn offered(&self, feature: Feature) -> Result<Callee, Error> {
         let found = Callee::find(self.table.get_feature, self.table.last_error, feature);
         let found = found.map_err(|what| Error::new(format!("the host's table of {what}")))?;
-        found.ok_or_else(|| Error::new(format!("this host offers no {feature}")))
+        found.ok_or_else(|| Error::new(format!("this host offers no {}", feature.id())))
     }
 
     /// The number by which the host knows who calls.

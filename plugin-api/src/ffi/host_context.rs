@@ -11,7 +11,7 @@ use super::read::{bytes_of, read_text};
 use crate::abi::{
     SDH_ABI_MINOR, SDH_LOG_DEBUG, SDH_LOG_ERROR, SDH_LOG_INFO, SDH_LOG_WARN, SdhBytes, SdhHost,
 };
-use crate::{Environment, Error, LogLevel};
+use crate::{Environment, Error, Feature, LogLevel};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,12 +35,12 @@ pub trait Callbacks: Send + Sync + 'static {
     /// A measured value.
     fn metric(&self, name: &str, value: f64);
 
-    /// Another plugin's image processor that the plugin asks for by name; an error says why it cannot have it.
-    fn processor(&self, name: &str) -> Result<Lendable, Error> {
-        Err(Error::invalid(format!("the image processor `{name}` cannot be opened here")))
+    /// What the plugin asks for by name and another one has; an error says why it cannot have it.
+    fn lent(&self, feature: Feature, name: &str) -> Result<Lendable, Error> {
+        Err(Error::invalid(format!("the {} `{name}` cannot be opened here", feature.noun())))
     }
 
-    /// A call of a processor begins, unless there is a reason that it must not.
+    /// A call of one that is lent begins, unless there is a reason that it must not.
     fn calls(&self, _name: &str) -> Result<(), Error> {
         Ok(())
     }
@@ -49,7 +49,7 @@ pub trait Callbacks: Send + Sync + 'static {
     fn called(&self, _name: &str, _took: Duration, _error: Option<&Error>) {}
 }
 
-/// An image processor that is lent to another plugin.
+/// What is lent to another plugin.
 pub struct Lendable {
     /// What has it.
     pub library: Arc<Library>,

@@ -6,7 +6,8 @@ use super::host_context::HostContext;
 use super::read::bytes_of;
 use super::read::{read_bytes, read_versioned};
 use crate::abi::*;
-use crate::{Error, IMAGE_PROCESSOR_FEATURE, Manifest, PIPELINE_FEATURE};
+use crate::{Error, Feature, Manifest};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,10 +45,8 @@ pub enum LoadError {
 /// its code at any later time.
 pub struct Library {
     plugin: SdhPlugin,
-    /// None where the plugin has no pipelines.
-    pipelines: Option<Callee>,
-    /// None where it has no image processors, or only names of some.
-    processors: Option<Callee>,
+    /// Of what it has, and not only names.
+    tables: BTreeMap<Feature, Callee>,
 }
 
 // SAFETY: the tables hold functions that the ABI lets be called from any thread, and pointers to constant bytes.
@@ -73,19 +72,17 @@ impl Library {
         // SAFETY: by the ABI it is null or a static table.
         let plugin = unsafe { read_versioned(plugin.cast_mut(), size_of::<SdhPlugin>()) }
             .map_err(|error| LoadError::Table { what: error.message })?;
-        let mut library = Self { plugin, pipelines: None, processors: None };
+        let mut library = Self { plugin, tables: BTreeMap::new() };
         library.check()?;
-        let find = |feature| {
-            Callee::find(plugin.get_feature, plugin.last_error, feature)
-                .map_err(|what| LoadError::Table { what })
-        };
-        library.pipelines = find(PIPELINE_FEATURE)?;
-        if library.pipelines.is_none() && library.offers_pipelines() {
-            return Err(LoadError::Table {
-                what: format!("{PIPELINE_FEATURE}: SdhPipelineTable is null"),
-            });
+        for feature in Feature::ALL {
+            let found = Callee::find(plugin.get_feature, plugin.last_error, feature);
+            let found = found.map_err(|what| LoadError::Table { what })?;
+            library.tables.extend(found.map(|table| (feature, table)));
         }
-        library.processors = find(IMAGE_PROCESSOR_FEATURE)?;
+        if !library.has(Feature::Pipeline) && library.offers_pipelines() {
+            let id = Feature::Pipeline.id();
+            return Err(LoadError::Table { what: format!("{id}: SdhPipelineTable is null") });
+        }
         Ok(Arc::new(library))
     }
 
@@ -95,9 +92,9 @@ impl Library {
         unsafe { read_bytes(self.plugin.manifest) }.unwrap_or_default()
     }
 
-    /// Whether the image processors that the manifest contributes can be opened.
-    pub fn has_processors(&self) -> bool {
-        self.processors.is_some()
+    /// Whether what it has of a feature can be opened.
+    pub fn has(&self, feature: Feature) -> bool {
+        self.tables.contains_key(&feature)
     }
 
     /// Asks for a plan; gives the JSON text. `previous` is a JSON object.
@@ -110,7 +107,7 @@ impl Library {
         self.callee(wanted)?.plan(host, wanted, previous)
     }
 
-    /// Loads a pipeline or an image processor. It keeps `host`, so that its callbacks work as long as it lives.
+    /// Loads what is wanted. It keeps `host`, so that its callbacks work as long as it lives.
     pub fn load(
         &self,
         host: HostContext,
@@ -120,17 +117,15 @@ impl Library {
     }
 
     fn callee(&self, wanted: Wanted<'_>) -> Result<Callee, Error> {
-        let missing = |what| Error::invalid(format!("this plugin offers no {what} to call"));
-        match wanted.input {
-            None => self.pipelines.ok_or_else(|| missing("pipelines")),
-            Some(_) => self.processors.ok_or_else(|| missing("image processors")),
-        }
+        self.tables.get(&wanted.feature).copied().ok_or_else(|| {
+            Error::invalid(format!("this plugin offers no {} to call", wanted.feature.noun()))
+        })
     }
 
     /// A manifest that cannot be read is for others to refuse; most plugins have pipelines.
     fn offers_pipelines(&self) -> bool {
         let manifest = Manifest::parse(self.manifest());
-        manifest.map_or(true, |manifest| manifest.has_feature(PIPELINE_FEATURE))
+        manifest.map_or(true, |manifest| manifest.has_feature(Feature::Pipeline.id()))
     }
 
     fn check(&self) -> Result<(), LoadError> {

@@ -3,7 +3,9 @@
 //! Everything here is for the macro [`crate::export_plugin`] and for the host; a plugin's author needs none of it.
 
 mod calls;
+mod conditioner;
 mod export;
+mod frames;
 mod host_calls;
 #[cfg(feature = "loader")]
 mod host_context;
@@ -13,11 +15,14 @@ mod lending;
 mod loader;
 mod processor;
 mod read;
+mod tensors;
 
 pub(crate) use calls::Callee;
 pub use calls::{HostTable, LoadedPipeline, LoadedStream, Wanted};
+pub use conditioner::Conditioner;
 pub use export::{
-    SharedTable, copy_manifest, find_feature, last_error, pipeline_table, plugin_table,
+    SharedTable, conditioner_table, copy_manifest, find_feature, last_error, pipeline_table,
+    plugin_table,
 };
 pub(crate) use host_calls::{HostCalls, Lent};
 #[cfg(feature = "loader")]
@@ -26,5 +31,6 @@ pub use host_context::{Callbacks, HostContext, Lendable};
 pub use loader::{Library, LoadError};
 pub use processor::Processor;
 pub use read::{bytes_of, read_bytes, read_text, read_versioned};
+pub use tensors::{Conditions, LentTensors, MAX_TENSORS};
 
 pub use crate::abi;

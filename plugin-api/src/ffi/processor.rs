@@ -1,9 +1,7 @@
 //! The plugin's side of what other plugins offer: image processors by name.
 
 use super::calls::{LoadedStream, Wanted};
-use crate::{
-    Error, Formats, Frame, FrameMut, Host, IMAGE_PROCESSOR_FEATURE, Outcome, Params, Plan,
-};
+use crate::{Error, Feature, Formats, Frame, FrameMut, Host, Outcome, Params, Plan};
 use serde_json::{Map, Value};
 
 /// An image processor of any plugin, opened by its name through the host, which stands between: it leaves out params that
@@ -24,20 +22,12 @@ impl Processor {
         params: &Params<'_>,
         previous: Option<&Map<String, Value>>,
     ) -> Result<Plan, Error> {
-        let callee = host.offered(IMAGE_PROCESSOR_FEATURE)?;
-        let previous = previous.map(to_text);
-        let plan =
-            with_wanted(params, |wanted| callee.plan(&host.lent()?, wanted, previous.as_deref()))?;
-        Ok(serde_json::from_str(&plan)?)
+        plan(host, Feature::ImageProcessor, params, previous)
     }
 
     /// Opens it; it may load a model of its own.
     pub fn open(host: &Host, params: &Params<'_>) -> Result<Self, Error> {
-        let callee = host.offered(IMAGE_PROCESSOR_FEATURE)?;
-        let mut stream = with_wanted(params, |wanted| {
-            let loaded = callee.load(Box::new(host.lent()?), wanted)?;
-            loaded.open_stream(host.lent()?, wanted)
-        })?;
+        let mut stream = open(host, Feature::ImageProcessor, params)?;
         Ok(Self { formats: stream.formats()?, stream })
     }
 
@@ -48,7 +38,8 @@ impl Processor {
 
     /// Applies params; on an error the old ones stay, and those may need another one to be opened.
     pub fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
-        with_wanted(params, |wanted| self.stream.update(wanted))
+        let feature = Feature::ImageProcessor;
+        with_wanted(feature, params, |wanted| self.stream.update(wanted))
     }
 
     /// Makes one picture; both have the sizes of its formats.
@@ -61,13 +52,39 @@ impl Processor {
     }
 }
 
-fn with_wanted<T>(
+pub(super) fn plan(
+    host: &Host,
+    feature: Feature,
+    params: &Params<'_>,
+    previous: Option<&Map<String, Value>>,
+) -> Result<Plan, Error> {
+    let callee = host.offered(feature)?;
+    let previous = previous.map(to_text);
+    let ask = |wanted: Wanted<'_>| callee.plan(&host.lent()?, wanted, previous.as_deref());
+    Ok(serde_json::from_str(&with_wanted(feature, params, ask)?)?)
+}
+
+pub(super) fn open(
+    host: &Host,
+    feature: Feature,
+    params: &Params<'_>,
+) -> Result<LoadedStream, Error> {
+    let callee = host.offered(feature)?;
+    with_wanted(feature, params, |wanted| {
+        let loaded = callee.load(Box::new(host.lent()?), wanted)?;
+        loaded.open_stream(host.lent()?, wanted)
+    })
+}
+
+pub(super) fn with_wanted<T>(
+    feature: Feature,
     params: &Params<'_>,
     call: impl FnOnce(Wanted<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let input = params.input.ok_or_else(|| Error::invalid("the size of its input is not told"))?;
+    let missing = || Error::invalid("the size of the pictures that it is given is not told");
+    let input = params.input.ok_or_else(missing)?;
     let values = to_text(params.values);
-    call(Wanted::processor(params.pipeline, &values, input))
+    call(Wanted::lent(feature, params.pipeline, &values, input))
 }
 
 fn to_text(values: &Map<String, Value>) -> String {

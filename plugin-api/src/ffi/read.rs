@@ -29,6 +29,8 @@ versioned!(
     SdhFormats,
     SdhFrame,
     SdhFrameMut,
+    SdhTensor,
+    SdhTensors,
     SdhPipelineTable,
     SdhPlugin
 );

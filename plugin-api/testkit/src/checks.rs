@@ -5,7 +5,9 @@ use crate::host::{cancelling_context, context};
 use crate::pictures::process;
 use object::{Object, ObjectSection};
 use plugin_api::loader::{Library, LoadedPipeline, LoadedStream, Wanted};
-use plugin_api::{Error, ErrorCode, Formats, FrameFormat, MANIFEST_SECTION, Outcome, Plan};
+use plugin_api::{
+    Error, ErrorCode, Feature, Formats, FrameFormat, MANIFEST_SECTION, Outcome, Plan,
+};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -81,7 +83,10 @@ impl Subject<'_> {
     }
 
     fn wanted<'b>(&'b self, values: &'b str) -> Wanted<'b> {
-        Wanted { name: self.name, values, input: self.input, output: None }
+        match self.input {
+            None => Wanted::pipeline(self.name, values),
+            Some(input) => Wanted::lent(Feature::ImageProcessor, self.name, values, input),
+        }
     }
 
     fn plan(&self, previous: Option<&str>) -> Result<Plan, String> {

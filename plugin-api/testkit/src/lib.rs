@@ -9,12 +9,14 @@
 //! The library is opened in the test's own process: one that crashes takes the test with it, and that is a result too.
 
 mod checks;
+mod conditioner;
 mod host;
 mod pictures;
 
 use checks::Subject;
+use conditioner::Conditioner;
 use plugin_api::loader::Library;
-use plugin_api::{Choice, FrameFormat, IMAGE_PROCESSOR_SLOT, Manifest};
+use plugin_api::{Choice, Feature, FrameFormat, IMAGE_PROCESSOR_SLOT, Manifest, Tensor};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,12 +30,19 @@ pub struct Kit {
     params: Map<String, Value>,
     refusal: Option<String>,
     processors: Option<Vec<String>>,
+    conditioners: Vec<(Feature, String, String, Vec<Tensor<'static>>)>,
 }
 
 impl Kit {
     /// Tries a library with the defaults of its schemas.
     pub fn new(library: &Path) -> Self {
-        Self { library: library.to_owned(), params: Map::new(), refusal: None, processors: None }
+        Self {
+            library: library.to_owned(),
+            params: Map::new(),
+            refusal: None,
+            processors: None,
+            conditioners: Vec::new(),
+        }
     }
 
     /// Sets a param for all claims whose schema has it: for what has no default, or a default that needs weights.
@@ -55,7 +64,19 @@ impl Kit {
         self
     }
 
-    /// Runs all checks on all claims and image processors.
+    /// Tries a conditioner too, with these params and tensors of those that its feature names.
+    pub fn with_conditioner(
+        mut self,
+        feature: Feature,
+        name: &str,
+        params: Value,
+        given: Vec<Tensor<'static>>,
+    ) -> Self {
+        self.conditioners.push((feature, name.to_owned(), params.to_string(), given));
+        self
+    }
+
+    /// Runs all checks on all claims and image processors, and on the conditioners that are named.
     pub fn run(&self) -> Report {
         let mut report = Report::default();
         match self.open(&mut report) {
@@ -66,8 +87,13 @@ impl Kit {
                     let subject = Subject { library: &library, name, schema, params, input: None };
                     subject.check(self.refusal.as_deref(), &mut report);
                 }
-                if library.has_processors() {
+                if library.has(Feature::ImageProcessor) {
                     self.check_processors(&library, &manifest, &mut report);
+                }
+                for (feature, name, params, given) in &self.conditioners {
+                    let (library, feature) = (&library, *feature);
+                    let one = Conditioner { library, feature, name, params, given };
+                    one.check(&mut report);
                 }
             }
             Err(problem) => report.add("the library opens", Err(problem)),

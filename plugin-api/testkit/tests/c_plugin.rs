@@ -3,11 +3,17 @@
 // Only functions marked as tests are let off by the lint's own setting; all of this is test.
 #![allow(clippy::unwrap_used)]
 
+use plugin_api::{Feature, Tensor};
 use plugin_testkit::{Kit, Report};
+use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 
 fn report_on(source: &str) -> Report {
+    report_with(source, |kit| kit)
+}
+
+fn report_with(source: &str, with: impl FnOnce(Kit) -> Kit) -> Report {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("libplugin.so");
@@ -20,7 +26,7 @@ fn report_on(source: &str) -> Report {
         .status()
         .unwrap();
     assert!(compiled.success());
-    Kit::new(&library).run()
+    with(Kit::new(&library)).run()
 }
 
 #[test]
@@ -28,6 +34,17 @@ fn a_pipeline_that_knows_only_the_header_passes() {
     let report = report_on("invert.c");
     report.assert_passed();
     assert!(report.passed.len() > 10, "{:?}", report.passed);
+}
+
+#[test]
+fn so_does_a_conditioner() {
+    let latents = Tensor::new("sample", [2, 4, 8, 6], vec![0.5; 2 * 4 * 8 * 6]).unwrap();
+    let feature = Feature::ResidualConditioner;
+    let report = report_with("nudge.c", |kit| {
+        kit.with_conditioner(feature, "nudge", json!({}), vec![latents])
+    });
+    report.assert_passed();
+    assert_eq!(report.passed.iter().filter(|check| check.starts_with("nudge: ")).count(), 8);
 }
 
 #[test]

@@ -77,6 +77,7 @@ fn settings(side: usize, steps: usize) -> Settings {
         t_index_list: (0..steps).map(|index| 32 + 4 * index).collect(),
         num_inference_steps: 50,
         hooks: Hooks::default(),
+        controls: Vec::new(),
         cached_attention: None,
     }
 }

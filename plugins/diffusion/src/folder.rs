@@ -51,15 +51,17 @@ pub struct Parts<'a> {
     pub loras: &'a [Lora],
     /// Whether the UNet is to attend to earlier frames.
     pub has_cached_attention: bool,
+    /// Whether ControlNets are to steer the UNet.
+    pub has_residuals: bool,
     /// What it is loaded for; other pictures work too, but where the networks are compiled.
     pub pictures: Pictures,
 }
 
 impl<'a> Parts<'a> {
-    /// Without LoRAs and cached attention, for single pictures of 512x512.
+    /// Without LoRAs, cached attention and ControlNets, for single pictures of 512x512.
     pub fn new(model: &'a Path, vae: &'a Path) -> Self {
         let pictures = Pictures::new(512, 512);
-        Self { model, vae, loras: &[], has_cached_attention: false, pictures }
+        Self { model, vae, loras: &[], has_cached_attention: false, has_residuals: false, pictures }
     }
 }
 
@@ -84,7 +86,7 @@ impl Checkpoint {
         parts: Parts<'_>,
         progress: &mut dyn FnMut(f32, &str) -> bool,
     ) -> Result<Self, CheckpointError> {
-        let Parts { model, vae, loras, has_cached_attention, pictures } = parts;
+        let Parts { model, vae, loras, has_cached_attention, has_residuals, pictures } = parts;
         begin(progress(0.0, "tokenizer"))?;
         let files = ModelFiles::open(model)?;
         let family = Family::of(&files)?;
@@ -93,6 +95,7 @@ impl Checkpoint {
         let encoders = encoders.collect::<Result<Vec<_>, CheckpointError>>()?;
         let (unet, weights, patches) = unet(&files, &mut loras)?;
         let unet = if has_cached_attention { unet.with_cached_attention() } else { unet };
+        let unet = if has_residuals { unet.with_residuals() } else { unet };
         let mut warnings = loras.leftovers()?;
         warnings.extend(files.warning());
         let levels = NoiseLevels::from_config(&files.scheduler()?)?;

@@ -26,6 +26,13 @@ pub fn to_tensor(rgb: &[u8], width: usize, height: usize) -> Tensor {
     Tensor::new([1, CHANNELS, height, width], data)
 }
 
+/// The same in [0, 1], as ControlNets take pictures.
+pub fn to_planes(rgb: &[u8], width: usize, height: usize) -> Tensor {
+    let mut planes = to_tensor(rgb, width, height);
+    planes.data_mut().iter_mut().for_each(|value| *value = to_unit(*value));
+    planes
+}
+
 /// `[1, 3, height, width]` in about [-1, 1] to 8-bit RGB pixels; what lies outside is clamped, halves go to even.
 pub fn to_rgb(image: &Tensor) -> Vec<u8> {
     let area = image.row_len() / CHANNELS;

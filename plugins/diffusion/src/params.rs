@@ -2,6 +2,7 @@
 //! stream engine, and the part of a plan that no model family changes: [`plan`].
 
 mod changes;
+mod controls;
 mod loras;
 mod processing;
 mod rules;
@@ -111,9 +112,10 @@ pub enum Cfg {
     Initialize,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Acceleration {
+    #[default]
     None,
     Xformers,
     Tensorrt,
@@ -211,6 +213,7 @@ impl StreamParams {
             t_index_list: self.t_index_list.clone(),
             num_inference_steps: self.num_inference_steps,
             hooks: self.hooks(),
+            controls: self.controls(),
             cached_attention: self.cached_attention.settings(),
         }
     }

@@ -1,5 +1,6 @@
 //! What the plugins of all families do alike: [`plan`], load a model of theirs, and run a stream's frames through it.
 
+mod controls;
 mod missing;
 mod plan;
 mod processors;
@@ -24,8 +25,10 @@ use crate::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use crate::resolve::ModelRoots;
 use crate::shared::Shared;
 use crate::sizes::Pictures;
+use crate::stream::controls::ControlNets;
+use crate::stream::pictures::{ImageProcessors, Picture, Place};
 use crate::stream::{self, Settings, Source, Times};
-use processors::Opened;
+use crate::tensor::Tensor;
 
 /// Those in memory: streams that differ in size, guidance or mode alone share one too.
 static CHECKPOINTS: Shared<Origin, Checkpoint> = Shared::new();
@@ -37,6 +40,7 @@ struct Origin {
     vae: PathBuf,
     loras: Vec<Lora>,
     has_cached_attention: bool,
+    has_residuals: bool,
     acceleration: Acceleration,
     /// For what the networks are compiled, if they are.
     compiled: Option<Pictures>,
@@ -44,15 +48,7 @@ struct Origin {
 
 impl Origin {
     fn load(&self, host: &Host, pictures: Pictures) -> Result<Checkpoint, Error> {
-        let environment = host.environment();
-        let engine = Engine::start(&EngineOptions {
-            backend: Backend::Any,
-            providers: providers(self.acceleration),
-            runtime: environment.engines_dir.join(RUNTIME),
-            engines: environment.engines_dir.clone(),
-            has_cuda_graphs: wants_graphs()?,
-            threads: environment.threads.max(1) as usize,
-        })?;
+        let engine = start_engine(host, self.acceleration)?;
         let mut progress = |share: f32, part: &str| {
             host.progress(share, &format!("loading {part}"));
             !host.is_cancelled()
@@ -62,6 +58,7 @@ impl Origin {
             vae: &self.vae,
             loras: &self.loras,
             has_cached_attention: self.has_cached_attention,
+            has_residuals: self.has_residuals,
             pictures,
         };
         Checkpoint::load(&engine, parts, &mut progress).map_err(|error| {
@@ -71,6 +68,19 @@ impl Origin {
             }
         })
     }
+}
+
+/// What runs networks, the best of what is there and wished for.
+pub fn start_engine(host: &Host, acceleration: Acceleration) -> Result<Engine, Error> {
+    let environment = host.environment();
+    Ok(Engine::start(&EngineOptions {
+        backend: Backend::Any,
+        providers: providers(acceleration),
+        runtime: environment.engines_dir.join(RUNTIME),
+        engines: environment.engines_dir.clone(),
+        has_cuda_graphs: wants_graphs()?,
+        threads: environment.threads.max(1) as usize,
+    })?)
 }
 
 /// A model's weights, loaded; shared by its streams.
@@ -94,14 +104,24 @@ impl Loaded {
             host.log(LogLevel::Warn, warning);
         }
         let acceleration = params.acceleration;
-        let pictures = Pictures::of(&params.settings());
+        let settings = params.settings();
+        let pictures = Pictures::of(&settings);
         let runtime = environment.engines_dir.join(RUNTIME);
         let is_compiled =
             acceleration == Acceleration::Tensorrt && has_provider(&runtime, "tensorrt");
         let compiled = is_compiled.then_some(pictures);
         let (vae, loras) = (vae.path, chosen.loras);
         let has_cached_attention = params.cached_attention.enabled;
-        let origin = Origin { model, vae, loras, has_cached_attention, acceleration, compiled };
+        let has_residuals = !settings.controls.is_empty();
+        let origin = Origin {
+            model,
+            vae,
+            loras,
+            has_cached_attention,
+            has_residuals,
+            acceleration,
+            compiled,
+        };
         let mut waits = || {
             host.progress(0.0, "waiting for another stream that loads the same model");
             !host.is_cancelled()
@@ -143,12 +163,14 @@ impl Pipeline for Loaded {
     fn open_stream(&self, host: &Host, params: &Params<'_>) -> Result<Running, Error> {
         let settings = read(params.values)?.settings();
         let worked = worked_size(&settings);
-        let mut processors = Opened::default();
+        let mut processors = processors::Opened::default();
         processors.follow(host, &settings.hooks, worked);
+        let controls = controls::Opened::new(host, &settings.controls, worked);
         let output = params.output.unwrap_or_else(|| processors.output(worked));
         let formats = Formats { input: worked, output };
         let stream = stream::Stream::new(self.checkpoint.clone(), settings)?;
-        Ok(Running { stream, processors, formats, host: host.clone() })
+        let others = Others { processors, controls };
+        Ok(Running { stream, others, formats, host: host.clone() })
     }
 }
 
@@ -157,10 +179,38 @@ fn worked_size(settings: &Settings) -> FrameFormat {
     FrameFormat::new(shape.width as u32, shape.height as u32)
 }
 
+/// What other plugins do for a stream.
+struct Others {
+    processors: processors::Opened,
+    controls: controls::Opened,
+}
+
+impl ImageProcessors for Others {
+    fn process(
+        &mut self,
+        place: Place,
+        index: usize,
+        picture: &Picture,
+        frame: Source,
+    ) -> Option<Picture> {
+        self.processors.process(place, index, picture, frame)
+    }
+}
+
+impl ControlNets for Others {
+    fn look(&mut self, picture: Picture, frame: Source) {
+        self.controls.look(picture, frame);
+    }
+
+    fn add(&mut self, at: usize, given: &[&Tensor], weights: &[f32], sum: &mut [Tensor]) {
+        self.controls.add(at, given, weights, sum);
+    }
+}
+
 /// One stream.
 pub struct Running {
     stream: stream::Stream,
-    processors: Opened,
+    others: Others,
     formats: Formats,
     host: Host,
 }
@@ -173,7 +223,7 @@ impl Stream for Running {
     fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
         self.stream.update(read(params.values)?.settings())?;
         let hooks = &self.stream.settings().hooks;
-        self.processors.follow(&self.host, hooks, self.formats.input);
+        self.others.processors.follow(&self.host, hooks, self.formats.input);
         Ok(())
     }
 
@@ -188,7 +238,7 @@ impl Stream for Running {
         }
         let rgb = input.rows().collect::<Vec<_>>().concat();
         let source = Source { id: input.id, captured_ns: input.captured_ns };
-        let Some(made) = self.stream.process_with(rgb, source, &mut self.processors)? else {
+        let Some(made) = self.stream.process_with(rgb, source, &mut self.others)? else {
             return Ok(Outcome::Skipped);
         };
         // A processor that changes the size may have been switched off.

@@ -131,6 +131,7 @@ mod tests {
             t_index_list: vec![0; steps],
             num_inference_steps: 50,
             hooks: Hooks::default(),
+            controls: Vec::new(),
             cached_attention: None,
         }
     }

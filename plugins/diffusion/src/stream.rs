@@ -5,6 +5,7 @@
 //! output: a frame that is like the last one, or one that waits for others.
 
 pub mod attention;
+pub mod controls;
 pub mod denoiser;
 pub mod hooks;
 pub mod pictures;
@@ -25,9 +26,10 @@ use crate::noise::Generator;
 use crate::tensor::Tensor;
 use crate::text_encoders::EmbedError;
 use attention::AttentionCache;
+use controls::{Others, Schedule};
 use denoiser::{Denoiser, Pass};
 use hooks::feed_back_latents;
-use pictures::{ImageProcessors, NoProcessors, Picture, Piece, Place};
+use pictures::{ImageProcessors, NoOthers, Picture, Piece, Place};
 use similar::SimilarImageFilter;
 
 /// Why settings or a frame cannot be used.
@@ -170,15 +172,15 @@ impl Stream {
     /// description. A stream that has no frames under way runs the first ones often enough to fill all steps with them.
     /// On an error the frames under way are lost, and the next one starts anew.
     pub fn process(&mut self, rgb: &[u8], frame: Source) -> Result<Option<Output>, StreamError> {
-        self.process_with(rgb.to_vec(), frame, &mut NoProcessors)
+        self.process_with(rgb.to_vec(), frame, &mut NoOthers)
     }
 
-    /// The same with image processors of other plugins.
+    /// The same with what other plugins do.
     pub fn process_with(
         &mut self,
         rgb: Vec<u8>,
         frame: Source,
-        processors: &mut dyn ImageProcessors,
+        others: &mut dyn Others,
     ) -> Result<Option<Output>, StreamError> {
         let Shape { width, height, frames, skips_diffusion, .. } = self.settings.shape;
         let expected = 3 * width * height;
@@ -187,20 +189,25 @@ impl Stream {
         }
         self.checkpoint.texts.rest(Instant::now());
         let steps = &self.settings.hooks.image_preprocessing;
-        let given = Piece::Pixels(Picture { width, height, rgb });
+        let given = Picture { width, height, rgb };
+        let steering = (!self.settings.controls.is_empty()).then(|| given.clone());
+        let given = Piece::Pixels(given);
         let last = (frame, self.last_picture.as_ref());
-        let prepared = pictures::apply(steps, Place::Before, given, last, processors);
+        let prepared = pictures::apply(steps, Place::Before, given, last, others);
         let prepared = prepared.scaled_to(width, height);
         if skips_diffusion {
-            return Ok(Some(self.finish(prepared, frame, None, processors)));
+            return Ok(Some(self.finish(prepared, frame, None, others)));
         }
         let image = prepared.into_planes();
         let is_skipped = self.filter.as_mut().is_some_and(|filter| filter.skips(&image));
         if !is_skipped {
             self.waiting.push((image, frame));
+            if let Some(steering) = steering {
+                others.look(steering, frame);
+            }
         }
         if self.waiting.len() == frames
-            && let Err(error) = self.render(processors)
+            && let Err(error) = self.render(others)
         {
             self.forget();
             return Err(error);
@@ -219,17 +226,17 @@ impl Stream {
     }
 
     /// Makes pictures of the frames that wait.
-    fn render(&mut self, processors: &mut dyn ImageProcessors) -> Result<(), StreamError> {
+    fn render(&mut self, others: &mut dyn Others) -> Result<(), StreamError> {
         let (images, newest): (Vec<Tensor>, Vec<Source>) = self.waiting.drain(..).unzip();
         let images = Tensor::stack(&images.iter().collect::<Vec<_>>());
         if self.is_cold {
             for _ in 1..self.denoiser.calls() {
-                self.advance(&images)?;
+                self.advance_beside(&images, others)?;
                 self.under_way.extend(&newest);
             }
             self.is_cold = false;
         }
-        let Advance { output, mut times, .. } = self.advance(&images)?;
+        let Advance { output, mut times, .. } = self.advance_beside(&images, others)?;
         self.under_way.extend(&newest);
         let start = Instant::now();
         let pictures = self.checkpoint.vae.decode(&output)?;
@@ -238,7 +245,7 @@ impl Stream {
         for picture in pictures.into_rows() {
             let Some(frame) = self.under_way.pop_front() else { break };
             let picture = Piece::Planes(picture);
-            let output = self.finish(picture, frame, times.take(), processors);
+            let output = self.finish(picture, frame, times.take(), others);
             self.ready.push_back(output);
         }
         Ok(())
@@ -261,13 +268,31 @@ impl Stream {
 
     /// Takes pictures, `[frames, 3, height, width]`, one call further, without decoding what leaves.
     pub fn advance(&mut self, images: &Tensor) -> Result<Advance, StreamError> {
-        let (checkpoint, cached) = (self.checkpoint.clone(), self.settings.cached_attention);
+        self.advance_beside(images, &mut NoOthers)
+    }
+
+    fn advance_beside(
+        &mut self,
+        images: &Tensor,
+        others: &mut dyn Others,
+    ) -> Result<Advance, StreamError> {
+        let Settings { t_index_list, num_inference_steps, cached_attention: cached, .. } =
+            &self.settings;
+        let schedule = Schedule::new(self.denoiser.steps(), t_index_list, *num_inference_steps);
+        let (checkpoint, cached) = (self.checkpoint.clone(), *cached);
+        // Both belong to the stream, which lends itself to the call.
+        let controls = std::mem::take(&mut self.settings.controls);
         let mut attention = std::mem::take(&mut self.attention);
-        let advance = self.advance_with(images, |inputs| match cached {
-            Some(cached) => attention.run(&checkpoint.unet, inputs, cached),
-            None => checkpoint.unet.run(inputs),
+        let advance = self.advance_with(images, |inputs| {
+            let shapes = checkpoint.unet.network().residual_shapes(inputs[0].shape());
+            let residuals = controls::residuals(&controls, &schedule, inputs, &shapes, others);
+            let inputs: Vec<&Tensor> = inputs.iter().copied().chain(&residuals).collect();
+            match cached {
+                Some(cached) => attention.run(&checkpoint.unet, &inputs, cached),
+                None => checkpoint.unet.run(&inputs),
+            }
         });
-        self.attention = attention;
+        (self.settings.controls, self.attention) = (controls, attention);
         advance
     }
 

@@ -41,6 +41,7 @@ static void nothing(void) {}
 static const SdhPipelineTable PIPELINE = {
     sizeof(SdhPipelineTable), SDH_ABI_MINOR,   (void *)nothing, (void *)nothing, (void *)nothing,
     (void *)nothing,          (void *)nothing, (void *)nothing, (void *)nothing, (void *)nothing,
+    NULL,
 };
 #endif
 

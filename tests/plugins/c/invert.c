@@ -123,6 +123,7 @@ static int32_t process(SdhStream *stream, const SdhFrame *input, SdhFrameMut *ou
 static const SdhPipelineTable PIPELINE = {
     sizeof(SdhPipelineTable), SDH_ABI_MINOR, plan,    open_pipeline, close_pipeline,
     open_stream,              close_stream,  formats, update,        process,
+    NULL,
 };
 
 static const void *get_feature(SdhBytes id) {

@@ -90,6 +90,7 @@ static int32_t process(SdhStream *stream, const SdhFrame *input, SdhFrameMut *ou
 static const SdhPipelineTable PROCESSORS = {
     sizeof(SdhPipelineTable), SDH_ABI_MINOR, plan,    open_processor, close_processor,
     open_stream,              close_stream,  formats, update,         process,
+    NULL,
 };
 
 static const void *get_feature(SdhBytes id) {

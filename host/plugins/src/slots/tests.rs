@@ -84,19 +84,24 @@ fn a_contribution_that_would_spoil_the_schema_is_refused() {
 fn what_params_choose_is_known_but_for_the_pipeline_s_own_values() {
     let schema = json!({ "type": "object", "properties": {
         "before": { "type": "object", "properties": { "list": { "type": "array", "items": {
-            "type": "object", "properties": { "type": { "enum": ["own"], "x-slot": "tints" } },
+            "type": "object", "properties": { "type": { "enum": ["own"], "x-slot": "image-processor" } },
         } } } },
-        "one": { "anyOf": [{ "type": "null" }, { "x-slot": "tints" }] },
+        "one": { "anyOf": [{ "type": "null" }, { "x-slot": "nets", "x-slot-feature": "residual-conditioner/0" }] },
+        "odd": { "x-slot": "nets", "x-slot-feature": "pipeline/0" },
         "other": { "x-slot": "shapes" },
         "text": { "type": "string" },
     } });
     let params = |values: Value| values.as_object().unwrap().clone();
     let some = params(json!({
         "before": { "list": [{ "type": "own" }, { "type": "red" }, { "type": 7 }, "blue"] },
-        "one": "green", "other": "round", "text": "red",
+        "one": "green", "odd": "grey", "other": "round", "text": "red",
     }));
-    let names: Vec<&str> = chosen(&schema, &some, "tints").into_iter().collect();
-    assert_eq!(names, ["green", "red"]);
+    let choosing = |feature, slot, value| Choosing { feature, slot, value };
+    let wanted = [
+        choosing(Feature::ImageProcessor, "image-processor", "red"),
+        choosing(Feature::ResidualConditioner, "nets", "green"),
+    ];
+    assert_eq!(chosen(&schema, &some).into_iter().collect::<Vec<_>>(), wanted);
     let others = params(json!({ "before": { "list": [] }, "one": "green", "other": "square" }));
-    assert_eq!(changed(&schema, [&some, &others], "tints"), ["before"]);
+    assert_eq!(changed(&schema, [&some, &others]), ["before"]);
 }

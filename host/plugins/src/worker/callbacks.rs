@@ -6,7 +6,7 @@ use crate::packets::Packets;
 use crate::process::output::LOG_MARK;
 use crate::sys::Mark;
 use plugin_api::loader::{Callbacks, Lendable};
-use plugin_api::{Error, ErrorCode, LogLevel};
+use plugin_api::{Error, ErrorCode, Feature, LogLevel};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +40,8 @@ impl Callbacks for PlanCallbacks {
         log(LogLevel::Debug, &format!("{name} = {value}"));
     }
 
-    fn processor(&self, name: &str) -> Result<Lendable, Error> {
-        self.processors.find(name)
+    fn lent(&self, feature: Feature, name: &str) -> Result<Lendable, Error> {
+        self.processors.find(feature, name)
     }
 }
 
@@ -136,8 +136,8 @@ impl Callbacks for StreamCallbacks {
         self.keep(name, value);
     }
 
-    fn processor(&self, name: &str) -> Result<Lendable, Error> {
-        self.processors().find(name)
+    fn lent(&self, feature: Feature, name: &str) -> Result<Lendable, Error> {
+        self.processors().find(feature, name)
     }
 
     fn calls(&self, name: &str) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use super::open_library;
 use crate::message::{LibraryFile, Offered};
 use plugin_api::loader::{Lendable, Library};
-use plugin_api::{Error, IMAGE_PROCESSOR_SLOT, Manifest};
+use plugin_api::{Error, Feature, Manifest};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -80,17 +80,18 @@ impl Processors {
         self.by_name.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
             Error::invalid(format!(
-                "the params name no image processor `{name}` of an installed plugin; they name: {}",
+                "the params name no `{name}` of an installed plugin for a pipeline to open; they name: {}",
                 names.join(", ")
             ))
         })
     }
 
-    pub(super) fn find(&self, name: &str) -> Result<Lendable, Error> {
+    pub(super) fn find(&self, feature: Feature, name: &str) -> Result<Lendable, Error> {
         let (library, manifest) = self.usable(name)?.opened.clone().map_err(Error::new)?;
-        if !library.has_processors() {
-            let id = &manifest.id;
-            return Err(Error::new(format!("the plugin {id} names `{name}` and cannot open it")));
+        if !library.has(feature) {
+            let (id, noun) = (&manifest.id, feature.noun());
+            let what = format!("the plugin {id} names `{name}` and cannot open it as a {noun}");
+            return Err(Error::new(what));
         }
         Ok(Lendable { library, params: params(&manifest, name) })
     }
@@ -98,8 +99,8 @@ impl Processors {
 
 /// The names of its params; none where it has no schema.
 fn params(manifest: &Manifest, name: &str) -> Option<Vec<String>> {
-    let slots = manifest.contributes.iter().filter(|slot| slot.slot == IMAGE_PROCESSOR_SLOT);
-    let choice = slots.flat_map(|slot| &slot.items).find(|choice| choice.value == name)?;
+    let mut choices = manifest.contributes.iter().flat_map(|slot| &slot.items);
+    let choice = choices.find(|choice| choice.value == name)?;
     let properties = choice.params.as_ref()?.get("properties").and_then(Value::as_object);
     Some(properties.into_iter().flatten().map(|(name, _)| name.clone()).collect())
 }

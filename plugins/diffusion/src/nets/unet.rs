@@ -7,7 +7,7 @@
 mod attentions;
 
 use super::cached_attention::{self, Cached};
-use super::descent::{Descent, Given, Lowest, attention_levels};
+use super::descent::{Descent, Given, Lowest, Skip, attention_levels};
 use super::image_prompt::{self, ImagePrompt};
 use super::layers::{Conv, Module};
 use super::{Network, Port};
@@ -123,6 +123,20 @@ impl Unet {
             .at("conv_norm_out")
             .group_norm_silu(hidden, Groups { channels, count, epsilon })?;
         root.at("conv_out").conv(&active, Conv::same(channels, latent_channels, 3))
+    }
+
+    /// The shapes of the residuals for latents of a shape; none for a UNet without them.
+    pub fn residual_shapes(&self, latents: &[usize]) -> Vec<[usize; 4]> {
+        let [rows, _, height, width] = *latents else { return Vec::new() };
+        if !self.has_residuals {
+            return Vec::new();
+        }
+        let skips = self.descent.skips().into_iter().chain([self.descent.deepest()]);
+        let shape = |Skip { channels, halvings }: Skip| {
+            let side = |side| (0..halvings).fold(side, |side, _| self.descent.halve(side));
+            [rows, channels, side(height), side(width)]
+        };
+        skips.map(shape).collect()
     }
 
     /// Those of the way down, then that of the middle.

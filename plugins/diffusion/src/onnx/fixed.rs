@@ -42,7 +42,7 @@ const SWITCH: &str = "DIFFUSION_CUDA_GRAPHS";
 #[error("{SWITCH} must be `on` or `off`, got `{0}`")]
 pub struct SwitchError(String);
 
-/// What the environment says. Without it there are none: no card has shown yet what they bring.
+/// What the environment says. Without it there are none: what they bring depends on the network (decision 0015).
 pub fn wants_graphs() -> Result<bool, SwitchError> {
     let value = std::env::var_os(SWITCH);
     wants(value.as_ref().map(|value| value.to_string_lossy()).as_deref())

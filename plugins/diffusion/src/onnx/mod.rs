@@ -1,11 +1,12 @@
 //! The ONNX back end: writes a network as a graph over the user's weights and has ONNX Runtime run it.
 //!
 //! `graph` records the network, `messages` is the file format, `operators` are those we add, `runtime` finds and starts
-//! the library, `session` opens a network on the best provider that works here, `tensorrt` says what TensorRT is told,
-//! `resident` runs a network on tensors that stay there, `fixed` on tensors at one place, as CUDA's graphs need, which
+//! the library, `session` opens a network on the best provider that works here, `cuda` and `tensorrt` say what those are
+//! told, `resident` runs a network on tensors that stay there, `fixed` on tensors at one place, as CUDA's graphs need, which
 //! `captures` lets make.
 
 mod captures;
+mod cuda;
 mod fixed;
 mod graph;
 mod messages;

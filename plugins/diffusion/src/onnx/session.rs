@@ -9,7 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
+use ort::ep::ExecutionProviderDispatch;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::SessionBuilder;
 use ort::session::{RunOptions, Session as OrtSession, SessionInputValue};
@@ -17,6 +17,7 @@ use ort::value::{DynValue, Tensor as OrtTensor, TensorRef};
 use prost::Message;
 
 use super::captures::{CAPTURES, LetGo};
+use super::cuda;
 use super::fixed::{self, Fixed};
 use super::graph::{self, Dialect};
 use super::operators;
@@ -25,7 +26,7 @@ use super::tensorrt::Build;
 use crate::engine::{LoadError, RunError};
 use crate::engines::Engines;
 use crate::lora::Fused;
-use crate::nets::{Network, Port};
+use crate::nets::Network;
 use crate::ops::OpError;
 use crate::sizes::Sizes;
 use crate::tensor::Tensor;
@@ -59,7 +60,7 @@ impl Provider {
         // TensorRT chooses the number format of every layer itself.
         match self {
             Self::TensorRt => Dialect::PLAIN,
-            Self::Cuda => Dialect { has_fused_attention: true, has_half: true, ..Dialect::PLAIN },
+            Self::Cuda => Dialect::CUDA,
             Self::Cpu => Dialect::CPU,
         }
     }
@@ -80,13 +81,6 @@ impl Provider {
         let (device, number) = self.device();
         MemoryInfo::new(device, number, AllocatorType::Device, kind)
     }
-}
-
-/// Every network has an arena of its own, which grows by what is asked for: doubling would keep memory that no other
-/// network can use.
-fn cuda(has_graphs: bool) -> CUDA {
-    let options = CUDA::default().with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
-    if has_graphs { options.with_cuda_graph(true) } else { options }
 }
 
 /// A provider, or a part of what it can do, that was tried and why it is not used.
@@ -146,7 +140,7 @@ impl Opener<'_> {
                         None => Err(ort::Error::new(NO_BOUNDS)),
                     }
                 }
-                Provider::Cuda => self.open_cuda(&network.inputs(), work, &mut refused, goes_on)?,
+                Provider::Cuda => self.open_cuda(network, work, &mut refused, goes_on)?,
                 Provider::Cpu => self.commit(work, None, goes_on)?.map(plain),
             };
             match outcome {
@@ -166,20 +160,22 @@ impl Opener<'_> {
     }
 
     /// Opens the network in CUDA, with graphs where that works; where not, `refused` is told why.
-    fn open_cuda(
+    fn open_cuda<N: Network>(
         &self,
-        inputs: &[Port],
+        network: &N,
         work: Work<'_>,
         refused: &mut Vec<Refusal>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<ort::Result<Made>, LoadError> {
+        let is_half = graph::is_half(network, work.weights)?;
         let mut open = |has_graphs| {
-            self.commit(work, Some(cuda(has_graphs).build().error_on_failure()), goes_on)
+            let dispatch = cuda::options(is_half, has_graphs).build().error_on_failure();
+            self.commit(work, Some(dispatch), goes_on)
         };
         if !self.has_graphs {
             return Ok(open(false)?.map(plain));
         }
-        let opened = fixed::open(fixed::refusal(inputs, &CAPTURES), open)?;
+        let opened = fixed::open(fixed::refusal(&network.inputs(), &CAPTURES), open)?;
         Ok(opened.and_then(|(session, reason)| match reason {
             None => Ok((session, Some(Fixed::new(&CAPTURES)?))),
             Some(reason) => {
@@ -405,12 +401,5 @@ mod tests {
             },
         );
         assert_eq!((result, beats >= 2), ("ended", true));
-    }
-
-    #[test]
-    fn cuda_is_told_of_graphs_only_where_they_are_wanted() {
-        let [with, without] = [true, false].map(|wanted| format!("{:?}", cuda(wanted)));
-        assert!(with.contains(r#""enable_cuda_graph": "true""#), "{with}");
-        assert!(!without.contains("cuda_graph"), "{without}");
     }
 }

@@ -50,12 +50,6 @@ fn refuse_guidance(params: &StreamParams, refuse: &mut Refuse<'_>) {
 }
 
 fn refuse_models(params: &StreamParams, refuse: &mut Refuse<'_>) {
-    let has_controlnets = params.controlnets.iter().any(|controlnet| controlnet.enabled);
-    refuse(
-        has_controlnets,
-        "controlnets",
-        "ControlNets are not available yet; the picture is not steered by them",
-    );
     refuse(
         params.ip_adapter.enabled,
         "ip_adapter",

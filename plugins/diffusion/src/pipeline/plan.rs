@@ -12,7 +12,7 @@ use crate::nets::Unet;
 use crate::original::Component;
 use crate::params::{self, StreamParams};
 use crate::pipeline::missing::missing;
-use crate::pipeline::processors;
+use crate::pipeline::{controls, processors};
 use crate::resolve::{ModelRoots, ResolveError};
 use crate::stream::Settings;
 use crate::vae;
@@ -29,7 +29,9 @@ pub fn plan(request: &PlanRequest<'_>, family: Family) -> Plan {
     let mut plan = params::plan(&params, previous.as_ref(), environment);
     if plan.errors.is_empty() {
         let old = previous.map(|previous| previous.settings().hooks);
-        processors::plan(&mut plan, request.host, &params.settings().hooks, old.as_ref());
+        let settings = params.settings();
+        processors::plan(&mut plan, request.host, &settings.hooks, old.as_ref());
+        controls::plan(&mut plan, request.host, &settings.controls);
     }
     let roots = ModelRoots::from_environment(environment.models_dir.clone());
     match look_at_models(&params, &roots, family) {

@@ -42,7 +42,7 @@ fn plan_list(
             let at = old.iter().position(|old| old.params_of(name).is_some())?;
             old.remove(at).params_of(name)
         });
-        let wanted = Params::of_processor(name, params, size);
+        let wanted = Params::of_lent(name, params, size);
         match Processor::plan(host, &wanted, previous.flatten()) {
             Ok(said) => {
                 size = said.formats.output;
@@ -116,7 +116,7 @@ pub(super) struct Opened {
 /// For each step of a list; none for feedback, and for what does not work.
 type Slot = Option<Running>;
 
-struct Running {
+pub(super) struct Running {
     name: String,
     params: Map<String, Value>,
     processor: Processor,
@@ -132,7 +132,7 @@ impl Opened {
             let mut size = worked;
             let slots = place.steps(hooks).iter().map(|step| {
                 let ImageStep::Processor { name, params, .. } = step else { return None };
-                let wanted = Params::of_processor(name, params, size);
+                let wanted = Params::of_lent(name, params, size);
                 let running = follow(host, &mut old, &wanted);
                 let running = running.inspect_err(|error| {
                     host.log(LogLevel::Warn, &format!("{name} is left out: {error}"));
@@ -161,7 +161,11 @@ impl Opened {
 }
 
 /// An old one of this name with new params, where it takes them, else one that is opened.
-fn follow(host: &Host, old: &mut Vec<Running>, wanted: &Params<'_>) -> Result<Running, Error> {
+pub(super) fn follow(
+    host: &Host,
+    old: &mut Vec<Running>,
+    wanted: &Params<'_>,
+) -> Result<Running, Error> {
     let fits = |old: &Running| {
         old.name == wanted.pipeline && Some(old.processor.formats().input) == wanted.input
     };
@@ -192,7 +196,7 @@ impl ImageProcessors for Opened {
             picture.clone().scaled_to(width as usize, height as usize)
         });
         let picture = scaled.as_ref().unwrap_or(picture);
-        match make(&mut slot.as_mut()?.processor, picture, frame) {
+        match make(slot.as_mut()?, picture, frame) {
             Ok(made) => made,
             Err(_) => {
                 // The host does not call it again, and tells why.
@@ -203,12 +207,20 @@ impl ImageProcessors for Opened {
     }
 }
 
+impl Running {
+    /// Whether it is what these params come to.
+    pub(super) fn is(&self, wanted: &Params<'_>) -> bool {
+        self.name == wanted.pipeline && self.params == *wanted.values
+    }
+}
+
 /// None where the processor has nothing new.
-fn make(
-    processor: &mut Processor,
+pub(super) fn make(
+    running: &mut Running,
     picture: &Picture,
     Source { id, captured_ns }: Source,
 ) -> Result<Option<Picture>, Error> {
+    let processor = &mut running.processor;
     let FrameFormat { width, height } = processor.formats().output;
     let row = |width: u32| width as usize * plugin_api::PIXEL_BYTES;
     let mut rgb = vec![0; row(width) * height as usize];

@@ -37,10 +37,10 @@ pub trait ImageProcessors {
     ) -> Option<Picture>;
 }
 
-/// A stream without any.
-pub struct NoProcessors;
+/// A stream that no other plugin does anything for.
+pub struct NoOthers;
 
-impl ImageProcessors for NoProcessors {
+impl ImageProcessors for NoOthers {
     fn process(&mut self, _: Place, _: usize, _: &Picture, _: Source) -> Option<Picture> {
         None
     }
@@ -192,7 +192,7 @@ mod tests {
         let fitted = made.scaled_to(4, 4).into_planes();
         assert_eq!(fitted.shape(), [1, 3, 4, 4]);
         assert_eq!(Piece::Planes(fitted).to_picture(), gray(4, 150));
-        let made = apply(&steps, Place::After, given(), frame, &mut NoProcessors);
+        let made = apply(&steps, Place::After, given(), frame, &mut NoOthers);
         assert_eq!(made.to_picture(), gray(4, 75), "one that does not work is passed over");
     }
 

@@ -1,6 +1,7 @@
 //! What a stream is told, and which of it makes sense.
 
 use super::StreamError;
+use super::controls::Control;
 use super::hooks::Hooks;
 use crate::blend::Blend;
 use crate::folder::Checkpoint;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub t_index_list: Vec<usize>,
     pub num_inference_steps: usize,
     pub hooks: Hooks,
+    /// For models that were loaded to be steered.
+    pub controls: Vec<Control>,
     /// How earlier frames are attended to, for models that were loaded to do so and for no others.
     pub cached_attention: Option<CachedAttention>,
 }
@@ -158,7 +161,15 @@ impl Settings {
                 return Err(wrong(name, "at least one entry", &count));
             }
         }
-        self.check_cached_attention(checkpoint.unet.network().has_cached_attention())
+        let unet = checkpoint.unet.network();
+        if unet.has_residuals() == self.controls.is_empty() {
+            let expected = match unet.has_residuals() {
+                true => "at least one, as the model was loaded to be steered",
+                false => "none, as the model was loaded without them",
+            };
+            return Err(wrong("controlnets", expected, &self.controls.len()));
+        }
+        self.check_cached_attention(unet.has_cached_attention())
     }
 
     fn check_cached_attention(&self, is_loaded: bool) -> Result<(), StreamError> {

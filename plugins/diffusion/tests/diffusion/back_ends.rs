@@ -249,8 +249,7 @@ fn only_the_cpu_is_given_operators_of_our_own() {
         )
     };
     assert_eq!(own(Dialect::CPU), (true, true));
-    let cuda = Dialect { has_fused_attention: true, has_half: true, ..Dialect::PLAIN };
-    assert_eq!([own(cuda), own(Dialect::PLAIN)], [(false, false); 2]);
+    assert_eq!([own(Dialect::CUDA), own(Dialect::PLAIN)], [(false, false); 2]);
 }
 
 #[test]

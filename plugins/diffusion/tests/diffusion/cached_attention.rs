@@ -56,6 +56,7 @@ fn settings(t_index_list: &[usize], cached_attention: Option<CachedAttention>) -
         t_index_list: t_index_list.into(),
         num_inference_steps: 50,
         hooks: Hooks::default(),
+        controls: Vec::new(),
         cached_attention,
     }
 }

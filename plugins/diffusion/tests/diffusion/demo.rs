@@ -67,6 +67,7 @@ fn settings(prompt: &str, width: usize, height: usize) -> Settings {
         t_index_list: vec![32],
         num_inference_steps: 50,
         hooks: Hooks::default(),
+        controls: Vec::new(),
         cached_attention: None,
     }
 }

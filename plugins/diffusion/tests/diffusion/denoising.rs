@@ -151,6 +151,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             t_index_list,
             num_inference_steps: 50,
             hooks: Hooks::default(),
+            controls: Vec::new(),
             cached_attention: None,
         },
     )

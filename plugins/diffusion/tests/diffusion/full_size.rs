@@ -150,12 +150,11 @@ fn the_graph_of_sdxl_is_small_and_quickly_written() {
     let unet = Unet::from_config(&config(folder.path(), &unet())).unwrap();
     let path = folder.path().join("unet.safetensors");
     write_zeros(&unet, &path);
-    let dialect = Dialect { has_fused_attention: true, has_half: true, ..Dialect::PLAIN };
     let mut times = Vec::new();
     for _ in 0..5 {
         let start = Instant::now();
         let weights = Weights::open(&path).unwrap();
-        let graph = write(&unet, &weights, dialect).unwrap().encode_to_vec();
+        let graph = write(&unet, &weights, Dialect::CUDA).unwrap().encode_to_vec();
         times.push(start.elapsed());
         assert!(graph.len() < 2_000_000, "{} bytes", graph.len());
         println!("{} bytes in {:?}", graph.len(), start.elapsed());
@@ -168,6 +167,28 @@ fn the_graph_of_sdxl_is_small_and_quickly_written() {
     }
     // The machine may be busy with something else at one of the tries.
     assert!(times.iter().any(|&time| time < Duration::from_millis(200)), "{times:?}");
+}
+
+#[test]
+fn only_cuda_has_the_fused_group_norm_and_only_with_weights_for_all_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let norms = |changes: &Value, dialect| {
+        let mut values = unet_of_sd15();
+        values.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let unet = Unet::from_config(&config(folder.path(), &values)).unwrap();
+        let path = folder.path().join("unet.safetensors");
+        write_zeros(&unet, &path);
+        let graph = write(&unet, &Weights::open(&path).unwrap(), dialect).unwrap().graph.unwrap();
+        let count = |op: &str| graph.node.iter().filter(|node| node.op_type == op).count();
+        (count("GroupNorm"), count("InstanceNormalization"))
+    };
+    let all = 2 * 22 + 16 + 1;
+    assert_eq!(norms(&json!({}), Dialect::CUDA), (all, 0));
+    let no_halves = Dialect { has_half: false, ..Dialect::CUDA };
+    assert_eq!([norms(&json!({}), no_halves), norms(&json!({}), Dialect::PLAIN)], [(0, all); 2]);
+    let by_rows = json!({"resnet_time_scale_shift": "scale_shift"});
+    assert_eq!(norms(&by_rows, Dialect::CUDA), (all - 22, 22), "the second norm of each block");
+    assert_eq!(norms(&json!({"norm_num_groups": 16}), Dialect::CUDA), (0, all));
 }
 
 /// Everything but the networks' weights comes from the tiny models.
@@ -215,6 +236,7 @@ fn sdxl_in_full_size_fits_into_24_gib() {
         t_index_list: vec![32],
         num_inference_steps: 50,
         hooks: Hooks::default(),
+        controls: Vec::new(),
         cached_attention: None,
     };
     let start = Instant::now();

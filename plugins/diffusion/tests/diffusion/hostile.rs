@@ -81,6 +81,7 @@ fn settings() -> Settings {
         t_index_list: vec![20, 40],
         num_inference_steps: 50,
         hooks: Hooks::default(),
+        controls: Vec::new(),
         cached_attention: None,
     }
 }

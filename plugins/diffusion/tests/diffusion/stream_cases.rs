@@ -100,6 +100,7 @@ fn settings(config: &Value, start: Start) -> Settings {
         t_index_list: indices.map(|index| index.as_u64().unwrap() as usize).collect(),
         num_inference_steps: size("num_inference_steps", 50),
         hooks: Hooks::default(),
+        controls: Vec::new(),
         cached_attention: None,
     }
 }

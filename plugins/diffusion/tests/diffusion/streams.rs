@@ -43,6 +43,7 @@ pub fn settings(t_index_list: &[usize]) -> Settings {
         t_index_list: t_index_list.into(),
         num_inference_steps: 50,
         hooks: Hooks::default(),
+        controls: Vec::new(),
         cached_attention: None,
     }
 }

@@ -3,9 +3,10 @@
 //! Its params say what goes wrong (`fault`), in which call (`phase`) and from which frame on (`at_frame`); the host's
 //! tests use it to see that a plugin harms nobody but its own streams. Without a fault it is a proper plugin. Its param
 //! `mark` becomes the colour of the pictures, which tells by which params a picture was made, and so does the mean colour
-//! of the picture that its param `picture` points to. Its image processor does the
-//! same, in pictures of any size, and its pipeline puts pictures through any image processor (`processor`).
+//! of the picture that its param `picture` points to. Its image processor does the same, in pictures of any size, and its
+//! pipeline puts pictures through any image processor (`processor`). Its residual conditioners fail as their names say.
 
+mod conditioner;
 mod fault;
 mod picture;
 mod processor;
@@ -121,5 +122,6 @@ const SLOW: Duration = Duration::from_millis(100);
 plugin_api::export_plugin!(
     Faulty,
     image_processors = Faulty,
+    residual_conditioners = conditioner::Conditioners,
     manifest = include_str!("../manifest.json")
 );

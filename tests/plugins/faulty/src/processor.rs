@@ -23,7 +23,7 @@ impl Chosen {
         plan: &mut Plan,
     ) -> Result<(), Error> {
         let Some((name, values)) = read(&request.params)? else { return Ok(()) };
-        let params = Params::of_processor(&name, &values, input);
+        let params = Params::of_lent(&name, &values, input);
         let said = Processor::plan(request.host, &params, None)?;
         plan.warnings.extend(said.warnings);
         plan.formats.output = said.formats.output;
@@ -34,7 +34,7 @@ impl Chosen {
         let Some((name, values)) = read(params)? else {
             return Ok(Self { host: host.clone(), name: String::new(), processor: None });
         };
-        let processor = Processor::open(host, &Params::of_processor(&name, &values, input));
+        let processor = Processor::open(host, &Params::of_lent(&name, &values, input));
         let processor = processor.inspect_err(|error| {
             host.log(LogLevel::Warn, &format!("going on without {name}: {error}"));
         });
@@ -44,7 +44,7 @@ impl Chosen {
     pub fn update(&mut self, params: &Params<'_>, input: FrameFormat) -> Result<(), Error> {
         match (read(params)?, &mut self.processor) {
             (Some((name, values)), Some(processor)) if name == self.name => {
-                processor.update(&Params::of_processor(&name, &values, input))
+                processor.update(&Params::of_lent(&name, &values, input))
             }
             _ => {
                 *self = Self::open(&self.host, params, input)?;

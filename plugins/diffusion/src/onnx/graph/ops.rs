@@ -79,6 +79,9 @@ impl Ops for Recorder<'_> {
         if self.dialect.has_operators {
             return self.own_group_norm(x, affine, groups, false);
         }
+        if self.fuses_group_norm(x, affine, groups) {
+            return self.fused_group_norm(x, affine, groups, false);
+        }
         let Groups { channels, count, epsilon } = groups;
         let grouped = self.reshape(x, &[0, count as i64, -1])?;
         let ones = self.float_constant(&vec![1.0; count], &[count]);
@@ -94,6 +97,9 @@ impl Ops for Recorder<'_> {
     fn group_norm_silu(&self, x: &Rc<str>, affine: [&Rc<str>; 2], groups: Groups) -> Value<Self> {
         if self.dialect.has_operators {
             return self.own_group_norm(x, affine, groups, true);
+        }
+        if self.fuses_group_norm(x, affine, groups) {
+            return self.fused_group_norm(x, affine, groups, true);
         }
         self.apply(&self.group_norm(x, affine, groups)?, Function::Silu)
     }

@@ -1,0 +1,205 @@
+//! ControlNets of other plugins: what a plan says of them, and those of one stream, opened.
+
+use plugin_api::{
+    Conditioner, Error, ErrorCode, Feature, FieldError, FrameFormat, Host, LogLevel, Params, Plan,
+    Processor, Unsupported,
+};
+
+use super::processors::{Running, follow, make};
+use crate::image::to_planes;
+use crate::stream::Source;
+use crate::stream::controls::{Control, ControlNets, add_weighted};
+use crate::stream::pictures::Picture;
+use crate::tensor::Tensor;
+
+const FIELD: &str = "controlnets";
+const FEATURE: Feature = Feature::ResidualConditioner;
+/// Beside the UNet's own inputs: the picture of the frame, and that of the frame before.
+const PICTURE: &str = "controlnet_cond";
+const PREVIOUS: &str = "previous_frame";
+
+/// Adds what the ControlNets and their preprocessors say to a plan.
+pub(super) fn plan(plan: &mut Plan, host: &Host, controls: &[Control]) {
+    let worked = plan.formats.input;
+    for control in controls {
+        let pointer = format!("/{FIELD}/{}", control.index);
+        let wanted = Params::of_lent(&control.name, &control.params, worked);
+        let said = Conditioner::plan(host, FEATURE, &wanted, None);
+        add(plan, said, &control.name, &pointer);
+        if let Some((name, params)) = &control.preprocessor {
+            let wanted = Params::of_lent(name, params, worked);
+            let said = Processor::plan(host, &wanted, None);
+            add(plan, said, name, &format!("{pointer}/preprocessor_params"));
+        }
+    }
+}
+
+fn add(plan: &mut Plan, said: Result<Plan, Error>, name: &str, pointer: &str) {
+    let said = match said {
+        Ok(said) => said,
+        Err(error) if error.code == ErrorCode::Invalid => {
+            let pointer = pointer.to_owned();
+            return plan.errors.push(FieldError { pointer, message: error.message });
+        }
+        Err(error) => {
+            let reason = format!("{name}: {}", error.message);
+            return plan.unsupported.push(Unsupported { field: FIELD.into(), reason });
+        }
+    };
+    plan.errors.extend(said.errors.into_iter().map(|error| FieldError {
+        pointer: format!("{pointer}{}", error.pointer),
+        message: error.message,
+    }));
+    plan.unsupported.extend(
+        said.unsupported.into_iter().map(|one| Unsupported {
+            field: FIELD.into(),
+            reason: format!("{name}: {}", one.reason),
+        }),
+    );
+    plan.warnings.extend(said.warnings);
+    plan.artefacts.extend(said.artefacts);
+    plan.memory_bytes = plan.memory_bytes.saturating_add(said.memory_bytes);
+}
+
+/// Those of one stream.
+pub(super) struct Opened {
+    host: Host,
+    nets: Vec<Net>,
+    /// What makes pictures of frames; those that are equal once, for all ControlNets.
+    pictures: Vec<Pictures>,
+    /// In the form that networks take.
+    frame: Option<Tensor>,
+    previous: Option<Tensor>,
+}
+
+struct Net {
+    name: String,
+    /// None where it does not work.
+    conditioner: Option<Conditioner>,
+    /// In `pictures`; none where the frame is the picture.
+    picture: Option<usize>,
+}
+
+struct Pictures {
+    running: Option<Running>,
+    /// Of the newest frame that it made one of.
+    made: Option<Tensor>,
+}
+
+impl Opened {
+    /// Opens what the controls name, for pictures of the size that diffusion works at. What cannot be opened is left out;
+    /// the host and the plan tell the user.
+    pub(super) fn new(host: &Host, controls: &[Control], worked: FrameFormat) -> Self {
+        let mut opened = Self {
+            host: host.clone(),
+            nets: Vec::new(),
+            pictures: Vec::new(),
+            frame: None,
+            previous: None,
+        };
+        for control in controls {
+            let wanted = Params::of_lent(&control.name, &control.params, worked);
+            let conditioner =
+                opened.or_left_out(&control.name, Conditioner::open(host, FEATURE, &wanted));
+            let picture = control
+                .preprocessor
+                .as_ref()
+                .map(|(name, params)| opened.picture(&Params::of_lent(name, params, worked)));
+            opened.nets.push(Net { name: control.name.clone(), conditioner, picture });
+        }
+        opened
+    }
+
+    /// The place of what makes pictures by these params.
+    fn picture(&mut self, wanted: &Params<'_>) -> usize {
+        let same = |one: &Pictures| one.running.as_ref().is_some_and(|running| running.is(wanted));
+        if let Some(at) = self.pictures.iter().position(same) {
+            return at;
+        }
+        let running = follow(&self.host, &mut Vec::new(), wanted);
+        let running = self.or_left_out(wanted.pipeline, running);
+        self.pictures.push(Pictures { running, made: None });
+        self.pictures.len() - 1
+    }
+
+    fn or_left_out<T>(&self, name: &str, result: Result<T, Error>) -> Option<T> {
+        let told = |error: &Error| {
+            self.host.log(LogLevel::Warn, &format!("{name} is left out: {error}"));
+        };
+        result.inspect_err(told).ok()
+    }
+}
+
+impl ControlNets for Opened {
+    fn look(&mut self, picture: Picture, frame: Source) {
+        for one in &mut self.pictures {
+            let Some(running) = &mut one.running else { continue };
+            match make(running, &picture, frame) {
+                // Nothing new: the last one goes on.
+                Ok(None) => {}
+                Ok(Some(made)) => {
+                    let made = made.scaled_to(picture.width, picture.height);
+                    one.made = Some(to_planes(&made.rgb, made.width, made.height));
+                }
+                // The host does not call it again, and tells why.
+                Err(_) => *one = Pictures { running: None, made: None },
+            }
+        }
+        let new = to_planes(&picture.rgb, picture.width, picture.height);
+        self.previous = self.frame.replace(new);
+    }
+
+    fn add(&mut self, at: usize, given: &[&Tensor], weights: &[f32], sum: &mut [Tensor]) {
+        let Some(net) = self.nets.get_mut(at) else { return };
+        let Some(frame) = &self.frame else { return };
+        let picture = match net.picture {
+            Some(place) => self.pictures[place].made.as_ref(),
+            None => Some(frame),
+        };
+        let Some((conditioner, picture)) = net.conditioner.as_mut().zip(picture) else { return };
+        let previous = self.previous.as_ref().unwrap_or(frame);
+        if let Err(error) = condition(conditioner, given, [picture, previous], weights, sum) {
+            self.host.log(LogLevel::Warn, &format!("{} is left out: {error}", net.name));
+            net.conditioner = None;
+        }
+    }
+}
+
+/// The names of the UNet's own inputs, as the networks of diffusers have them; without a text as a whole there are three.
+const INPUTS: [&str; 5] =
+    ["sample", "timestep", "encoder_hidden_states", "text_embeds", "time_ids"];
+
+fn lend<'t>((name, tensor): (&'static str, &'t Tensor)) -> Result<plugin_api::Tensor<'t>, Error> {
+    plugin_api::Tensor::new(name, tensor.shape(), tensor.data())
+}
+
+fn condition(
+    conditioner: &mut Conditioner,
+    given: &[&Tensor],
+    [picture, previous]: [&Tensor; 2],
+    weights: &[f32],
+    sum: &mut [Tensor],
+) -> Result<(), Error> {
+    let pictures = [(PICTURE, picture), (PREVIOUS, previous)];
+    let given = INPUTS.into_iter().zip(given.iter().copied()).chain(pictures).map(lend);
+    let made = conditioner.condition(&given.collect::<Result<Vec<_>, _>>()?)?;
+    let made = made.as_slice();
+    if made.len() != sum.len() {
+        let (made, wanted) = (made.len(), sum.len());
+        return Err(Error::invalid(format!("it made {made} residuals; the UNet takes {wanted}")));
+    }
+    if let Some((made, sum)) =
+        made.iter().zip(&*sum).find(|(made, sum)| made.shape() != sum.shape())
+    {
+        return Err(Error::invalid(format!(
+            "its residual {} has the shape {:?}; the UNet takes {:?}",
+            made.name(),
+            made.shape(),
+            sum.shape()
+        )));
+    }
+    for (made, sum) in made.iter().zip(sum) {
+        add_weighted(sum, made.values(), weights);
+    }
+    Ok(())
+}

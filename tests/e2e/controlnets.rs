@@ -1,0 +1,153 @@
+//! ControlNets, ours and others', as a client sees them.
+
+use serde_json::{Value, json};
+use test_peer::{Client, Clip, Codec, MediaData, Picture, decode};
+use tests::host::{Host, Stream};
+use tests::libraries::{c_plugin, install, library};
+use tests::peers::{publish, watch};
+
+const PIPELINE: &str = "streamdiffusion-sd15";
+const NET: &str = "test/controlnet-sd15-a-tiny";
+const SIDE: u32 = 64;
+const FPS: u32 = 10;
+const GREY: u32 = 0x80_80_80;
+/// Two pictures whose luma differs by as much on average are others; the codec alone makes less.
+const APART: f64 = 4.0;
+
+fn params(controlnets: Value) -> Value {
+    json!({
+        "model_id": "test/sd15-tiny", "vae_id": "test/taesd-tiny", "t_index_list": [32], "width": SIDE, "height": SIDE,
+        "acceleration": "none", "controlnets": controlnets,
+    })
+}
+
+fn apart(a: &Picture, b: &Picture) -> f64 {
+    let pairs = a.luma.iter().zip(&b.luma);
+    pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.luma.len() as f64
+}
+
+/// What a reader sees of pictures that are made of the same frame again and again.
+struct Seen {
+    reader: Client,
+    frames: Vec<MediaData>,
+}
+
+impl Seen {
+    fn of(host: &Host, stream: &Stream<'_>) -> Self {
+        Self { reader: watch(host, stream, Codec::Vp8), frames: Vec::new() }
+    }
+
+    /// The next picture that is so.
+    fn until(&mut self, what: &str, is_so: impl Fn(&Picture) -> bool) -> Picture {
+        let Self { reader, frames } = self;
+        let mut found = None;
+        reader.until(what, |_, new| {
+            let is_news = !new.is_empty();
+            frames.extend(new);
+            let last = is_news.then(|| decode(Codec::Vp8, frames).pop()).flatten();
+            found = last.filter(|picture| is_so(picture));
+            found.is_some()
+        });
+        found.expect("it was waited for")
+    }
+}
+
+/// Waits until frames go through the networks and gives the stream's picture.
+fn settled(stream: &Stream<'_>, seen: &mut Seen) -> Picture {
+    let status = stream
+        .wait_until("frames go through", |status| status["frames_processed"].as_u64() > Some(2));
+    assert_eq!(status["status"], "running", "{status}");
+    seen.until("a picture that is not the frame itself", |picture| {
+        let grey = picture.luma.iter().filter(|luma| luma.abs_diff(126) < 3).count();
+        grey < picture.luma.len() / 2
+    })
+}
+
+#[test]
+fn scales_are_hot_and_seen_each_for_itself() {
+    let plugins = ["sd15", "controlnet", "processors"].map(library);
+    let host = Host::start(&plugins);
+    let one = |scale: f64| json!([{ "model_id": NET, "preprocessor": "canny", "conditioning_scale": scale }]);
+    let stream = host.create(PIPELINE, params(one(0.0)));
+    let _publisher = publish(&stream, &Clip::plain(GREY, Codec::Vp8, SIDE, SIDE), FPS);
+    let mut seen = Seen::of(&host, &stream);
+    let free = settled(&stream, &mut seen);
+    let answer = stream.patch(json!({ "controlnets": one(8.0) }));
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    seen.until("it is steered", |picture| apart(picture, &free) > APART);
+    let status = stream.status();
+    let parts = &status["data"]["host_status"]["parts_ms"];
+    assert!(parts[NET].as_f64() > Some(0.0), "{status}");
+    assert_eq!(
+        status["data"]["inference_status"]["restart_count"], 0,
+        "the scale is hot: {status}"
+    );
+    stream.patch(json!({ "controlnets": one(0.0) }));
+    seen.until("it is free again", |picture| apart(picture, &free) < APART / 2.0);
+}
+
+#[test]
+fn one_in_c_steers_by_its_name_once_its_file_is_dropped_in() {
+    let host = Host::start(&[library("sd15"), library("controlnet")]);
+    let stream = host.create(PIPELINE, params(json!([])));
+    let _publisher = publish(&stream, &Clip::plain(GREY, Codec::Vp8, SIDE, SIDE), FPS);
+    let mut seen = Seen::of(&host, &stream);
+    let free = settled(&stream, &mut seen);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    install(&c_plugin("nudge", folder.path(), |text| text), &host.plugin_folder());
+    host.wait_for("it is listed", || {
+        let plugins = host.get("/v1/plugins").json().to_string();
+        plugins.contains("c-nudge").then_some(())
+    });
+    stream.patch(json!({ "controlnets": [{ "model_id": "nudge", "conditioning_scale": 1.0 }] }));
+    seen.until("it is steered", |picture| apart(picture, &free) > APART);
+    let status = stream.status();
+    assert_eq!(status["data"]["host_status"]["switched_off"], json!([]), "{status}");
+}
+
+#[test]
+fn one_that_is_not_here_is_told_and_the_stream_goes_on_without_it() {
+    let host = Host::start(&[library("sd15"), library("controlnet")]);
+    let stream = host.create(PIPELINE, params(json!([{ "model_id": "nobody/has-it" }])));
+    let warnings = stream.object["warnings"].to_string();
+    assert!(warnings.contains("models pull nobody/has-it"), "{warnings}");
+    let _publisher = publish(&stream, &Clip::plain(GREY, Codec::Vp8, SIDE, SIDE), FPS);
+    settled(&stream, &mut Seen::of(&host, &stream));
+    let off = &stream.status()["data"]["host_status"]["switched_off"][0];
+    assert_eq!(off["name"], "nobody/has-it");
+}
+
+#[test]
+fn channels_that_a_network_does_not_take_are_refused_where_they_stand() {
+    let host = Host::start(&[library("sd15"), library("controlnet")]);
+    let six = json!([{ "model_id": NET, "conditioning_channels": 6 }]);
+    let answer =
+        host.send("POST", "/v1/streams", &json!({ "pipeline": PIPELINE, "params": params(six) }));
+    let text = answer.json().to_string();
+    assert_eq!(answer.status, 400, "{text}");
+    assert!(
+        text.contains("/controlnets/0/conditioning_channels") && text.contains("takes 3"),
+        "{text}"
+    );
+}
+
+#[test]
+fn one_that_fails_is_switched_off_and_the_stream_goes_on() {
+    let host = Host::start(&[library("sd15"), library("faulty")]);
+    for (name, reason, restarts) in [
+        ("faulty-error", "told to fail", 0),
+        ("faulty-panic", "told to panic", 0),
+        ("faulty-abort", "signal", 1),
+    ] {
+        let stream = host.create(PIPELINE, params(json!([{ "model_id": name }])));
+        let _publisher = publish(&stream, &Clip::plain(GREY, Codec::Vp8, SIDE, SIDE), FPS);
+        let status = stream.wait_until("it goes on without", |status| {
+            let off = &status["data"]["host_status"]["switched_off"][0];
+            off["name"] == name && status["frames_processed"].as_u64() > Some(4)
+        });
+        let inside = &status["data"]["host_status"];
+        assert!(inside["switched_off"][0]["reason"].to_string().contains(reason), "{status}");
+        assert_eq!(status["data"]["inference_status"]["restart_count"], restarts, "{status}");
+        stream.delete();
+    }
+}
