@@ -40,10 +40,10 @@ const LARGEST: usize = 1024 * 1024 * 3 + 100_000;
 const LONGEST_REFUSAL: usize = 500;
 
 pub fn picture(data: &[u8]) -> bool {
-    if let Ok(text) = std::str::from_utf8(data) {
-        if let Err(refusal) = fuzzing::picture_source(text) {
-            assert!(refusal.chars().count() <= LONGEST_REFUSAL, "{refusal}");
-        }
+    let refusal =
+        std::str::from_utf8(data).ok().and_then(|text| fuzzing::picture_source(text).err());
+    if let Some(refusal) = refusal {
+        assert!(refusal.chars().count() <= LONGEST_REFUSAL, "{refusal}");
     }
     let Ok(png) = fuzzing::picture(data) else { return false };
     assert!(png.len() <= LARGEST, "{} bytes", png.len());
