@@ -28,6 +28,10 @@ fn hub(gate: Arc<Mutex<()>>) -> StandIn {
 
 /// A server that fetches from there, into a cache of its own.
 fn host(endpoint: String, home: &TempDir) -> Host {
+    host_with(&["sd15"], endpoint, home)
+}
+
+fn host_with(plugins: &[&str], endpoint: String, home: &TempDir) -> Host {
     let home = home.path().to_string_lossy().into_owned();
     let settings = [
         ("SDH_MODELS__FETCH", "true".to_owned()),
@@ -38,7 +42,8 @@ fn host(endpoint: String, home: &TempDir) -> Host {
         ("HF_TOKEN", String::new()),
         ("SSL_CERT_FILE", String::new()),
     ];
-    Host::start_with(&[library("sd15")], &settings)
+    let libraries: Vec<_> = plugins.iter().map(|name| library(name)).collect();
+    Host::start_with(&libraries, &settings)
 }
 
 fn params(model: &str) -> Value {
@@ -131,4 +136,33 @@ fn a_hub_that_is_not_there_is_named() {
     for part in [MODEL, &gone, "gave up", "copy a diffusers folder"] {
         assert!(message.contains(part), "`{part}` is missing in: {message}");
     }
+}
+
+/// A processor's network is fetched as a model is, and what is said of its absence is then left out.
+#[test]
+fn a_processors_network_is_fetched_and_then_used() {
+    const DEPTH: &str = "Xenova/dpt-hybrid-midas";
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let folder = root().join("plugins/processors/tests/models").join(DEPTH);
+    let hub = StandIn::start(Repo::of_folder(DEPTH, &folder), |_, right| right);
+    let host = host_with(&["sd15", "processors"], hub.endpoint(), &home);
+    let mut params = params("test/sd15-tiny");
+    params["skip_diffusion"] = json!(true);
+    params["image_preprocessing"] = json!({ "processors": [{ "type": "depth" }] });
+    let stream = host.create(PIPELINE, params);
+    let warnings = stream.object["warnings"].to_string();
+    assert!(warnings.contains(DEPTH) && !warnings.contains("models pull"), "{warnings}");
+    let _publisher = publish(&stream, &Clip::plain(0x20_40_60, Codec::Vp8, SIDE, SIDE), 10);
+    let status = stream.wait_until("frames go through", has_processed);
+    assert!(
+        status["data"]["host_status"]["switched_off"].as_array().is_none_or(Vec::is_empty),
+        "{status}"
+    );
+    assert!(
+        hub.seen().iter().any(|seen| seen.target.contains("onnx/model.onnx")),
+        "{:?}",
+        hub.seen()
+    );
+    let took = |status: &Value| status["data"]["host_status"]["parts_ms"]["depth"].as_f64();
+    stream.wait_until("it is measured", |status| took(status).is_some());
 }

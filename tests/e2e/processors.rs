@@ -109,12 +109,16 @@ fn params_that_a_processor_does_not_know_are_told_and_left_out() {
 }
 
 #[test]
-fn one_that_is_not_available_yet_is_told_and_left_out() {
+fn one_whose_network_is_missing_is_told_and_left_out() {
     let host = Host::start(&[library("sd15"), library("processors")]);
     let hed = json!({ "image_preprocessing": block(json!([{ "type": "hed" }])) });
     let stream = host.create(PIPELINE, params(hed));
     let warnings = stream.object["warnings"].to_string();
     assert!(warnings.contains("`image_preprocessing` has no effect now: hed:"), "{warnings}");
+    assert!(
+        warnings.contains("models pull lllyasviel/Annotators --file ControlNetHED.pth"),
+        "{warnings}"
+    );
     let _publisher = publish(&stream, &Clip::plain(RED, Codec::Vp8, SIDE, SIDE), FPS);
     Seen::of(&host, &stream).until_luma(RED_LUMA);
     let status = stream

@@ -294,6 +294,10 @@ impl Ops for Params {
             .map_err(backend)
     }
 
+    fn max_pool(&self, x: &Candle) -> Value<Self> {
+        x.max_pool2d(2).map_err(backend)
+    }
+
     fn depth_to_space(&self, x: &Candle, block: usize) -> Value<Self> {
         candle_nn::ops::pixel_shuffle(x, block).map_err(backend)
     }

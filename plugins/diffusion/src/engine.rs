@@ -13,7 +13,10 @@ use crate::engines::{Engines, EnginesError};
 use crate::files::Stored;
 use crate::lora::{Fused, LoraError, Patches};
 use crate::nets::Network;
-use crate::onnx::{self, Merged, Opener, Provider, Refusal, Runtime, RuntimeError, Session};
+use crate::onnx::{
+    self, Declared, FileError, FileSession, Merged, Opener, Provider, Refusal, Runtime,
+    RuntimeError, Session,
+};
 use crate::ops::OpError;
 use crate::original::OriginalError;
 use crate::resident::Resident;
@@ -70,6 +73,10 @@ pub enum LoadError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Engines(#[from] EnginesError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the network of {} needs ONNX Runtime, which is not there; `./dev setup` puts it there", path.display())]
+    NeedsRuntime { path: PathBuf },
     #[error("no provider of ONNX Runtime takes the network of {}: {}", path.display(), list(refused))]
     Refused { path: PathBuf, refused: Vec<Refusal> },
     #[error("loading was cancelled")]
@@ -220,6 +227,28 @@ impl Engine {
         Ok(Model { network, body, path: stored.name() })
     }
 
+    /// Opens a network in an ONNX file of others, for inputs of these sizes. `goes_on` as in [`Engine::load`].
+    pub fn load_file(
+        &self,
+        declared: Declared,
+        sizes: Vec<Vec<usize>>,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<FileSession, LoadError> {
+        let Kind::Onnx(runtime) = &self.kind else {
+            return Err(LoadError::NeedsRuntime { path: declared.path });
+        };
+        let providers = lock(&self.providers).clone();
+        let (session, provider, refused) =
+            self.opener(runtime, &providers).open_file(declared, sizes, goes_on)?;
+        self.note(provider, refused);
+        Ok(session)
+    }
+
+    fn opener<'a>(&'a self, runtime: &'a Runtime, providers: &'a [Provider]) -> Opener<'a> {
+        let (engines, has_graphs) = (&self.engines, self.has_cuda_graphs);
+        Opener { runtime, providers, engines, has_graphs }
+    }
+
     /// The parameters that are not as they lie in the file, by name: those that the patches change, and matrices that are
     /// stored column by column. All others stay in the file.
     fn fuse<N: Network>(
@@ -260,9 +289,13 @@ impl Engine {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Session, LoadError> {
         let providers = lock(&self.providers).clone();
-        let (engines, has_graphs) = (&self.engines, self.has_cuda_graphs);
-        let opener = Opener { runtime, providers: &providers, engines, has_graphs };
-        let (session, provider, refused) = opener.open(network, weights, goes_on)?;
+        let (session, provider, refused) =
+            self.opener(runtime, &providers).open(network, weights, goes_on)?;
+        self.note(provider, refused);
+        Ok(session)
+    }
+
+    fn note(&self, provider: Provider, refused: Vec<Refusal>) {
         // What a provider refuses once it refuses again: the next network starts at the one that worked.
         lock(&self.providers)
             .retain(|&other| refused.iter().all(|one| one.provider != other.name()));
@@ -274,7 +307,6 @@ impl Engine {
                 report.refused.push(refusal);
             }
         }
-        Ok(session)
     }
 }
 

@@ -137,6 +137,8 @@ pub trait Ops {
     fn upsample(&self, x: &Self::T) -> Value<Self>;
     /// Nearest neighbour, to the height and width of `like`.
     fn upsample_to(&self, x: &Self::T, like: &Self::T) -> Value<Self>;
+    /// The largest of each 2x2 pixels; what is left over at the right and below is left out.
+    fn max_pool(&self, x: &Self::T) -> Value<Self>;
     /// `[rows, channels * block * block, height, width]` to `[rows, channels, height * block, width * block]`.
     fn depth_to_space(&self, x: &Self::T, block: usize) -> Value<Self>;
 

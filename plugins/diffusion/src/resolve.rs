@@ -2,6 +2,7 @@
 //!
 //! Ids come from clients. They never lead outside the folders the operator named.
 
+mod file;
 mod hub;
 mod lora;
 mod single;
@@ -53,6 +54,11 @@ pub enum ResolveError {
         list(looked), wanted.display()
     )]
     NoLora { name: String, looked: Vec<PathBuf>, wanted: PathBuf, download: String },
+    #[error(
+        "`{file}` of `{model}` was not found, looked at {}; run `streamdiffusion-host models pull {model} --file {file}` or copy it to {}",
+        list(looked), wanted.display()
+    )]
+    NoFile { model: String, file: String, looked: Vec<PathBuf>, wanted: PathBuf },
     #[error("LoRA `{name}` is a folder with several files, name one of them: {}", list(files))]
     SeveralLoras { name: String, files: Vec<PathBuf> },
 }

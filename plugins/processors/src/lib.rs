@@ -1,12 +1,12 @@
 //! The plugin `processors`: which image processors streams may name, what params they have, and the classical ones: plain
-//! functions from pictures to pictures, which [`plugin`] offers by name. Those that are neural networks are not in this
-//! version.
+//! functions from pictures to pictures, and the [`neural`] ones, which load networks. [`plugin`] offers both by name.
 
 pub mod blur;
 pub mod canny;
 pub mod feedback;
 mod gaussian;
 pub mod gray;
+pub mod neural;
 pub mod params;
 pub mod picture;
 pub mod plugin;

@@ -2,6 +2,7 @@
 
 use crate::blur::{BlurParams, blur};
 use crate::canny::{CannyParams, canny};
+use crate::neural::named::{ALL, Named, Running};
 use crate::params::{Checked, Params as Ranged};
 use crate::picture::{Picture, check_size};
 use crate::sharpen::{SharpenParams, sharpen};
@@ -13,9 +14,10 @@ use plugin_api::{
     PlanRequest, Plugin, Stream,
 };
 use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
 
-/// The contributed names that can be opened. `feedback` mixes in what a stream showed last, so pipelines do it themselves.
-pub const NAMES: [&str; 8] = [
+/// The classical ones that can be opened. `feedback` mixes in what a stream showed last, so pipelines do it themselves.
+pub const CLASSICAL: [&str; 8] = [
     "blur",
     "canny",
     "external",
@@ -28,16 +30,20 @@ pub const NAMES: [&str; 8] = [
 
 pub struct Processors;
 
-/// Nothing is loaded for the classical ones.
-pub struct Ready;
-
-/// What one stream does to its pictures.
-pub struct Step {
-    formats: Formats,
-    work: Work,
+/// Nothing is loaded for the classical ones. What is loaded for a network depends on the size of pictures, so streams load
+/// it themselves; those that are open share it.
+pub struct Ready {
+    /// Keeps what was loaded until a stream has the same.
+    first: Mutex<Option<Step>>,
 }
 
-enum Work {
+/// What one stream does to its pictures.
+pub enum Step {
+    Classical { formats: Formats, work: Work },
+    Neural(Box<dyn Running>),
+}
+
+pub enum Work {
     Nothing,
     Blur(Checked<BlurParams>),
     Canny(Checked<CannyParams>),
@@ -51,46 +57,58 @@ impl Plugin for Processors {
     type Pipeline = Ready;
 
     fn plan(request: &PlanRequest<'_>) -> Result<Plan, Error> {
-        let formats = Step::new(&request.params)?.formats;
+        if let Some(named) = Named::find(request.params.pipeline) {
+            return (named.plan)(request);
+        }
+        let formats = classical(&request.params)?.0;
         let mut plan = Plan { formats, ..Plan::default() };
-        if let Some(values) = request.previous {
-            let previous = Step::new(&Params { values, ..request.params })?;
-            if previous.formats != formats {
-                plan.reload = vec!["scale_factor".into()];
-            }
+        if let Some(values) = request.previous
+            && classical(&Params { values, ..request.params })?.0 != formats
+        {
+            plan.reload = vec!["scale_factor".into()];
         }
         Ok(plan)
     }
 
     fn open(host: &Host, params: &Params<'_>) -> Result<Ready, Error> {
-        Step::new(params)?;
-        host.progress(1.0, "nothing to load");
-        Ok(Ready)
+        let step = Step::open(host, params)?;
+        host.progress(1.0, "ready");
+        Ok(Ready { first: Mutex::new(Some(step)) })
     }
 }
 
 impl Pipeline for Ready {
     type Stream = Step;
 
-    fn open_stream(&self, _host: &Host, params: &Params<'_>) -> Result<Step, Error> {
-        Step::new(params)
+    fn open_stream(&self, host: &Host, params: &Params<'_>) -> Result<Step, Error> {
+        let step = Step::open(host, params)?;
+        // The stream has its own now.
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(step)
     }
 }
 
 impl Stream for Step {
     fn formats(&self) -> Formats {
-        self.formats
+        match self {
+            Self::Classical { formats, .. } => *formats,
+            Self::Neural(running) => running.formats(),
+        }
     }
 
     fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
-        let step = Self::new(params)?;
-        if step.formats != self.formats {
-            let (new, old) = (step.formats.output, self.formats.output);
+        let old = match self {
+            Self::Classical { formats, .. } => *formats,
+            Self::Neural(running) => return running.update(params),
+        };
+        let (formats, work) = classical(params)?;
+        if formats != old {
+            let (new, old) = (formats.output, old.output);
             return Err(Error::invalid(format!(
                 "pictures of {new} instead of {old} need a reload"
             )));
         }
-        *self = step;
+        *self = Self::Classical { formats, work };
         Ok(())
     }
 
@@ -98,7 +116,10 @@ impl Stream for Step {
         let (width, height) = (input.width as usize, input.height as usize);
         let rgb = input.rows().flatten().copied().collect();
         let picture = Picture::new(width, height, rgb).map_err(invalid)?;
-        let made = self.work.apply(picture)?;
+        let made = match self {
+            Self::Classical { work, .. } => work.apply(picture)?,
+            Self::Neural(running) => running.apply(&picture)?,
+        };
         for (row, made) in output.rows_mut().zip(made.rgb().chunks_exact(3 * made.width())) {
             row.copy_from_slice(made);
         }
@@ -107,12 +128,19 @@ impl Stream for Step {
 }
 
 impl Step {
-    fn new(params: &Params<'_>) -> Result<Self, Error> {
-        let input =
-            params.input.ok_or_else(|| Error::invalid("the size of its input is not told"))?;
-        let work = Work::read(params)?;
-        Ok(Self { formats: Formats { input, output: work.output(input)? }, work })
+    fn open(host: &Host, params: &Params<'_>) -> Result<Self, Error> {
+        if let Some(named) = Named::find(params.pipeline) {
+            return Ok(Self::Neural(named.open(host, params)?));
+        }
+        let (formats, work) = classical(params)?;
+        Ok(Self::Classical { formats, work })
     }
+}
+
+fn classical(params: &Params<'_>) -> Result<(Formats, Work), Error> {
+    let input = params.input.ok_or_else(|| Error::invalid("the size of its input is not told"))?;
+    let work = Work::read(params)?;
+    Ok((Formats { input, output: work.output(input)? }, work))
 }
 
 impl Work {
@@ -126,8 +154,9 @@ impl Work {
             "standard_lineart" => Self::StandardLineart(checked(params)?),
             "upscale" => Self::Upscale(checked(params)?),
             name => {
-                let names = NAMES.join("`, `");
-                return Err(Error::new(format!("`{name}` is not available yet; `{names}` are")));
+                let neural = ALL.iter().map(|one| one.name);
+                let names = CLASSICAL.into_iter().chain(neural).collect::<Vec<_>>().join("`, `");
+                return Err(Error::new(format!("`{name}` is not offered here; `{names}` are")));
             }
         })
     }
@@ -154,12 +183,12 @@ impl Work {
     }
 }
 
-fn checked<P: Ranged>(params: &Params<'_>) -> Result<Checked<P>, Error> {
+pub(crate) fn checked<P: Ranged>(params: &Params<'_>) -> Result<Checked<P>, Error> {
     Checked::read(Value::Object(params.values.clone())).map_err(invalid)
 }
 
 /// With its causes, which say what of it is wrong.
-fn invalid(error: impl std::error::Error) -> Error {
+pub(crate) fn invalid(error: impl std::error::Error) -> Error {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

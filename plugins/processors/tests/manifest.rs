@@ -4,6 +4,13 @@
 use plugin_processors::blur::BlurParams;
 use plugin_processors::canny::CannyParams;
 use plugin_processors::feedback::FeedbackParams;
+use plugin_processors::neural::depth::{DepthAnythingParams, MidasParams};
+use plugin_processors::neural::flow::{OutputFormat, TemporalNetParams};
+use plugin_processors::neural::hed::HedParams;
+use plugin_processors::neural::lineart::LineartParams;
+use plugin_processors::neural::pose::{MediapipeParams, OpenposeParams, YoloNasParams};
+use plugin_processors::neural::segmentation::{OutputMode, SegmentationParams};
+use plugin_processors::neural::upscaler::RealEsrganParams;
 use plugin_processors::params::{Checked, Params};
 use plugin_processors::sharpen::SharpenParams;
 use plugin_processors::soft_edge::SoftEdgeParams;
@@ -20,6 +27,20 @@ fn the_manifest_has_the_defaults_and_ranges_of_the_params() {
     check::<SoftEdgeParams>("soft_edge");
     check::<StandardLineartParams>("standard_lineart");
     check::<UpscaleParams>("upscale");
+    check::<MidasParams>("depth");
+    check::<DepthAnythingParams>("depth_tensorrt");
+    check::<HedParams>("hed");
+    check::<LineartParams>("lineart");
+    check::<MediapipeParams>("mediapipe_pose");
+    check::<SegmentationParams>("mediapipe_segmentation");
+    check::<OpenposeParams>("openpose");
+    check::<YoloNasParams>("pose_tensorrt");
+    check::<RealEsrganParams>("realesrgan_trt");
+    check::<TemporalNetParams>("temporal_net_tensorrt");
+    let mode = &schema("mediapipe_segmentation")["properties"]["output_mode"];
+    assert_eq!(mode["enum"], serde_json::to_value(OutputMode::ALL).unwrap());
+    let format = &schema("temporal_net_tensorrt")["properties"]["output_format"];
+    assert_eq!(format["enum"], serde_json::to_value(OutputFormat::ALL).unwrap());
     let algorithm = &schema("upscale")["properties"]["algorithm"];
     assert_eq!(algorithm["enum"], serde_json::to_value(Algorithm::ALL).unwrap());
 }

@@ -35,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plugin-passthrough", &["plugin-api", "plugin-testkit"]),
     ("plugin-controlnet", &["plugin-api", "plugin-testkit", "plugins-diffusion"]),
     ("plugin-ip-adapter", &["plugin-api", "plugin-testkit", "plugins-diffusion"]),
-    ("plugin-processors", &["plugin-api", "plugin-testkit"]),
+    ("plugin-processors", &["plugin-api", "plugin-testkit", "plugins-diffusion"]),
     ("plugin-sd15", &["plugin-api", "plugin-testkit", "plugins-diffusion"]),
     ("plugin-sdxl", &["plugin-api", "plugin-testkit", "plugins-diffusion"]),
     ("plugin-faulty", &["plugin-api", "plugin-testkit"]),

@@ -67,10 +67,13 @@ fn a_processor_tells_the_plan_its_sizes_and_what_it_does_not_know() {
     );
     let refused = plan(wish("blur", json!({ "blur_intensity": 99 }))).unwrap_err().to_string();
     assert!(refused.contains("blur_intensity"), "{refused}");
-    let missing = plan(wish("hed", json!({}))).unwrap_err().to_string();
-    assert!(missing.contains("`hed` is not available yet"), "{missing}");
+    let missing = plan(wish("hed", json!({}))).unwrap();
+    let told = format!("{:?}", missing.unsupported);
+    assert!(told.contains("models pull lllyasviel/Annotators --file ControlNetHED.pth"), "{told}");
+    let none = plan(wish("feedback", json!({}))).unwrap_err().to_string();
+    assert!(none.contains("`feedback` is not offered here"), "{none}");
     let unknown = plan(wish("nobodys", json!({}))).unwrap_err().to_string();
-    assert!(unknown.contains("no image processor `nobodys`"), "{unknown}");
+    assert!(unknown.contains("no `nobodys` of an installed plugin"), "{unknown}");
 }
 
 #[test]

@@ -5,14 +5,21 @@ mod convolution;
 use std::marker::PhantomData;
 use std::sync::Mutex;
 
+use ort::environment::Environment;
 use ort::operator::{
     ComputeContext, FromKernelContext, Kernel, KernelContext, Operator, OperatorDomain,
     OperatorInput, OperatorOutput,
 };
+use ort::session::builder::SessionBuilder;
 use ort::value::{TensorElementType, ValueRef, ValueRefMut};
+use prost::Message;
 
 use convolution::Convolution;
 
+use super::messages::{
+    FLOAT, GraphProto, ModelProto, NodeProto, OperatorSetProto, TensorTypeProto, TypeProto,
+    ValueInfoProto,
+};
 use crate::kernels::{KeysAndValues, Moments, is_narrow, scale_and_shift};
 
 /// The domain of their names in a graph.
@@ -29,6 +36,39 @@ pub fn domain() -> ort::Result<OperatorDomain> {
         .add(Registered::<DepthToSpace>(PhantomData))?
         .add(Registered::<NarrowAttention>(PhantomData))?
         .add(Registered::<Convolution>(PhantomData))
+}
+
+/// Has the library note our domain, which it does once for the process, at the first session that has it: of two that are
+/// first at once it refuses one.
+pub fn note(environment: &Environment) {
+    let port = |name: &str| {
+        let tensor_type = TensorTypeProto { elem_type: FLOAT, ..TensorTypeProto::default() };
+        let kind = Some(TypeProto { tensor_type: Some(tensor_type) });
+        ValueInfoProto { name: name.into(), kind }
+    };
+    let node = NodeProto {
+        input: vec!["x".into()],
+        output: vec!["y".into()],
+        op_type: "Identity".into(),
+        ..NodeProto::default()
+    };
+    let graph = GraphProto {
+        node: vec![node],
+        name: "note".into(),
+        input: vec![port("x")],
+        output: vec![port("y")],
+        ..GraphProto::default()
+    };
+    let opset_import = vec![OperatorSetProto { version: 17, ..OperatorSetProto::default() }];
+    let model =
+        ModelProto { ir_version: 9, graph: Some(graph), opset_import, ..ModelProto::default() };
+    let session = SessionBuilder::new(environment).and_then(|builder| {
+        builder.with_operators(domain()?)?.commit_from_memory(&model.encode_to_vec())
+    });
+    // Where another plugin of the process has just done the same it is noted too; anything else shows with a network.
+    if let Err(error) = session {
+        tracing::debug!(%error, "own operators were not noted");
+    }
 }
 
 /// `x [rows, channels, height, width]`, `weight` and `bias` `[1, channels]` or `[rows, channels]`; with `silu` 1, SiLU

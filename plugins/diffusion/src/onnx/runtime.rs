@@ -8,6 +8,8 @@ use std::sync::Mutex;
 
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 
+use super::operators;
+
 /// Why ONNX Runtime is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -44,6 +46,7 @@ impl Runtime {
         let path = library(directory, std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))?;
         let environment = environment(&path, threads)
             .map_err(|why| RuntimeError::Load { path: path.clone(), why })?;
+        operators::note(&environment);
         tracing::info!(library = %path.display(), threads, "onnx runtime started");
         Ok(started.insert(Self { environment, library: path }).clone())
     }

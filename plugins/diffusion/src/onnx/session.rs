@@ -247,7 +247,7 @@ impl Opener<'_> {
 
 /// Runs `work` on a thread of its own, as making a session takes minutes for a large network; meanwhile `beat` is called
 /// with what the work sent for ending it.
-fn watched<T: Send, C: Send>(
+pub(super) fn watched<T: Send, C: Send>(
     work: impl FnOnce(&Sender<C>) -> T + Send,
     mut beat: impl FnMut(Option<&C>),
 ) -> T {

@@ -22,8 +22,9 @@ const TIMING: &str = "timing";
 /// How a network is compiled.
 pub struct Build {
     has_half: bool,
-    /// The least, usual and largest sizes of all inputs. Without them they are those of the first run.
+    /// The least, usual and largest sizes of all inputs. Without them they are those of the first run, or fixed.
     profile: Option<[String; 3]>,
+    is_kept: bool,
 }
 
 impl Build {
@@ -37,12 +38,23 @@ impl Build {
             let ranges: Vec<(String, Range)> = inputs.iter().filter_map(range).collect();
             [0, 1, 2].map(|bound| text(&ranges, bound))
         });
-        Some(Self { has_half, profile })
+        // An engine without a profile is not built before the first run.
+        Some(Self { has_half, is_kept: profile.is_some(), profile })
     }
 
-    /// Whether the engine can be kept: one without a profile is not built before the first run.
+    /// For inputs of one size each; those named here are the ones whose size the file leaves open.
+    pub fn exact(open: &[(String, Vec<usize>)], has_half: bool) -> Self {
+        let ranges: Vec<(String, Range)> = open
+            .iter()
+            .map(|(name, size)| (name.clone(), [size.clone(), size.clone(), size.clone()]))
+            .collect();
+        let profile = (!ranges.is_empty()).then(|| [0, 1, 2].map(|bound| text(&ranges, bound)));
+        Self { has_half, profile, is_kept: true }
+    }
+
+    /// Whether the engine can be kept.
     pub fn is_kept(&self) -> bool {
-        self.profile.is_some()
+        self.is_kept
     }
 
     /// What to register. The engine is kept in `entry`, if anywhere, and `engines` has what all builds share.

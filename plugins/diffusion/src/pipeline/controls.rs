@@ -5,7 +5,7 @@ use plugin_api::{
     Processor, Unsupported,
 };
 
-use super::processors::{Running, follow, make};
+use super::processors::{Running, add_missing, follow, make};
 use crate::image::to_planes;
 use crate::stream::Source;
 use crate::stream::controls::{Control, ControlNets, add_weighted};
@@ -50,14 +50,9 @@ fn add(plan: &mut Plan, said: Result<Plan, Error>, name: &str, pointer: &str) {
         pointer: format!("{pointer}{}", error.pointer),
         message: error.message,
     }));
-    plan.unsupported.extend(
-        said.unsupported.into_iter().map(|one| Unsupported {
-            field: FIELD.into(),
-            reason: format!("{name}: {}", one.reason),
-        }),
-    );
+    let reason = |one: &Unsupported| format!("{name}: {}", one.reason);
+    add_missing(plan, FIELD, (said.unsupported, said.artefacts), reason);
     plan.warnings.extend(said.warnings);
-    plan.artefacts.extend(said.artefacts);
     plan.memory_bytes = plan.memory_bytes.saturating_add(said.memory_bytes);
 }
 

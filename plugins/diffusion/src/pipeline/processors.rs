@@ -1,8 +1,8 @@
 //! Image processors of other plugins: what a plan says of them, and those of one stream, opened.
 
 use plugin_api::{
-    Error, ErrorCode, FieldError, Frame, FrameFormat, FrameMut, Host, LogLevel, Outcome, Params,
-    Plan, Processor, Unsupported,
+    Artefact, Error, ErrorCode, FieldError, Frame, FrameFormat, FrameMut, Host, LogLevel, Outcome,
+    Params, Plan, Processor, Unsupported,
 };
 use serde_json::{Map, Value};
 
@@ -69,16 +69,32 @@ fn add(plan: &mut Plan, said: Plan, is_heavy: bool, (field, name, index): (&str,
         pointer: format!("{pointer}{}", error.pointer),
         message: error.message,
     }));
-    plan.unsupported.extend(said.unsupported.into_iter().map(|one| Unsupported {
-        field: field.into(),
-        reason: format!("{name}: {}: {}", one.field, one.reason),
-    }));
+    let reason = |one: &Unsupported| format!("{name}: {}: {}", one.field, one.reason);
+    add_missing(plan, field, (said.unsupported, said.artefacts), reason);
     if is_heavy || !said.reload.is_empty() {
         plan.reload.push(field.into());
     }
     plan.warnings.extend(said.warnings);
-    plan.artefacts.extend(said.artefacts);
     plan.memory_bytes = plan.memory_bytes.saturating_add(said.memory_bytes);
+}
+
+/// Adds what has no effect, by `reason`, and what is to be fetched: what that would cure is still the same text. Two that
+/// need the same need it once.
+pub(super) fn add_missing(
+    plan: &mut Plan,
+    field: &str,
+    (unsupported, mut artefacts): (Vec<Unsupported>, Vec<Artefact>),
+    reason: impl Fn(&Unsupported) -> String,
+) {
+    for one in unsupported {
+        let reason = reason(&one);
+        for artefact in artefacts.iter_mut().filter(|artefact| artefact.without == one.reason) {
+            artefact.without.clone_from(&reason);
+        }
+        plan.unsupported.push(Unsupported { field: field.into(), reason });
+    }
+    artefacts.retain(|artefact| !plan.artefacts.contains(artefact));
+    plan.artefacts.extend(artefacts);
 }
 
 impl Place {

@@ -15,7 +15,11 @@ impl ResolveError {
             Self::NotFound { id, .. } if is_hub_id(id) => Some(Artefact::of_model(id)),
             Self::NotFound { id, .. } if id.ends_with(".safetensors") => with_file(id),
             Self::NoLora { name, .. } => with_file(name),
+            Self::NoFile { model, file, .. } if is_hub_id(model) => {
+                Some(Artefact { files: vec![file.clone()], ..Artefact::of_model(model) })
+            }
             Self::NotFound { .. }
+            | Self::NoFile { .. }
             | Self::NotSafetensors { .. }
             | Self::Id { .. }
             | Self::Outside { .. }

@@ -26,6 +26,7 @@ impl Chosen {
         let params = Params::of_lent(&name, &values, input);
         let said = Processor::plan(request.host, &params, None)?;
         plan.warnings.extend(said.warnings);
+        plan.unsupported.extend(said.unsupported);
         plan.formats.output = said.formats.output;
         Ok(())
     }

@@ -192,6 +192,12 @@ impl Ops for Recorder<'_> {
         Ok(self.resize(x, &"".into(), Some(&sizes)))
     }
 
+    fn max_pool(&self, x: &Rc<str>) -> Value<Self> {
+        let sides = ["kernel_shape", "strides"];
+        let attributes = sides.map(|name| AttributeProto::ints(name, [2, 2])).into();
+        Ok(self.node("MaxPool", &[x], attributes))
+    }
+
     fn depth_to_space(&self, x: &Rc<str>, block: usize) -> Value<Self> {
         if self.dialect.has_operators {
             let block = vec![AttributeProto::int("block", block as i64)];
