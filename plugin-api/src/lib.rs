@@ -10,6 +10,7 @@
 pub mod abi;
 mod error;
 mod feature;
+mod fetched;
 #[allow(unsafe_code)]
 pub mod ffi;
 mod frame;

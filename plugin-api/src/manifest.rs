@@ -1,5 +1,6 @@
 //! The manifest: what a library says about itself without any of its code running.
 
+use crate::fetched;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,7 +71,9 @@ pub struct Claim {
     pub models: Option<Vec<String>>,
     /// One sentence, at most 1000 bytes.
     pub description: String,
-    /// JSON Schema 2020-12 of the params, for an object, with `x-apply` (`hot` or `reload`) at each property.
+    /// JSON Schema 2020-12 of the params, for an object, with `x-apply` (`hot` or `reload`) at each property. A hot property
+    /// of type `["string", "null"]` with `"x-fetch": "image"` names a picture that the host fetches: the pipeline gets the
+    /// absolute path of a PNG, or null while there is none.
     pub params: Value,
 }
 
@@ -211,7 +214,9 @@ impl Manifest {
                 let path = format!("{path}/items/{index}");
                 check_text(&format!("{path}/value"), value, MAX_TEXT)?;
                 if let Some(params) = params {
-                    check_object_schema(&format!("{path}/params"), params)?;
+                    let path = format!("{path}/params");
+                    check_object_schema(&path, params)?;
+                    fetched::check_choice(&path, params)?;
                 }
                 if !seen.insert((slot, value)) {
                     let problem = format!("adds `{value}` to `{slot}` a second time");
@@ -236,7 +241,9 @@ impl Claim {
                 check_text(&format!("{path}/models/{index}"), model, MAX_TEXT)?;
             }
         }
-        check_object_schema(&format!("{path}/params"), &self.params)
+        let path = format!("{path}/params");
+        check_object_schema(&path, &self.params)?;
+        fetched::check_claim(&path, &self.params)
     }
 
     fn models_or_any(&self) -> Vec<Option<&str>> {
@@ -247,7 +254,7 @@ impl Claim {
     }
 }
 
-fn field(field: &str, problem: String) -> ManifestError {
+pub(crate) fn field(field: &str, problem: String) -> ManifestError {
     ManifestError::Field { field: field.into(), problem }
 }
 

@@ -93,6 +93,61 @@ fn a_plugin_may_only_contribute_and_what_it_does_is_bounded_and_distinct() {
 }
 
 #[test]
+fn what_the_host_fetches_is_a_hot_text_that_may_be_null_where_the_host_finds_it() {
+    let hot = json!({ "type": ["string", "null"], "x-apply": "hot", "x-fetch": "image" });
+    let nested = json!({ "type": ["null", "string"], "x-fetch": "image" });
+    let object = |apply: &str, property: &Value| json!({ "type": "object", "x-apply": apply, "properties": { "a": property } });
+    let params = |property: Value| {
+        let mut manifest = good();
+        manifest["claims"][0]["params"]["properties"] = json!({ "p": property });
+        manifest
+    };
+    // As data, or as a name, it is not the word.
+    let data = json!({ "default": { "x-fetch": 1 }, "properties": { "x-fetch": { "enum": [{ "x-fetch": 2 }] } } });
+    for property in [hot.clone(), object("hot", &nested), object("hot", &object("hot", &hot)), data]
+    {
+        assert_eq!(parse(&params(property.clone())).err(), None, "{property}");
+    }
+    let with = |key: &str, value: Value| {
+        let mut property = hot.clone();
+        property[key] = value;
+        property
+    };
+    let (kind, place, apply) =
+        ("needs `\"type\": [", "may stand at a property", "needs `\"x-apply\": \"hot\"`");
+    for (property, expected) in [
+        (
+            with("x-fetch", json!("video")),
+            "`claims/0/params/properties/p/x-fetch` must be \"image\"",
+        ),
+        (with("x-fetch", json!(true)), "must be \"image\""),
+        (with("type", json!("string")), kind),
+        (with("type", json!(["string", "null", "object"])), kind),
+        (with("type", json!(["string", "string"])), kind),
+        (with("x-apply", json!("reload")), apply),
+        (nested.clone(), apply),
+        (object("reload", &hot), apply),
+        (object("hot", &with("x-apply", json!("reload"))), apply),
+        (json!({ "type": "array", "x-apply": "hot", "items": hot }), place),
+        (json!({ "x-apply": "hot", "anyOf": [hot, { "type": "null" }] }), place),
+        (json!({ "x-apply": "hot", "$defs": { "p": hot } }), place),
+        (json!({ "x-apply": "hot", "additionalProperties": hot }), place),
+        (json!({ "x-apply": "hot", "items": { "properties": { "a": hot } } }), place),
+    ] {
+        let error = parse(&params(property.clone())).unwrap_err().to_string();
+        assert!(error.contains(expected), "{property}: {error}");
+    }
+    let mut manifest = good();
+    let item = json!({ "value": "tint", "params": object("hot", &hot) });
+    manifest["contributes"] = json!([{ "slot": "image-processor", "items": [item] }]);
+    let error = parse(&manifest).unwrap_err().to_string();
+    assert!(
+        error.contains("`contributes/0/items/0/params/properties/a/x-fetch` may stand"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_no_manifest_is_refused_without_a_panic() {
     let deep = "[".repeat(100_000);
     for bytes in [b"".as_slice(), b"\0\0\0", b"null", b"{}", b"\xff\xfe", deep.as_bytes()] {

@@ -12,6 +12,7 @@ mod fetching;
 mod frame_age;
 mod hostile;
 mod main_job;
+mod pictures;
 mod plugins;
 mod processors;
 mod restart;

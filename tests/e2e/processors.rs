@@ -30,13 +30,13 @@ fn block(processors: Value) -> Value {
 }
 
 /// What a reader has seen so far.
-struct Seen {
+pub struct Seen {
     reader: Client,
     frames: Vec<MediaData>,
 }
 
 impl Seen {
-    fn of(host: &Host, stream: &Stream<'_>) -> Self {
+    pub fn of(host: &Host, stream: &Stream<'_>) -> Self {
         Self { reader: watch(host, stream, Codec::Vp8), frames: Vec::new() }
     }
 
@@ -51,7 +51,7 @@ impl Seen {
         });
     }
 
-    fn until_luma(&mut self, luma: u8) {
+    pub fn until_luma(&mut self, luma: u8) {
         self.until(&format!("the luma is {luma}"), |picture| picture.middle().abs_diff(luma) < 8);
     }
 }

@@ -11,7 +11,7 @@ use crate::wire::{ErrorBody, status_word};
 use axum::Json;
 use axum::extract::State;
 use host_ports::LatencyFigures;
-use host_runtime::{ChangeError, Phase, StreamStatus};
+use host_runtime::{ChangeError, Phase, PictureReport, PictureState, StreamStatus};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +25,8 @@ use std::time::{Duration, SystemTime};
 /// parts of the pipeline take of a frame, image processors by their names; `switched_off` names those that failed, which the
 /// pipeline goes on without, with the reason. `memory_bytes` is what the pipeline takes by its plugin's plan, null where that
 /// does not say, and `parts_bytes` how much of it ControlNets and image processors take.
+/// `pictures` has an entry for each param that points to a picture: `fetching`, `ready`, or `failed` with `error`, when the
+/// pipeline goes on with the one before or none.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody))
@@ -158,6 +160,7 @@ fn host_status(status: &StreamStatus) -> Value {
         "switched_off": status.switched_off.iter().map(|off| json!({
             "name": off.name, "plugin": off.plugin, "reason": off.reason,
         })).collect::<Vec<_>>(),
+        "pictures": status.pictures.iter().map(picture).collect::<Vec<_>>(),
         "parts_ms": frames.parts_ms,
         "memory_bytes": Some(status.memory_bytes).filter(|bytes| *bytes > 0),
         "parts_bytes": status.parts_bytes,
@@ -177,6 +180,15 @@ fn host_status(status: &StreamStatus) -> Value {
             "key_frames": egress.key_frames,
         },
     })
+}
+
+fn picture(report: &PictureReport) -> Value {
+    let (state, error) = match &report.state {
+        PictureState::Fetching => ("fetching", None),
+        PictureState::Ready => ("ready", None),
+        PictureState::Failed { reason } => ("failed", Some(reason)),
+    };
+    json!({ "field": report.field, "state": state, "error": error })
 }
 
 /// By the names of the stages.

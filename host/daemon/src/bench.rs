@@ -98,7 +98,7 @@ impl Bench {
         let mut players = players.collect::<Result<Vec<_>, _>>()?;
         let begin = Instant::now();
         for player in &mut players {
-            player.pipeline.load(&draft.for_plugin(), &mut |_| {})?;
+            player.pipeline.load(&draft.for_pipeline(), &mut |_| {})?;
         }
         let loading = begin.elapsed();
         let first_frames = side_by_side(&mut players, Player::warm_up)?;

@@ -29,6 +29,7 @@ pub struct Config {
     pub runtime: Settings,
     /// Whether models are fetched that streams need.
     pub fetch_models: bool,
+    pub pictures: host_models::pictures::Settings,
     /// Whether streams outlive the program.
     pub persist: bool,
     pub log: LogConfig,

@@ -72,7 +72,7 @@ fn build(choice: &Choice, config: Config, folder: &Path) -> Result<String, Engin
     let request = OpenRequest { claim: draft.claim.id.clone(), formats: draft.plan.formats };
     let mut pipeline = catalog.open(request)?.pipeline;
     let mut last = String::new();
-    pipeline.load(&draft.for_plugin(), &mut |Progress { fraction, what }| {
+    pipeline.load(&draft.for_pipeline(), &mut |Progress { fraction, what }| {
         if what != last {
             eprintln!("{:3.0} % {what}", 100.0 * fraction);
             last = what;

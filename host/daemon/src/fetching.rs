@@ -1,7 +1,9 @@
-//! Where streams have their models fetched from.
+//! Where streams have their models and pictures fetched from.
 
+use crate::StartError;
+use host_models::pictures::{Pictures, Settings};
 use host_models::{Fetches, Hub};
-use host_ports::ModelStore;
+use host_ports::{ModelStore, PictureStore};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -19,4 +21,12 @@ pub fn model_store() -> Option<Arc<dyn ModelStore>> {
             None
         }
     }
+}
+
+/// The pictures that params point to. The folder of those that are kept is read, which may wait for a disk.
+pub async fn picture_store(settings: Settings) -> Result<Arc<dyn PictureStore>, StartError> {
+    let opened = tokio::task::spawn_blocking(|| Pictures::open(settings)).await;
+    // There is no panic in it that could be told better.
+    let opened = opened.map_err(|error| StartError::Pictures(error.into()))?;
+    Ok(Arc::new(opened.map_err(|error| StartError::Pictures(error.into()))?))
 }

@@ -69,6 +69,8 @@ pub enum StartError {
         "the streams of earlier runs cannot be used; `paths.state` says in which folder they are, and with `streams.persist = false` the host does without"
     )]
     Streams(#[source] OpenError),
+    #[error("pictures cannot be kept or fetched; `[pictures]` in the settings says how")]
+    Pictures(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the streams of earlier runs cannot be brought back")]
     Restore(#[source] ChangeError),
 }
@@ -105,7 +107,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let media = Media::start(config.media).map_err(StartError::Media)?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
     let models = config.fetch_models.then(fetching::model_store).flatten();
-    let ports = Ports { catalog, media: media.clone(), store, models };
+    let pictures = Some(fetching::picture_store(config.pictures).await?);
+    let ports = Ports { catalog, media: media.clone(), store, models, pictures };
     let runtime = Runtime::new(config.runtime, ports);
     runtime.restore().await.map_err(StartError::Restore)?;
 

@@ -146,7 +146,7 @@ async fn a_thousand_hot_changes_are_each_in_the_very_next_frame() {
     let catalog = Arc::new(catalog(folder.path()));
     let server = Arc::new(Server(media.clone()));
     let store = Arc::new(MemoryStore::default());
-    let ports = Ports { catalog, media: server, store, models: None };
+    let ports = Ports { catalog, media: server, store, models: None, pictures: None };
     let runtime = Runtime::new(Settings::default(), ports);
     let params = object(json!({ "width": 16, "height": 16 }));
     let wish = NewStream { pipeline: "faulty".into(), params, ..NewStream::default() };

@@ -1,8 +1,9 @@
-//! What reads the hub's answers, for the fuzz targets in `tests/fuzz`.
+//! What reads the hub's answers and the pictures of anybody, for the fuzz targets in `tests/fuzz`.
 
 use crate::choose::{Precision, choose, components};
 use crate::error::PullError;
 use crate::names::{FileName, ModelId};
+use crate::pictures::{DecodeError, Rules, decode, source};
 use crate::repository::parse_listing;
 use serde_json::{Map, Value};
 
@@ -14,4 +15,15 @@ pub fn chosen(
     let id = ModelId::parse("org/name").expect("it is an id");
     let listing = parse_listing(listing, &id, "http://hub")?;
     Ok(choose(&listing.files, index.map(components).as_ref(), Precision::Half))
+}
+
+/// What is kept of a picture.
+pub fn picture(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    decode::to_png(bytes)
+}
+
+/// Whether a text may name a picture; else why not.
+pub fn picture_source(text: &str) -> Result<(), String> {
+    let read = source::read(text, &Rules::default(), 1 << 20);
+    read.map(drop).map_err(|error| error.to_string())
 }

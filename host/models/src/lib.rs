@@ -3,7 +3,7 @@
 //! A [`Hub`] is read from the environment once; [`Hub::pull`] blocks, can be cancelled and tells how far it is. A model
 //! is seen by those who look into the cache only when all of it is there and checked. [`Fetches`] pulls for streams, each
 //! model once for all that wait for it. Which folder serves a `model_id` is for the plugins to say, and when to pull for
-//! whoever calls.
+//! whoever calls. [`pictures`] fetches what params point to, from anywhere, and trusts none of it.
 
 mod cancel;
 mod checksum;
@@ -19,6 +19,7 @@ mod jobs;
 mod names;
 mod partial;
 mod patience;
+pub mod pictures;
 mod pull;
 mod remove;
 mod repository;

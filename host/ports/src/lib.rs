@@ -9,6 +9,7 @@ mod latency;
 mod mailbox;
 mod media;
 mod models;
+mod pictures;
 mod pipeline;
 mod store;
 
@@ -24,6 +25,7 @@ pub use media::{
     OfferError, SessionId,
 };
 pub use models::{Artefact, Fetch, FetchError, FetchNews, FetchProgress, ModelStore, Size};
+pub use pictures::{Picture, PictureError, PictureFetch, PictureStore};
 pub use pipeline::{
     Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress, SwitchedOff,
 };

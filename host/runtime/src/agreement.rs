@@ -6,8 +6,9 @@ use crate::budget::{Budget, Hold, Reserved};
 use crate::supply::Sought;
 use crate::{ChangeError, Fallback, NewStream};
 use host_ports::{
-    Artefact, Claim, ClaimRef, FieldError, Fit, Formats, FrameSize, ModelStore, PipelineCatalog,
-    Plan, PlanError, ResolveError, StateStore, StoreError, StoredStream, Unsupported,
+    Artefact, Claim, ClaimRef, FieldError, Fit, Formats, FrameSize, ModelStore, PictureStore,
+    PipelineCatalog, Plan, PlanError, ResolveError, StateStore, StoreError, StoredStream,
+    Unsupported,
 };
 use host_stream::{Changes, Checked, ParamError, ParamsSchema};
 use serde_json::{Map, Value};
@@ -51,6 +52,11 @@ impl Agreement {
         self.schema.for_plugin(&self.params)
     }
 
+    /// With the paths of pictures in place of their sources.
+    pub fn for_pipeline(&self, path: impl Fn(&str) -> Option<String>) -> Map<String, Value> {
+        self.schema.for_pipeline(&self.params, path)
+    }
+
     pub fn fallback(&self) -> Fallback {
         let name = self.schema.host_param(&self.params, "fallback");
         name.and_then(Fallback::from_name).unwrap_or_default()
@@ -80,6 +86,8 @@ pub struct Desk {
     pub offers: watch::Receiver<()>,
     /// Fetches what pipelines need; without it they find it on this machine or fail.
     pub models: Option<Arc<dyn ModelStore>>,
+    /// Fetches the pictures that params point to.
+    pub pictures: Option<Arc<dyn PictureStore>>,
 }
 
 /// An agreement after a change.
@@ -99,14 +107,20 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Complete params, as a pipeline is loaded with them.
-    pub fn for_plugin(&self) -> Map<String, Value> {
-        self.schema.for_plugin(&self.checked.params)
+    /// Complete params, as a pipeline is loaded with them while no picture is fetched.
+    pub fn for_pipeline(&self) -> Map<String, Value> {
+        self.schema.for_pipeline(&self.checked.params, |_| None)
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        let Self { plan, checked, .. } = self;
-        warnings(&checked.warnings, &plan.unsupported, &plan.warnings)
+        let Self { plan, checked, schema, .. } = self;
+        let pictures = schema.pictures().iter();
+        let pictures = pictures.filter(|at| schema.picture_source(&checked.params, at).is_some());
+        let left_out = pictures.map(|at| {
+            format!("the picture at `{at}` is left out: it is fetched for streams alone")
+        });
+        let warnings = warnings(&checked.warnings, &plan.unsupported, &plan.warnings);
+        warnings.into_iter().chain(left_out).collect()
     }
 }
 
@@ -127,8 +141,13 @@ pub async fn draft(
 impl Desk {
     /// The agreement for a new stream.
     pub async fn agree(&self, wish: &NewStream) -> Result<Agreement, ChangeError> {
-        let drafted = draft(self.catalog.clone(), self.default_fallback, wish);
-        let Draft { claim, plan, schema, checked } = drafted.await?;
+        let drafted = draft(self.catalog.clone(), self.default_fallback, wish).await?;
+        self.check_pictures(&drafted.schema, &drafted.checked.params, None).await?;
+        self.agree_on(drafted)
+    }
+
+    fn agree_on(&self, drafted: Draft) -> Result<Agreement, ChangeError> {
+        let Draft { claim, plan, schema, checked } = drafted;
         let plan = self.promise(plan, &[]);
         let memory = self.reserve(&claim.id, &schema, &checked, &plan, None)?.hold;
         Ok(conclude(Arc::new(claim), schema, checked, plan, memory))
@@ -175,6 +194,7 @@ impl Desk {
             false => (Arc::new(claim.clone()), compile(&claim, self.default_fallback)?),
         };
         let checked = schema.patch(&current.params, patch).map_err(refused)?;
+        self.check_pictures(&schema, &checked.params, Some(current)).await?;
         let mut changes = schema.changes(&current.params, &checked.params);
         if changes.hot.is_empty() && changes.reload.is_empty() && is_same_claim {
             // Nothing that the plugin knows of has changed.
@@ -268,7 +288,42 @@ impl Desk {
     /// The agreement for a stream of an earlier run.
     pub async fn renew(&self, record: &StoredStream) -> Result<Agreement, ChangeError> {
         let (pipeline, params) = (record.pipeline.clone(), record.params.clone());
-        self.agree(&NewStream { pipeline, params, ..NewStream::default() }).await
+        let wish = NewStream { pipeline, params, ..NewStream::default() };
+        // A picture that would not be taken any more is no reason to end a stream.
+        let drafted = draft(self.catalog.clone(), self.default_fallback, &wish);
+        self.agree_on(drafted.await?)
+    }
+
+    /// Refuses pictures whose source is wrong by its text alone, unless the stream has them already.
+    async fn check_pictures(
+        &self,
+        schema: &ParamsSchema,
+        params: &Map<String, Value>,
+        current: Option<&Agreement>,
+    ) -> Result<(), ChangeError> {
+        let Some(store) = self.pictures.clone() else { return Ok(()) };
+        let is_new = |pointer: &str, source: &str| {
+            let known = current.and_then(|now| now.schema.picture_source(&now.params, pointer));
+            known != Some(source)
+        };
+        let named = schema.pictures().iter().filter_map(|pointer| {
+            let source = schema.picture_source(params, pointer)?;
+            is_new(pointer, source).then(|| (pointer.clone(), source.to_owned()))
+        });
+        let named: Vec<_> = named.collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        // One that is in the text may be large.
+        let checked = tokio::task::spawn_blocking(move || {
+            let refused = named.into_iter().filter_map(|(pointer, source)| {
+                let message = store.check(&source).err()?.message;
+                Some(FieldError { pointer, message })
+            });
+            refused.collect::<Vec<_>>()
+        });
+        let errors = checked.await.map_err(internal)?;
+        if errors.is_empty() { Ok(()) } else { Err(ChangeError::Params(errors)) }
     }
 
     /// Does something with the store, which may wait for a disk.

@@ -154,7 +154,7 @@ impl Loader {
             health.set_loading(Some(progress));
         };
         open.pipeline.load(self.order.params.values.reveal(), &mut on_progress)?;
-        open.revision = self.order.params.revision;
+        open.edition = self.order.params.edition;
         self.warm(&mut open)?;
         Ok(open)
     }

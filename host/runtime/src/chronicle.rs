@@ -85,6 +85,15 @@ impl Chronicle {
         self.log.push(EventKind::Fetched, &format!("{what} is on this machine"));
     }
 
+    pub fn picture_fetched(&self, field: &str) {
+        let message = format!("the picture of `{field}` is on this machine");
+        self.log.push(EventKind::PictureFetched, &message);
+    }
+
+    pub fn picture_failed(&self, message: &str) {
+        self.log.push(EventKind::PictureFailed, message);
+    }
+
     /// A model is not fetched, and the pipeline not loaded therefore.
     pub fn fetch_failed(&self, message: &str) {
         self.log.push(EventKind::Error, message);

@@ -39,6 +39,10 @@ pub enum EventKind {
     },
     /// It is there.
     Fetched,
+    /// A picture that a param points to is there, and given to the pipeline.
+    PictureFetched,
+    /// It cannot be had; the pipeline goes on with the one before, or none.
+    PictureFailed,
     /// How far, from 0 to 1.
     Loading(f32),
     /// The pipeline takes frames; also told when the stream is no longer degraded.
@@ -64,6 +68,8 @@ impl EventKind {
             Self::Created => "created",
             Self::Fetching { .. } => "fetching",
             Self::Fetched => "fetched",
+            Self::PictureFetched => "picture_fetched",
+            Self::PictureFailed => "picture_failed",
             Self::Loading(_) => "loading",
             Self::Running => "running",
             Self::FirstFrame => "first_frame",

@@ -1,6 +1,6 @@
 //! How a stream's pipeline fares: what the session and the pipeline's thread write down for `status`.
 
-use crate::StreamError;
+use crate::{PictureReport, StreamError};
 use host_ports::{FetchProgress, Progress, SwitchedOff};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -23,6 +23,7 @@ pub struct Facts {
     pub fetching: Option<FetchProgress>,
     pub worker_pid: Option<u32>,
     pub switched_off: Vec<SwitchedOff>,
+    pub pictures: Vec<PictureReport>,
 }
 
 impl Health {
@@ -64,6 +65,10 @@ impl Health {
 
     pub fn set_worker(&self, pid: Option<u32>) {
         self.facts().worker_pid = pid;
+    }
+
+    pub fn set_pictures(&self, pictures: Vec<PictureReport>) {
+        self.facts().pictures = pictures;
     }
 
     /// Whether that is news.

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 /// Params for a plugin.
 pub struct Params {
-    /// Of the stream, when they were last changed for the plugin.
-    pub revision: u64,
+    /// The higher, the newer.
+    pub edition: u64,
     pub values: Secret<Map<String, Value>>,
 }
 

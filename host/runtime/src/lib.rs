@@ -33,6 +33,6 @@ pub use host_stream::{Condition, Fallback, Phase, with_host_params};
 pub use runtime::{Ports, Runtime, Settings};
 pub use tally::PluginFigures;
 pub use view::{
-    ChangeError, Drops, EventsError, FrameFigures, MediaError, Mode, NewStream, StreamChange,
-    StreamError, StreamStatus, StreamView,
+    ChangeError, Drops, EventsError, FrameFigures, MediaError, Mode, NewStream, PictureReport,
+    PictureState, StreamChange, StreamError, StreamStatus, StreamView,
 };

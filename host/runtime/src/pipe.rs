@@ -59,7 +59,7 @@ pub struct Open {
     /// When frames began to be written there; those captured earlier may lie elsewhere.
     since: Instant,
     /// Of the params that it works with.
-    pub revision: u64,
+    pub edition: u64,
 }
 
 impl Pipe {
@@ -132,7 +132,7 @@ impl Pipe {
             formats: *formats,
             load: *load,
             since: Instant::now(),
-            revision: 0,
+            edition: 0,
         })
     }
 
@@ -192,7 +192,7 @@ impl Pipe {
         self.shared.health.set_worker(open.pipeline.worker_pid());
         match loaded {
             Ok(()) if self.shared.inbox.open(open.load, open.since) => {
-                open.revision = order.params.revision;
+                open.edition = order.params.edition;
                 self.tally.count_load(&order.claim.plugin);
                 self.shared.health.note_loaded();
                 self.report(Event::Loaded(order.load));
@@ -208,14 +208,14 @@ impl Pipe {
         let Some(open) = open else { return };
         match open.pipeline.update(params.values.reveal()) {
             Ok(()) => {
-                open.revision = params.revision;
+                open.edition = params.edition;
                 self.note_switched_off(open.pipeline.switched_off());
             }
             Err(error) => {
                 let reason = error.to_string();
                 // A pipeline that starts again starts with them.
                 if self.fail(open, error) {
-                    self.shared.waiting.give_up(params.revision, &reason);
+                    self.shared.waiting.give_up(params.edition, &reason);
                 }
             }
         }
@@ -236,7 +236,7 @@ impl Pipe {
                 self.shared.figures.count_parts(open.pipeline.metrics());
                 let frame = output.stamp.id;
                 self.shared.screen.show_output(output);
-                self.shared.waiting.note_frame(open.revision, frame);
+                self.shared.waiting.note_frame(open.edition, frame);
                 self.note_switched_off(open.pipeline.switched_off());
             }
             // The pipeline found the frame too like the last one.
@@ -281,7 +281,7 @@ impl Pipe {
     pub fn report_load_error(&self, order: &LoadOrder, error: PipelineError) {
         let (load, reason) = (order.load, error.to_string());
         self.tally.count_error(&order.claim.plugin, &error);
-        self.shared.waiting.give_up(order.params.revision, &reason);
+        self.shared.waiting.give_up(order.params.edition, &reason);
         self.shared.health.note_error(reason);
         self.shared.chronicle.load_failed(&error);
         self.report(match error {

@@ -12,8 +12,8 @@ use crate::{
     NewStream, Planned, PluginFigures, StreamChange, StreamStatus, StreamView,
 };
 use host_ports::{
-    Answer, Claim, MediaServer, ModelStore, PipelineCatalog, PluginReport, SessionId, StateStore,
-    StoredStream,
+    Answer, Claim, MediaServer, ModelStore, PictureStore, PipelineCatalog, PluginReport, SessionId,
+    StateStore, StoredStream,
 };
 use host_stream::{Backoff, with_host_params};
 use std::collections::BTreeMap;
@@ -65,6 +65,8 @@ pub struct Ports {
     pub store: Arc<dyn StateStore>,
     /// Where models come from that are not on this machine; none: from nowhere.
     pub models: Option<Arc<dyn ModelStore>>,
+    /// Fetches the pictures that params point to; none: nobody does.
+    pub pictures: Option<Arc<dyn PictureStore>>,
 }
 
 /// All streams of this host. Clones are cheap and mean the same streams.
@@ -82,12 +84,12 @@ pub struct Runtime {
 impl Runtime {
     /// Must be called inside a tokio runtime.
     pub fn new(settings: Settings, ports: Ports) -> Self {
-        let Ports { catalog, media, store, models } = ports;
+        let Ports { catalog, media, store, models, pictures } = ports;
         let budget = Budget::new(settings.memory_limit);
         let (change, offers) = watch::channel(());
         catalog.tell_changes(Box::new(move || change.send_replace(())));
         let default_fallback = settings.default_fallback;
-        let desk = Desk { catalog, store, budget, default_fallback, offers, models };
+        let desk = Desk { catalog, store, budget, default_fallback, offers, models, pictures };
         Self {
             settings: Arc::new(settings),
             desk,

@@ -4,6 +4,7 @@
 
 mod agreed;
 mod fetching;
+mod pictures;
 mod renewal;
 mod succession;
 mod wiring;
@@ -20,6 +21,7 @@ use crate::{ChangeError, Mode, StreamChange, StreamView};
 use fetching::{Fetching, Supplied, Way};
 use host_ports::{Artefact, StoredStream};
 use host_stream::{Change, Condition, Effect, Event, Lifecycle, LoadId, Phase};
+use pictures::{Fetched, Pictures};
 use renewal::{Renewal, Renewed};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -75,11 +77,12 @@ struct Session {
     wiring: Wiring,
     told: watch::Sender<Told>,
     succession: Succession,
-    /// Of the stream, when the newest load was last given params.
-    told_revision: u64,
+    /// Grows whenever the pipeline is told other params.
+    edition: u64,
     pending: Option<Pending>,
     renewal: Renewal,
     fetching: Fetching,
+    pictures: Pictures,
     /// How often frames had begun to come when last looked.
     beginnings: u64,
     /// When the stream's condition is looked at, while frames should come and go.
@@ -113,6 +116,7 @@ enum Input {
     OffersChanged,
     Renewed(Renewed),
     Supplied(Supplied),
+    Picture(Fetched),
 }
 
 impl Session {
@@ -124,6 +128,7 @@ impl Session {
             info!(%plugin, "stream created");
             self.wiring.shared.chronicle.created(plugin);
         }
+        self.want_first_pictures(false);
         self.perform(first);
         while self.lifecycle.phase() != Phase::Stopping {
             match self.next(&mut inputs).await {
@@ -135,6 +140,7 @@ impl Session {
                 Input::OffersChanged => self.try_again(),
                 Input::Renewed(renewed) => self.settle(renewed),
                 Input::Supplied(supplied) => self.load_supplied(supplied),
+                Input::Picture(fetched) => self.take_picture(fetched),
             }
             if self.pending.is_none() {
                 self.begin_waiting();
@@ -156,6 +162,7 @@ impl Session {
         let is_agreeing = self.pending.is_some();
         let is_renewing = self.renewal.is_under_way();
         let is_fetching = self.fetching.is_under_way();
+        let is_picturing = self.pictures.is_under_way();
         let is_watched =
             self.lifecycle.phase() == Phase::Running && inputs.presence.borrow().is_flowing;
         tokio::select! {
@@ -173,6 +180,7 @@ impl Session {
             supplied = self.fetching.outcome(), if is_fetching && !is_agreeing => {
                 Input::Supplied(supplied)
             }
+            fetched = self.pictures.outcome(), if is_picturing => Input::Picture(fetched),
             Ok(()) = inputs.offers.changed() => Input::OffersChanged,
             Some(request) = inputs.requests.recv(), if !is_agreeing && !is_renewing => {
                 Input::Request(request)
@@ -226,6 +234,7 @@ impl Session {
         }
         if !presence.is_flowing {
             self.wiring.shared.waiting.give_up(u64::MAX, NO_INPUT);
+            self.stop_waiting_for_pictures();
             self.wiring.shared.chronicle.input_lost();
             self.on(Event::PublisherGone);
         }
@@ -271,7 +280,7 @@ impl Session {
             load,
             claim: self.agreement.claim.id.clone(),
             formats: self.agreement.formats,
-            params: params(&self.agreement, self.told_revision),
+            params: self.params(&self.agreement, self.edition),
             latency_frames: self.agreement.latency_frames,
         }
     }
@@ -330,10 +339,14 @@ impl Session {
         let artefacts = agreement.artefacts.clone();
         let mut applied = None;
         let view = if mode == Mode::Plan {
-            tell(&agreed.record, agreement, &self.lifecycle).view
+            tell(&agreed.record, agreement, &self.lifecycle, &self.pictures).view
         } else {
+            let fetches = self.want_pictures(&agreed);
             if matches!(mode, Mode::ApplyAndWait(_)) {
-                applied = Some(self.wait_for(&agreed));
+                applied = Some(match fetches.is_empty() {
+                    true => self.wait_for(&agreed),
+                    false => self.wait_for_pictures(fetches),
+                });
             }
             self.apply(agreed);
             self.told.borrow().view.clone()
@@ -344,9 +357,7 @@ impl Session {
     /// Before the pipeline is told: no frame can come in between unseen.
     fn wait_for(&self, agreed: &Agreed) -> oneshot::Receiver<Applied> {
         let waiting = &self.wiring.shared.waiting;
-        let is_told = agreed.is_for_the_pipeline();
-        let applied =
-            waiting.join(if is_told { agreed.record.revision } else { self.told_revision });
+        let applied = waiting.join(self.edition + u64::from(agreed.is_for_the_pipeline()));
         if !self.wiring.shared.ingress.is_flowing() {
             waiting.give_up(u64::MAX, NO_INPUT);
         }
@@ -367,9 +378,9 @@ impl Session {
         match (&mut self.succession.running, running) {
             (Some(running), Some(agreement)) => running.agreement = agreement,
             (None, _) if needs_reload && has_room => {
-                let revision = self.told_revision;
+                let edition = self.edition;
                 self.succession.running =
-                    Some(Running { load: self.succession.latest, agreement: before, revision });
+                    Some(Running { load: self.succession.latest, agreement: before, edition });
             }
             _ => {}
         }
@@ -379,10 +390,17 @@ impl Session {
             self.wiring.shared.health.note_params_update();
         }
         if is_told {
-            self.told_revision = self.record.revision;
+            self.edition += 1;
             self.on(Event::ParamsChanged(Change { needs_reload, suits_running, has_room }));
         }
-        self.told.send_replace(tell(&self.record, &self.agreement, &self.lifecycle));
+        let told = tell(&self.record, &self.agreement, &self.lifecycle, &self.pictures);
+        self.told.send_replace(told);
+    }
+
+    /// What a pipeline is told.
+    fn params(&self, agreement: &Agreement, edition: u64) -> Params {
+        let values = agreement.for_pipeline(|pointer| self.pictures.path(pointer));
+        Params { edition, values: Secret::new(values) }
     }
 
     fn take(&mut self, agreement: Agreement) {
@@ -390,10 +408,6 @@ impl Session {
         self.wiring.shared.screen.set_fallback(self.agreement.fallback());
         self.wiring.shared.ingress.set_fit(self.agreement.fit());
     }
-}
-
-fn params(agreement: &Agreement, revision: u64) -> Params {
-    Params { revision, values: Secret::new(agreement.for_plugin()) }
 }
 
 async fn until(deadline: Option<std::time::Instant>) {
@@ -416,8 +430,14 @@ async fn outcome(pending: &mut Option<Pending>) -> Result<Box<Agreed>, ChangeErr
     }
 }
 
-fn tell(record: &StoredStream, agreement: &Agreement, lifecycle: &Lifecycle) -> Told {
+fn tell(
+    record: &StoredStream,
+    agreement: &Agreement,
+    lifecycle: &Lifecycle,
+    pictures: &Pictures,
+) -> Told {
     let mut warnings = agreement.warnings();
+    warnings.extend(pictures.warnings());
     if record.output_rtmp_url.is_some() {
         warnings.push("`output_rtmp_url` has no effect: this server does not restream".to_owned());
     }

@@ -92,6 +92,8 @@ pub struct StreamStatus {
     pub worker_pid: Option<u32>,
     /// The image processors that failed; the pipeline goes on without them.
     pub switched_off: Vec<host_ports::SwitchedOff>,
+    /// Those that params point to.
+    pub pictures: Vec<PictureReport>,
     pub ingress: IngressStats,
     pub egress: EgressStats,
     pub frames: FrameFigures,
@@ -114,6 +116,25 @@ impl StreamStatus {
             restart_age: age(self.last_restart_at),
         })
     }
+}
+
+/// How it stands with a picture that a param points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PictureReport {
+    /// The param, or with dots the field in one.
+    pub field: String,
+    pub state: PictureState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PictureState {
+    Fetching,
+    /// The pipeline has it.
+    Ready,
+    /// The pipeline has the one before, or none.
+    Failed {
+        reason: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

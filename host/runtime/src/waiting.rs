@@ -10,33 +10,38 @@ pub struct Waiting {
 }
 
 struct Waiter {
-    revision: u64,
+    edition: u64,
     tell: oneshot::Sender<Applied>,
 }
 
 impl Waiting {
-    /// Is told of the first frame made with the params of `revision`, or with newer ones.
-    pub fn join(&self, revision: u64) -> oneshot::Receiver<Applied> {
+    /// Is told of the first frame made with the params of `edition`, or with newer ones.
+    pub fn join(&self, edition: u64) -> oneshot::Receiver<Applied> {
         let (tell, told) = oneshot::channel();
-        let mut waiters = self.waiters();
-        // Those that lost patience: so there are never more than requests under way.
-        waiters.retain(|waiter| !waiter.tell.is_closed());
-        waiters.push(Waiter { revision, tell });
+        self.join_with(edition, tell);
         told
     }
 
-    /// A frame was made with the params of `revision`. Called at every frame.
-    pub fn note_frame(&self, revision: u64, frame: u64) {
-        self.tell(revision, || Applied::AtFrame(frame));
+    /// The same for who waited for something else before.
+    pub fn join_with(&self, edition: u64, tell: oneshot::Sender<Applied>) {
+        let mut waiters = self.waiters();
+        // Those that lost patience: so there are never more than requests under way.
+        waiters.retain(|waiter| !waiter.tell.is_closed());
+        waiters.push(Waiter { edition, tell });
     }
 
-    /// What was asked up to `revision` will not be seen soon.
-    pub fn give_up(&self, revision: u64, reason: &str) {
-        self.tell(revision, || Applied::NotYet { reason: reason.to_owned() });
+    /// A frame was made with the params of `edition`. Called at every frame.
+    pub fn note_frame(&self, edition: u64, frame: u64) {
+        self.tell(edition, || Applied::AtFrame(frame));
     }
 
-    fn tell(&self, revision: u64, news: impl Fn() -> Applied) {
-        for waiter in self.waiters().extract_if(.., |waiter| waiter.revision <= revision) {
+    /// What was asked up to `edition` will not be seen soon.
+    pub fn give_up(&self, edition: u64, reason: &str) {
+        self.tell(edition, || Applied::NotYet { reason: reason.to_owned() });
+    }
+
+    fn tell(&self, edition: u64, news: impl Fn() -> Applied) {
+        for waiter in self.waiters().extract_if(.., |waiter| waiter.edition <= edition) {
             // Who waited may have gone.
             let _ = waiter.tell.send(news());
         }

@@ -1,10 +1,12 @@
 //! A stream's params: completed from the schema of its pipeline, checked, merged with changes, compared.
 //!
-//! The schema is JSON Schema 2020-12 with three words of our own on properties: `x-apply` (`hot`, or `reload`, the
-//! default) says what a change costs; `x-merge: keys` makes a change of an object touch only the keys it names; and
-//! `x-null: clear` lets a change set a property that may be null to null, where null otherwise means "unchanged".
+//! The schema is JSON Schema 2020-12 with four words of our own on properties: `x-apply` (`hot`, or `reload`, the
+//! default) says what a change costs; `x-merge: keys` makes a change of an object touch only the keys it names;
+//! `x-null: clear` lets a change set a property that may be null to null, where null otherwise means "unchanged"; and
+//! `x-fetch: image` says that the value names a picture, of which a pipeline gets the path.
 
 mod changes;
+mod fetched;
 mod host;
 mod merge;
 mod message;
@@ -49,6 +51,8 @@ pub struct ParamsSchema {
     validator: Validator,
     /// Properties that the host added and the plugin never sees.
     host_params: Vec<&'static str>,
+    /// JSON pointers into params.
+    pictures: Vec<String>,
 }
 
 /// A request with more mistakes than this is told the first ones.
@@ -67,7 +71,8 @@ impl ParamsSchema {
             .offline()
             .build(&root)
             .map_err(|error| SchemaError::Invalid { reason: error.to_string() })?;
-        Ok(Self { root, validator, host_params })
+        let pictures = fetched::pictures(&root);
+        Ok(Self { root, validator, host_params, pictures })
     }
 
     /// Takes any value for what `params` has, and nothing else: for a stream whose plugin is not there to say more.
@@ -77,8 +82,10 @@ impl ParamsSchema {
     ) -> Result<Self, SchemaError> {
         let of_host = with_host_params(&json!({ "properties": {} }), default_fallback);
         let names = params.keys().filter(|name| of_host["properties"].get(name).is_none());
-        let properties: Map<_, _> =
-            names.map(|name| (name.clone(), json!({ "x-apply": "hot" }))).collect();
+        // Null is a value like others: it is not known to stand for a default.
+        let types = ["null", "boolean", "number", "string", "array", "object"];
+        let any = json!({ "type": types, "x-apply": "hot" });
+        let properties: Map<_, _> = names.map(|name| (name.clone(), any.clone())).collect();
         Self::compile(&json!({ "type": "object", "properties": properties }), default_fallback)
     }
 
@@ -119,6 +126,37 @@ impl ParamsSchema {
     pub fn for_plugin(&self, params: &Map<String, Value>) -> Map<String, Value> {
         let kept = params.iter().filter(|(key, _)| !self.host_params.contains(&key.as_str()));
         kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// The params that name pictures, by their JSON pointers.
+    pub fn pictures(&self) -> &[String] {
+        &self.pictures
+    }
+
+    /// Where a picture is to be had, by one of these pointers; none where there is to be none.
+    pub fn picture_source<'p>(
+        &self,
+        params: &'p Map<String, Value>,
+        pointer: &str,
+    ) -> Option<&'p str> {
+        fetched::at(params, pointer)?.as_str().filter(|source| !source.is_empty())
+    }
+
+    /// What a pipeline is loaded or changed with: the same as plans are made of, but of pictures the path that `path` gives
+    /// for a pointer, or null.
+    pub fn for_pipeline(
+        &self,
+        params: &Map<String, Value>,
+        path: impl Fn(&str) -> Option<String>,
+    ) -> Map<String, Value> {
+        let mut for_pipeline = self.for_plugin(params);
+        for pointer in &self.pictures {
+            let is_wanted = self.picture_source(params, pointer).is_some();
+            if let Some(value) = fetched::at_mut(&mut for_pipeline, pointer) {
+                *value = path(pointer).filter(|_| is_wanted).into();
+            }
+        }
+        for_pipeline
     }
 
     /// The plugin's params that cannot be changed without a reload.

@@ -60,6 +60,7 @@ pub struct StreamParams {
     pub controlnets: Vec<ControlNet>,
     #[serde(default)]
     pub ip_adapter: IpAdapter,
+    /// What the client wrote in a plan; else the path of the PNG that the host made of it, once that is there.
     #[serde(default)]
     pub ip_adapter_style_image_url: Option<String>,
     #[serde(default)]
@@ -171,6 +172,7 @@ pub struct IpAdapter {
     pub kind: String,
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// The same, where that is null.
     #[serde(default)]
     pub image_url: Option<String>,
 }

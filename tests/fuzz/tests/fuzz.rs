@@ -27,6 +27,11 @@ fn params_keep_their_promises() {
 }
 
 #[test]
+fn of_pictures_only_pixels_are_kept() {
+    search("picture");
+}
+
+#[test]
 fn offers_are_answered_section_by_section() {
     search("sdp");
 }

@@ -1,6 +1,6 @@
 //! From settings as written to settings that can be used.
 
-use super::raw::{RawConfig, RawHttp, RawMedia, RawPlugins, RawStreams};
+use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawStreams};
 use super::{Config, LogConfig, LogFormat, Paths};
 use crate::connections::Limits;
 use crate::http::HttpConfig;
@@ -9,6 +9,7 @@ use crate::tls::TlsFiles;
 use crate::tokens::TokensConfig;
 use host_api::{ApiConfig, BodyLimits, ListShape};
 use host_media::MediaConfig;
+use host_models::pictures;
 use host_runtime::{Fallback, Settings};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -42,6 +43,11 @@ pub fn check(
         http: http(&raw.http, &mut problems),
         media: media(&raw.media, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),
+        pictures: pictures(
+            &raw.pictures,
+            if raw.streams.persist { &paths.state } else { &paths.cache },
+            &mut problems,
+        ),
         paths,
         runtime: runtime(&raw.streams, stop_deadline, &mut problems),
         fetch_models: raw.models.fetch,
@@ -183,6 +189,31 @@ fn media(raw: &RawMedia, problems: &mut Problems) -> MediaConfig {
         bitrate_kbps: problems.number("media.bitrate_kbps", raw.bitrate_kbps, 100, 100_000) as u32,
         connect_timeout: problems
             .seconds("media.connect_timeout_seconds", raw.connect_timeout_seconds),
+    }
+}
+
+fn pictures(raw: &RawPictures, base: &Path, problems: &mut Problems) -> pictures::Settings {
+    let mut port = |port: &i64| problems.number("pictures.ports", *port, 1, 65_535) as u16;
+    let ports = raw.ports.iter().map(&mut port).collect();
+    let mebibytes = problems.number("pictures.cache_mib", raw.cache_mib, 16, 1 << 20);
+    pictures::Settings {
+        folder: absolute(&base.join("pictures")),
+        room: pictures::Room {
+            pictures: problems.count("pictures.cache_pictures", raw.cache_pictures),
+            bytes: mebibytes.unsigned_abs() << 20,
+        },
+        rules: pictures::Rules {
+            is_offline: !raw.fetch,
+            allow_http: raw.allow_http,
+            ports,
+            allow_private: raw.allow_private_addresses,
+        },
+        limits: pictures::Limits {
+            bytes: problems.kib("pictures.max_kib", raw.max_kib),
+            total: problems.seconds("pictures.timeout_seconds", raw.timeout_seconds),
+            ..pictures::Limits::default()
+        },
+        authorities: given(&raw.authorities).map(PathBuf::from),
     }
 }
 

@@ -17,6 +17,8 @@ pub struct RawConfig {
     pub paths: RawPaths,
     /// Models
     pub models: RawModels,
+    /// Pictures
+    pub pictures: RawPictures,
     /// Streams
     pub streams: RawStreams,
     /// The log
@@ -170,6 +172,44 @@ pub struct RawModels {
     pub fetch: bool,
 }
 
+/// Params of streams may point to pictures, such as `ip_adapter_style_image_url`: PNG, JPEG or WebP, at most 4096 pixels on a
+/// side and 16 million in all. The server fetches them and gives the pipeline what is in them and nothing else, at most 1024
+/// pixels on a side. Until a picture is there the one before stays; where it cannot be had, the stream's `warnings`, its
+/// `/status` and the event `picture_failed` say why. They are kept in `pictures` in `paths.state`, without `streams.persist`
+/// in `paths.cache`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPictures {
+    /// Fetch pictures by URL, for whoever may create or change streams. Otherwise only data URIs are taken.
+    /// Needs a restart.
+    pub fetch: bool,
+    /// Take `http://` too, which anybody on the way can change.
+    /// Needs a restart.
+    pub allow_http: bool,
+    /// Ports that URLs may name beside the usual ones.
+    /// Needs a restart.
+    pub ports: Vec<i64>,
+    /// Take URLs that lead to this machine or to private networks: whoever may create or change streams can then have the
+    /// server call what only it can reach. Link-local addresses are never called.
+    /// Needs a restart.
+    pub allow_private_addresses: bool,
+    /// File of certificates in PEM that are believed beside the built-in authorities. Empty: none.
+    /// Needs a restart.
+    pub authorities: String,
+    /// Size of a file, in KiB; larger ones are not taken.
+    /// Needs a restart.
+    pub max_kib: i64,
+    /// How long fetching one may take, in seconds.
+    /// Needs a restart.
+    pub timeout_seconds: i64,
+    /// How many are kept; those that were not used for longest go first.
+    /// Needs a restart.
+    pub cache_pictures: i64,
+    /// How much they may take together, in MiB.
+    /// Needs a restart.
+    pub cache_mib: i64,
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawStreams {
@@ -279,6 +319,22 @@ impl Default for RawPaths {
 impl Default for RawModels {
     fn default() -> Self {
         Self { fetch: true }
+    }
+}
+
+impl Default for RawPictures {
+    fn default() -> Self {
+        Self {
+            fetch: true,
+            allow_http: false,
+            ports: Vec::new(),
+            allow_private_addresses: false,
+            authorities: String::new(),
+            max_kib: 10 << 10,
+            timeout_seconds: 10,
+            cache_pictures: 1000,
+            cache_mib: 256,
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Agreed {
     pub suits_running: bool,
     pub fields: Vec<FieldChange>,
     pub mode: Mode,
+    /// It goes back to what was agreed on before.
+    pub is_taken_back: bool,
 }
 
 impl Agreed {
@@ -31,6 +33,7 @@ impl Agreed {
             suits_running: false,
             fields: Vec::new(),
             mode: Mode::Apply,
+            is_taken_back: false,
         }
     }
 

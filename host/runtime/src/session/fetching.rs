@@ -111,7 +111,8 @@ impl Session {
             return self.fetch(load, way);
         }
         self.take(agreement);
-        self.told.send_replace(tell(&self.record, &self.agreement, &self.lifecycle));
+        let told = tell(&self.record, &self.agreement, &self.lifecycle, &self.pictures);
+        self.told.send_replace(told);
         if way == Way::Beside && !has_room {
             // That shows only now that the model is here.
             let in_place = Change { needs_reload: true, ..Change::default() };
@@ -132,7 +133,7 @@ impl Session {
     fn fail_load(&mut self, load: LoadId, error: &SupplyError) {
         let message = error.to_string();
         let shared = &self.wiring.shared;
-        shared.waiting.give_up(self.told_revision, &message);
+        shared.waiting.give_up(self.edition, &message);
         shared.chronicle.fetch_failed(&message);
         shared.health.note_error(message);
         self.on(match error.may_pass {

@@ -73,8 +73,10 @@ impl Session {
                 // A newer load wants nothing else.
                 let load = self.renewal.due.take().unwrap_or(load);
                 self.take(agreement);
+                self.want_first_pictures(true);
                 self.fetch_and_load(load, Way::Anew);
-                self.told.send_replace(tell(&self.record, &self.agreement, &self.lifecycle));
+                let told = tell(&self.record, &self.agreement, &self.lifecycle, &self.pictures);
+                self.told.send_replace(told);
             }
             // The catalog has changed meanwhile: what failed may succeed.
             Err(_) if self.renewal.due.is_some() => self.renew_if_due(),

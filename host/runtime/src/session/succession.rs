@@ -4,7 +4,7 @@
 //! When the load fails, what runs stays, and the stream's params go back to those that it runs with.
 
 use super::agreed::Agreed;
-use super::{Pending, Request, Session, Way, params};
+use super::{Pending, Request, Session, Way};
 use crate::agreement::Agreement;
 use host_ports::StoredStream;
 use host_stream::{Changes, Event, LoadId};
@@ -25,7 +25,7 @@ pub struct Running {
     pub load: LoadId,
     pub agreement: Agreement,
     /// Up to which it has all params.
-    pub revision: u64,
+    pub edition: u64,
 }
 
 impl Default for Succession {
@@ -59,10 +59,10 @@ impl Session {
 
     pub fn apply_params(&self) {
         let inbox = &self.wiring.shared.inbox;
-        if let Some(Running { load, agreement, revision }) = &self.succession.running {
-            inbox.put_params(*load, params(agreement, *revision));
+        if let Some(Running { load, agreement, edition }) = &self.succession.running {
+            inbox.put_params(*load, self.params(agreement, *edition));
         }
-        inbox.put_params(self.succession.latest, params(&self.agreement, self.told_revision));
+        inbox.put_params(self.succession.latest, self.params(&self.agreement, self.edition));
     }
 
     /// What could not be begun while something else was being agreed on.
@@ -91,7 +91,7 @@ impl Session {
             let stored = record.clone();
             desk.with_store(move |store| store.update(expected, stored)).await?;
             let taken_back = Agreed::of(record, agreement, Changes::default());
-            Ok(Box::new(Agreed { suits_running: true, ..taken_back }))
+            Ok(Box::new(Agreed { suits_running: true, is_taken_back: true, ..taken_back }))
         };
         let agreed = tokio::spawn(stored.in_current_span());
         self.pending = Some(Pending { agreed, request: None });

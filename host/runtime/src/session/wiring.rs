@@ -1,6 +1,6 @@
 //! Joins the parts of a session: ingress, inbox, pipeline thread, screen and media path; and takes them apart again.
 
-use super::{Fetching, Inputs, Renewal, Request, Session, Succession, Told, tell};
+use super::{Fetching, Inputs, Pictures, Renewal, Request, Session, Succession, Told, tell};
 use crate::agreement::{Agreement, Desk};
 use crate::beside::Beside;
 use crate::identity::short;
@@ -85,7 +85,8 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
     shared.screen.connect(Arc::downgrade(&path));
 
     let (lifecycle, first) = Lifecycle::start(settings.backoff());
-    let (told_in, told) = watch::channel(tell(&record, &agreement, &lifecycle));
+    let pictures = Pictures::new(desk.pictures.clone());
+    let (told_in, told) = watch::channel(tell(&record, &agreement, &lifecycle, &pictures));
     let (requests_in, requests) = mpsc::channel(MOST_REQUESTS);
     let (stop_in, stop) = watch::channel(false);
     let handle = Handle {
@@ -95,7 +96,6 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         stop: stop_in,
         shared: shared.clone(),
     };
-    let told_revision = record.revision;
     let session = Session {
         record,
         agreement,
@@ -115,8 +115,9 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
         pending: None,
         renewal: Renewal::default(),
         fetching: Fetching::default(),
+        pictures,
         beginnings: 0,
-        told_revision,
+        edition: 0,
         looks: interval(LOOK),
         stop_deadline: settings.stop_deadline,
     };
@@ -237,6 +238,7 @@ pub fn status(told: &Told, shared: &Shared, path: &dyn MediaPath) -> StreamStatu
         has_picture: shared.screen.has_shown(),
         worker_pid: facts.worker_pid,
         switched_off: facts.switched_off,
+        pictures: facts.pictures,
         ingress: path.ingress_stats(),
         egress: path.egress_stats(),
         frames: shared.figures.snapshot(),

@@ -12,7 +12,8 @@ async fn create_answers_before_anything_is_loaded() {
     let view = world.runtime.create(wish("fake", json!({ "prompt": "a cat" }))).await.unwrap();
     assert_eq!(view.phase, Phase::Starting);
     let expected = json!({
-        "prompt": "a cat", "model_id": "small", "width": 8, "fallback": "input", "fit": "crop",
+        "prompt": "a cat", "model_id": "small", "width": 8, "picture": null, "fallback": "input",
+        "fit": "crop",
     });
     assert_eq!(Value::Object(view.params.clone()), expected);
     assert_eq!(world.runtime.get(&view.id), Some(view.clone()));

@@ -15,6 +15,8 @@ mod fetching;
 #[cfg(test)]
 mod frames;
 #[cfg(test)]
+mod pictures;
+#[cfg(test)]
 mod reloads;
 #[cfg(test)]
 mod restart;

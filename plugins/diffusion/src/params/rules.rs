@@ -9,9 +9,6 @@ use std::collections::{BTreeMap, HashSet};
 /// Most LoRAs merged at once. Each costs time at loading and nothing later.
 const MOST_LORAS: usize = 32;
 
-/// Longest style image as a data URI holds it: 5 MB in base64, and its head.
-const LONGEST_IMAGE: usize = 5_000_000 / 3 * 4 + 100;
-
 impl StreamParams {
     /// Everything that is wrong, each with where and what would be right.
     pub fn check(&self) -> Vec<FieldError> {
@@ -21,11 +18,6 @@ impl StreamParams {
         errors.extend(check_controlnets(&self.controlnets));
         errors.extend(self.check_processing());
         errors.extend(self.lora_dict.iter().flat_map(check_loras));
-        let urls = [
-            ("/ip_adapter_style_image_url", &self.ip_adapter_style_image_url),
-            ("/ip_adapter/image_url", &self.ip_adapter.image_url),
-        ];
-        errors.extend(urls.into_iter().filter_map(|(at, url)| check_image(at, url.as_deref()?)));
         errors
     }
 
@@ -112,16 +104,4 @@ fn check_loras(loras: &BTreeMap<String, f64>) -> Vec<FieldError> {
 /// A key as a step of a JSON pointer.
 fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
-}
-
-/// Empty stands for the built-in one, as null does.
-fn check_image(pointer: &str, url: &str) -> Option<FieldError> {
-    let is_data = url.starts_with("data:image/") && url.contains(";base64,");
-    let problem = match url {
-        "" => return None,
-        _ if url.len() > LONGEST_IMAGE => "must not hold more than 5 MB",
-        _ if is_data || url.starts_with("https://") => return None,
-        _ => "must start with https:// or be data:image/TYPE;base64,DATA",
-    };
-    Some(FieldError { pointer: pointer.into(), message: problem.into() })
 }

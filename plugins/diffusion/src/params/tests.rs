@@ -26,27 +26,6 @@ fn guidance_of_a_controlnet_ends_after_it_starts() {
     assert_eq!(pointers(from(0.5, 0.5)), [""; 0]);
 }
 
-#[test]
-fn a_style_image_comes_by_https_or_in_the_text() {
-    let at = "/ip_adapter_style_image_url";
-    for (url, problems) in [
-        ("https://example.org/a.png", &[][..]),
-        ("data:image/png;base64,AAAA", &[]),
-        ("", &[]),
-        ("http://example.org/a.png", &[at]),
-        ("data:text/html;base64,AAAA", &[at]),
-        ("file:///etc/passwd", &[at]),
-    ] {
-        assert_eq!(pointers(json!({"ip_adapter_style_image_url": url})), problems, "{url}");
-    }
-    let long = format!("data:image/png;base64,{}", "A".repeat(6_700_000));
-    assert_eq!(pointers(json!({"ip_adapter_style_image_url": long})), [at]);
-    assert_eq!(
-        pointers(json!({"ip_adapter": {"image_url": "ftp://a"}})),
-        ["/ip_adapter/image_url"]
-    );
-}
-
 /// What has to be loaded again when `name` changes from one value to the other.
 fn reloads(name: &str, old: Value, new: Value) -> bool {
     let found = changes::reload(&params(json!({ name: old })), &params(json!({ name: new })));

@@ -2,12 +2,13 @@
 //!
 //! Its params say what goes wrong (`fault`), in which call (`phase`) and from which frame on (`at_frame`); the host's
 //! tests use it to see that a plugin harms nobody but its own streams. Without a fault it is a proper plugin. Its param
-//! `mark` becomes the colour of the pictures, which tells by which params a picture was made. Its image processor does the
-//! same, in pictures of any size, and its pipeline puts pictures through any image processor (`processor`). Its residual
-//! conditioners fail as their names say.
+//! `mark` becomes the colour of the pictures, which tells by which params a picture was made, and so does the mean colour
+//! of the picture that its param `picture` points to. Its image processor does the same, in pictures of any size, and its
+//! pipeline puts pictures through any image processor (`processor`). Its residual conditioners fail as their names say.
 
 mod conditioner;
 mod fault;
+mod picture;
 mod processor;
 
 use fault::{Fault, Phase, Wishes};
@@ -33,6 +34,7 @@ pub struct Failing {
     format: FrameFormat,
     wishes: Wishes,
     frames: u64,
+    colour: Option<[u8; 3]>,
     processor: Chosen,
 }
 
@@ -72,7 +74,8 @@ impl Pipeline for Nothing {
         if wishes.fault == Fault::WrongSize {
             format.width += 8;
         }
-        Ok(Failing { format, wishes, frames: 0, processor })
+        let colour = picture::mean_colour(params.values)?;
+        Ok(Failing { format, wishes, frames: 0, colour, processor })
     }
 }
 
@@ -84,7 +87,9 @@ impl Stream for Failing {
     fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
         let wishes = Wishes::read(params.values)?;
         wishes.fail_in(Phase::Update)?;
+        let colour = picture::mean_colour(params.values)?;
         self.processor.update(params, self.format)?;
+        self.colour = colour;
         self.wishes = wishes;
         Ok(())
     }
@@ -98,9 +103,9 @@ impl Stream for Failing {
         for (target, source) in output.rows_mut().zip(input.rows()) {
             target.copy_from_slice(source);
         }
-        if let [_, _, _, _, _, mark @ ..] = self.wishes.mark.to_be_bytes()
-            && mark != [0; 3]
-        {
+        let [_, _, _, _, _, mark @ ..] = self.wishes.mark.to_be_bytes();
+        let mark = Some(mark).filter(|mark| *mark != [0; 3]);
+        if let Some(mark) = self.colour.or(mark) {
             output
                 .rows_mut()
                 .flat_map(|row| row.chunks_exact_mut(3))

@@ -37,7 +37,7 @@ impl Host {
         let config = ApiConfig { local_authority: "127.0.0.1:8080".into(), ..config };
         let (catalog, media, store) =
             (Arc::new(Schemas), Arc::new(FakeMedia), FakeStore::default());
-        let ports = Ports { catalog, media, store: Arc::new(store), models: None };
+        let ports = Ports { catalog, media, store: Arc::new(store), models: None, pictures: None };
         let runtime = Runtime::new(settings, ports);
         Self { router: router(config, runtime) }
     }

@@ -207,6 +207,8 @@ impl PipelineCatalog for FakeCatalog {
     ) -> Result<Plan, PlanError> {
         let script = self.script(&claim.pipeline);
         script.note("plan".to_owned());
+        let is_path = params["picture"].as_str().is_some_and(|picture| picture.starts_with('/'));
+        assert!(!is_path, "a plan is made of what the client wrote");
         if params["prompt"] == "slow plan" {
             script.wait();
         }
@@ -331,7 +333,9 @@ impl Pipeline for FakePipeline {
 impl FakePipeline {
     fn take(&mut self, params: &Map<String, Value>) {
         assert!(!params.contains_key("fallback"), "the host's params stay with the host");
-        self.prompt = params["prompt"].as_str().unwrap_or_default().to_owned();
+        let picture = params["picture"].as_str().map(|path| format!(" with {path}"));
+        let prompt = params["prompt"].as_str().unwrap_or_default();
+        self.prompt = format!("{prompt}{}", picture.unwrap_or_default());
     }
 }
 
@@ -358,6 +362,9 @@ fn claim(pipeline: &str) -> Claim {
                 "model_id": { "enum": ["small", "large"], "default": "small" },
                 "prompt": { "type": "string", "default": "flowers", "x-apply": "hot" },
                 "width": { "type": "integer", "default": 8, "maximum": 64 },
+                "picture": {
+                    "type": ["string", "null"], "default": null, "x-apply": "hot", "x-null": "clear", "x-fetch": "image",
+                },
             },
         }),
     }

@@ -4,11 +4,13 @@ mod catalog;
 mod media;
 mod memory;
 mod models;
+mod pictures;
 mod store;
 
 pub use catalog::{FakeCatalog, Load, Script, Turn};
 pub use media::{FakeMedia, FakePath};
 pub use models::FakeModels;
+pub use pictures::FakePictures;
 
 use host_ports::StateStore;
 use host_runtime::{
@@ -29,6 +31,7 @@ pub struct World {
     pub media: Arc<FakeMedia>,
     pub store: Arc<store::FakeStore>,
     pub hub: Arc<FakeModels>,
+    pub album: Arc<FakePictures>,
 }
 
 /// A stream with the fakes that serve it.
@@ -57,18 +60,29 @@ impl World {
         world
     }
 
+    /// The same where no picture is taken any more.
+    pub async fn restart_where_pictures_are_bad(self) -> Self {
+        self.runtime.shutdown().await;
+        let world = Self::on(Settings::default(), self.store);
+        world.album.is_strict.store(true, std::sync::atomic::Ordering::SeqCst);
+        world.runtime.restore().await.unwrap();
+        world
+    }
+
     fn on(settings: Settings, store: Arc<store::FakeStore>) -> Self {
         let catalog = Arc::new(FakeCatalog::default());
         let media = Arc::new(FakeMedia::default());
         let hub = Arc::new(FakeModels::default());
+        let album = Arc::new(FakePictures::default());
         let ports = Ports {
             catalog: catalog.clone(),
             media: media.clone(),
             store: store.clone(),
             models: Some(hub.clone()),
+            pictures: Some(album.clone()),
         };
         let runtime = Runtime::new(settings, ports);
-        Self { runtime, catalog, media, store, hub }
+        Self { runtime, catalog, media, store, hub, album }
     }
 
     /// With memory for one of `fake`'s pipelines at a time: a reload ends the old one before the new one is loaded.
