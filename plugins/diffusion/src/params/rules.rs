@@ -15,17 +15,23 @@ const LONGEST_IMAGE: usize = 5_000_000 / 3 * 4 + 100;
 impl StreamParams {
     /// Everything that is wrong, each with where and what would be right.
     pub fn check(&self) -> Vec<FieldError> {
+        let mut errors = self.check_all_but_images();
+        let urls = [
+            ("/ip_adapter_style_image_url", &self.ip_adapter_style_image_url),
+            ("/ip_adapter/image_url", &self.ip_adapter.image_url),
+        ];
+        errors.extend(urls.into_iter().filter_map(|(at, url)| check_image(at, url.as_deref()?)));
+        errors
+    }
+
+    /// The same of params in use, in which the host's files stand for the addresses of images.
+    pub fn check_all_but_images(&self) -> Vec<FieldError> {
         let mut errors = self.check_steps();
         errors.extend(self.prompt.check("prompt", self.normalize_prompt_weights));
         errors.extend(self.seed.check("seed", self.normalize_seed_weights));
         errors.extend(check_controlnets(&self.controlnets));
         errors.extend(self.check_processing());
         errors.extend(self.lora_dict.iter().flat_map(check_loras));
-        let urls = [
-            ("/ip_adapter_style_image_url", &self.ip_adapter_style_image_url),
-            ("/ip_adapter/image_url", &self.ip_adapter.image_url),
-        ];
-        errors.extend(urls.into_iter().filter_map(|(at, url)| check_image(at, url.as_deref()?)));
         errors
     }
 
