@@ -40,7 +40,7 @@ pub use manifest::{
     ABI_VERSION, ANY_VALUE, Choice, Claim, Contribution, IMAGE_PROCESSOR_SLOT, MANIFEST_SECTION,
     Manifest, ManifestError,
 };
-pub use plan::{Artefact, FieldError, Plan, Unsupported};
+pub use plan::{Artefact, FieldError, Graft, Plan, Unsupported};
 pub use sdk::{Environment, Outcome, Params, Pipeline, PlanRequest, Plugin, Stream};
 pub use tensor::{MAX_AXES, MAX_VALUES, Tensor};
 

@@ -3,6 +3,7 @@
 use crate::frame::Formats;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// The answer of [`crate::Plugin::plan`]. On the wire it is a JSON object with these fields; absent ones are empty or 0,
 /// only `formats` is required.
@@ -44,6 +45,25 @@ pub struct Plan {
     /// that what shows only then can be added or left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artefacts: Vec<Artefact>,
+    /// Of a token conditioner: what the pipeline adds to its network when it loads, so that its tokens are attended to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graft: Option<Graft>,
+}
+
+/// Weights for a denoising network that attends to tokens beside those of the text.
+///
+/// ```
+/// let text = r#"{ "weights": "/models/adapter.safetensors", "tokens": 4 }"#;
+/// let graft: plugin_api::Graft = serde_json::from_str(text).unwrap();
+/// assert_eq!(graft.tokens, 4);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Graft {
+    /// The absolute path of a file with the tensors `ip_adapter.N.to_k_ip.weight` and `ip_adapter.N.to_v_ip.weight`, where N
+    /// counts 1, 3, 5 and so on over the attentions to the text: those of the way down, of the way up, of the middle.
+    pub weights: PathBuf,
+    /// How many tokens there are for each row.
+    pub tokens: usize,
 }
 
 /// A model of the hub, or some files of one.

@@ -8,13 +8,13 @@ use tests::host::{Host, Stream};
 use tests::libraries::{c_plugin, install, library, root};
 use tests::peers::{publish, watch};
 
-const PIPELINE: &str = "streamdiffusion-sd15";
+pub(crate) const PIPELINE: &str = "streamdiffusion-sd15";
 const NET: &str = "test/controlnet-sd15-a-tiny";
-const SIDE: u32 = 64;
-const FPS: u32 = 10;
-const GREY: u32 = 0x80_80_80;
+pub(crate) const SIDE: u32 = 64;
+pub(crate) const FPS: u32 = 10;
+pub(crate) const GREY: u32 = 0x80_80_80;
 /// Two pictures whose luma differs by as much on average are others; the codec alone makes less.
-const APART: f64 = 4.0;
+pub(crate) const APART: f64 = 4.0;
 
 fn params(controlnets: Value) -> Value {
     json!({
@@ -23,24 +23,24 @@ fn params(controlnets: Value) -> Value {
     })
 }
 
-fn apart(a: &Picture, b: &Picture) -> f64 {
+pub(crate) fn apart(a: &Picture, b: &Picture) -> f64 {
     let pairs = a.luma.iter().zip(&b.luma);
     pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.luma.len() as f64
 }
 
 /// What a reader sees of pictures that are made of the same frame again and again.
-struct Seen {
+pub(crate) struct Seen {
     reader: Client,
     frames: Vec<MediaData>,
 }
 
 impl Seen {
-    fn of(host: &Host, stream: &Stream<'_>) -> Self {
+    pub(crate) fn of(host: &Host, stream: &Stream<'_>) -> Self {
         Self { reader: watch(host, stream, Codec::Vp8), frames: Vec::new() }
     }
 
     /// The next picture that is so.
-    fn until(&mut self, what: &str, is_so: impl Fn(&Picture) -> bool) -> Picture {
+    pub(crate) fn until(&mut self, what: &str, is_so: impl Fn(&Picture) -> bool) -> Picture {
         let Self { reader, frames } = self;
         let mut found = None;
         reader.until(what, |_, new| {
@@ -55,7 +55,7 @@ impl Seen {
 }
 
 /// Waits until frames go through the networks and gives the stream's picture.
-fn settled(stream: &Stream<'_>, seen: &mut Seen) -> Picture {
+pub(crate) fn settled(stream: &Stream<'_>, seen: &mut Seen) -> Picture {
     let status = stream
         .wait_until("frames go through", |status| status["frames_processed"].as_u64() > Some(2));
     assert_eq!(status["status"], "running", "{status}");

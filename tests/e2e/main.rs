@@ -11,6 +11,7 @@ mod faults;
 mod fetching;
 mod frame_age;
 mod hostile;
+mod ip_adapters;
 mod main_job;
 mod pictures;
 mod plugins;

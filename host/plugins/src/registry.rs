@@ -58,20 +58,24 @@ impl Registry {
     /// What the params of a claim name for the pipeline to open.
     pub(crate) fn named(&self, claim: &plugin_api::Claim, params: &Map<String, Value>) -> Named {
         let mut named = Named::default();
-        for Choosing { slot, value, .. } in slots::chosen(&claim.params, params) {
-            match self.contributor(slot, value) {
-                Some(library) => drop(named.found.insert(value.to_owned(), library.clone())),
-                None => named.missing.push(value.to_owned()),
+        for choosing in slots::chosen(&claim.params, params) {
+            let name = choosing.value.to_owned();
+            match self.contributor(&choosing) {
+                Some(library) => drop(named.found.insert(name, library.clone())),
+                None if choosing.is_own => {}
+                None => named.missing.push(name),
             }
         }
         named
     }
 
     /// Who has a value of a slot: by its name, else among all.
-    fn contributor(&self, slot: &str, value: &str) -> Option<&Arc<Library>> {
-        let find =
-            |value: &str| self.plugins.values().find(|library| library.contributes(slot, value));
-        find(value).or_else(|| find(ANY_VALUE))
+    fn contributor(&self, choosing: &Choosing<'_>) -> Option<&Arc<Library>> {
+        let find = |value: &str| {
+            self.plugins.values().find(|library| library.contributes(choosing.slot, value))
+        };
+        let among_all = || if choosing.is_own { None } else { find(ANY_VALUE) };
+        find(choosing.value).or_else(among_all)
     }
 
     /// Whether a library's copy may still be loaded or asked.

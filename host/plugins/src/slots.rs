@@ -2,7 +2,8 @@
 //!
 //! A property with `x-slot` takes the values that are contributed to the slot of that name, beside those of its own
 //! `enum`; `x-slot-params` names the property beside it that holds the params of the chosen one. Where the pipeline opens what
-//! is chosen, `x-slot-feature` names the feature by which it does, which goes without saying for image processors.
+//! is chosen, `x-slot-feature` names the feature by which it does, which goes without saying for image processors. A value of
+//! the property's own `enum` is opened too where a plugin contributes it by its name, and missed by nobody where none does.
 
 use jsonschema::PatternOptions;
 use plugin_api::{ANY_VALUE, Choice, Contribution, Feature, IMAGE_PROCESSOR_SLOT, Manifest};
@@ -88,8 +89,7 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// What params choose that pipelines open, by the schema that the params are for; references in it are not followed. The
-/// values of a property's own `enum` are the pipeline's own affair.
+/// What params choose that pipelines open, by the schema that the params are for; references in it are not followed.
 pub(crate) fn chosen<'v>(schema: &'v Value, params: &'v Map<String, Value>) -> Chosen<'v> {
     let mut chosen = Chosen::new();
     for (name, property) in properties(schema) {
@@ -126,6 +126,8 @@ pub(crate) struct Choosing<'v> {
     pub feature: Feature,
     pub slot: &'v str,
     pub value: &'v str,
+    /// Whether it is in the property's own `enum`.
+    pub is_own: bool,
 }
 
 /// The slot of a property whose values are opened, and by what.
@@ -143,10 +145,9 @@ fn collect<'v>(schema: &'v Value, value: &'v Value, chosen: &mut Chosen<'v>) {
     match value {
         Value::String(text) => {
             let own = schema.get("enum").and_then(Value::as_array);
-            if let Some((feature, slot)) = opened(schema)
-                && own.is_none_or(|own| !own.contains(value))
-            {
-                chosen.insert(Choosing { feature, slot, value: text });
+            let is_own = own.is_some_and(|own| own.contains(value));
+            if let Some((feature, slot)) = opened(schema) {
+                chosen.insert(Choosing { feature, slot, value: text, is_own });
             }
         }
         Value::Array(items) => {

@@ -31,8 +31,11 @@ impl Conditioner<'_> {
         add("it answers with finite tensors of different names", self.answers_well(&mut stream));
         add("the same question has an answer of the same shapes", self.answers_again(&mut stream));
         add("an answer is released by whoever made it, once", self.releases(&mut stream));
-        add("a question that lacks tensors is refused with a reason", refuses(&mut stream));
-        add("it goes on after that", self.ask(&mut stream).map(drop));
+        // One that is asked with nothing lacks nothing.
+        if !self.given.is_empty() {
+            add("a question that lacks tensors is refused with a reason", refuses(&mut stream));
+            add("it goes on after that", self.ask(&mut stream).map(drop));
+        }
         drop(stream);
         add("it opens again after it was closed", self.open().map(drop).map_err(|e| e.message));
     }

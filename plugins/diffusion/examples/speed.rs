@@ -78,6 +78,7 @@ fn settings(side: usize, steps: usize) -> Settings {
         num_inference_steps: 50,
         hooks: Hooks::default(),
         controls: Vec::new(),
+        adapter: None,
         cached_attention: None,
     }
 }

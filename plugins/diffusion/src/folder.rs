@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use plugin_api::Graft;
+
 use crate::config::ConfigError;
 use crate::engine::{Engine, LoadError, Model, Report, Source};
 use crate::family::{EncoderFolders, Family};
 use crate::files::{FilesError, ModelFiles, Stored};
 use crate::lora::{Lora, LoraError, Loras, Part, Patches};
-use crate::nets::{ClipText, Unet};
+use crate::nets::{ADAPTER, ClipText, Unet};
+use crate::onnx;
 use crate::original::Component;
 use crate::schedule::NoiseLevels;
 use crate::sizes::{Pictures, Sizes};
@@ -53,15 +56,24 @@ pub struct Parts<'a> {
     pub has_cached_attention: bool,
     /// Whether ControlNets are to steer the UNet.
     pub has_residuals: bool,
+    /// What is grafted onto the UNet, so that it attends to tokens of a picture.
+    pub adapter: Option<&'a Graft>,
     /// What it is loaded for; other pictures work too, but where the networks are compiled.
     pub pictures: Pictures,
 }
 
 impl<'a> Parts<'a> {
-    /// Without LoRAs, cached attention and ControlNets, for single pictures of 512x512.
+    /// Without LoRAs, cached attention, ControlNets and adapter, for single pictures of 512x512.
     pub fn new(model: &'a Path, vae: &'a Path) -> Self {
-        let pictures = Pictures::new(512, 512);
-        Self { model, vae, loras: &[], has_cached_attention: false, has_residuals: false, pictures }
+        Self {
+            model,
+            vae,
+            loras: &[],
+            has_cached_attention: false,
+            has_residuals: false,
+            adapter: None,
+            pictures: Pictures::new(512, 512),
+        }
     }
 }
 
@@ -86,7 +98,8 @@ impl Checkpoint {
         parts: Parts<'_>,
         progress: &mut dyn FnMut(f32, &str) -> bool,
     ) -> Result<Self, CheckpointError> {
-        let Parts { model, vae, loras, has_cached_attention, has_residuals, pictures } = parts;
+        let Parts { model, vae, loras, has_cached_attention, has_residuals, adapter, pictures } =
+            parts;
         begin(progress(0.0, "tokenizer"))?;
         let files = ModelFiles::open(model)?;
         let family = Family::of(&files)?;
@@ -96,6 +109,10 @@ impl Checkpoint {
         let (unet, weights, patches) = unet(&files, &mut loras)?;
         let unet = if has_cached_attention { unet.with_cached_attention() } else { unet };
         let unet = if has_residuals { unet.with_residuals() } else { unet };
+        let (unet, weights) = match adapter {
+            Some(graft) => adapted(unet, weights, graft),
+            None => (unet, weights),
+        };
         let mut warnings = loras.leftovers()?;
         warnings.extend(files.warning());
         let levels = NoiseLevels::from_config(&files.scheduler()?)?;
@@ -206,6 +223,19 @@ fn unet(files: &ModelFiles, loras: &mut Loras) -> Result<(Unet, Stored, Patches)
     let weights = files.weights(Component::Unet)?;
     let patches = loras.patches(Part::Unet, &network, &weights)?;
     Ok((network, weights, patches))
+}
+
+fn adapted(unet: Unet, weights: Stored, graft: &Graft) -> (Unet, Stored) {
+    (unet.with_image_tokens(graft.tokens), weights.with(ADAPTER, &graft.weights))
+}
+
+/// Whether an adapter fits a model's UNet, as far as can be told without reading values.
+pub fn check_adapter(files: &ModelFiles, graft: &Graft) -> Result<(), CheckpointError> {
+    let network = Unet::from_config(&files.config(Component::Unet)?)?;
+    let (network, weights) = adapted(network, files.weights(Component::Unet)?, graft);
+    let weights = weights.open().map_err(LoadError::from)?;
+    onnx::check(&network, &weights).map_err(LoadError::from)?;
+    Ok(())
 }
 
 fn begin(goes_on: bool) -> Result<(), LoadError> {

@@ -1,6 +1,7 @@
 //! The params of all StreamDiffusion plugins as types (`schema/params.json` is what clients see), what they mean to the
 //! stream engine, and the part of a plan that no model family changes: [`plan`].
 
+mod adapters;
 mod changes;
 mod controls;
 mod loras;
@@ -172,9 +173,17 @@ pub struct IpAdapter {
     pub kind: String,
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// The same, where that is null.
+    #[serde(default = "one")]
+    pub scale: f64,
+    #[serde(default)]
+    pub weight_type: Option<String>,
+    /// The style image, where `ip_adapter_style_image_url` is null.
     #[serde(default)]
     pub image_url: Option<String>,
+    #[serde(default)]
+    pub ipadapter_model_path: Option<String>,
+    #[serde(default)]
+    pub image_encoder_path: Option<String>,
 }
 
 /// Absent where the family has none.
@@ -214,6 +223,7 @@ impl StreamParams {
             num_inference_steps: self.num_inference_steps,
             hooks: self.hooks(),
             controls: self.controls(),
+            adapter: self.adapter(),
             cached_attention: self.cached_attention.settings(),
         }
     }

@@ -1,5 +1,6 @@
 //! What the plugins of all families do alike: [`plan`], load a model of theirs, and run a stream's frames through it.
 
+mod adapters;
 mod controls;
 mod missing;
 mod plan;
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use plugin_api::{
-    Error, Formats, Frame, FrameFormat, FrameMut, Host, LogLevel, Outcome, Params, Pipeline, Stream,
+    Error, Formats, Frame, FrameFormat, FrameMut, Graft, Host, LogLevel, Outcome, Params, Pipeline,
+    Stream,
 };
 use serde_json::{Map, Value};
 
@@ -25,10 +27,12 @@ use crate::params::{Acceleration, RUNTIME, StreamParams, to_error};
 use crate::resolve::ModelRoots;
 use crate::shared::Shared;
 use crate::sizes::Pictures;
+use crate::stream::adapters::{ImagePrompt, ImagePrompts};
 use crate::stream::controls::ControlNets;
 use crate::stream::pictures::{ImageProcessors, Picture, Place};
 use crate::stream::{self, Settings, Source, Times};
 use crate::tensor::Tensor;
+use adapters::About;
 
 /// Those in memory: streams that differ in size, guidance or mode alone share one too.
 static CHECKPOINTS: Shared<Origin, Checkpoint> = Shared::new();
@@ -41,6 +45,7 @@ struct Origin {
     loras: Vec<Lora>,
     has_cached_attention: bool,
     has_residuals: bool,
+    adapter: Option<Graft>,
     acceleration: Acceleration,
     /// For what the networks are compiled, if they are.
     compiled: Option<Pictures>,
@@ -59,6 +64,7 @@ impl Origin {
             loras: &self.loras,
             has_cached_attention: self.has_cached_attention,
             has_residuals: self.has_residuals,
+            adapter: self.adapter.as_ref(),
             pictures,
         };
         Checkpoint::load(&engine, parts, &mut progress).map_err(|error| {
@@ -113,12 +119,15 @@ impl Loaded {
         let (vae, loras) = (vae.path, chosen.loras);
         let has_cached_attention = params.cached_attention.enabled;
         let has_residuals = !settings.controls.is_empty();
+        let about = About { host, family, worked: worked_size(&settings) };
+        let adapter = settings.adapter.and_then(|adapter| about.graft(&adapter, &files));
         let origin = Origin {
             model,
             vae,
             loras,
             has_cached_attention,
             has_residuals,
+            adapter,
             acceleration,
             compiled,
         };
@@ -166,10 +175,13 @@ impl Pipeline for Loaded {
         let mut processors = processors::Opened::default();
         processors.follow(host, &settings.hooks, worked);
         let controls = controls::Opened::new(host, &settings.controls, worked);
+        let about = About { host, family: self.checkpoint.family, worked };
+        let unet = self.checkpoint.unet.network();
+        let adapter = adapters::Opened::new(about, unet, settings.adapter.as_ref());
         let output = params.output.unwrap_or_else(|| processors.output(worked));
         let formats = Formats { input: worked, output };
         let stream = stream::Stream::new(self.checkpoint.clone(), settings)?;
-        let others = Others { processors, controls };
+        let others = Others { processors, controls, adapter };
         Ok(Running { stream, others, formats, host: host.clone() })
     }
 }
@@ -183,6 +195,7 @@ fn worked_size(settings: &Settings) -> FrameFormat {
 struct Others {
     processors: processors::Opened,
     controls: controls::Opened,
+    adapter: adapters::Opened,
 }
 
 impl ImageProcessors for Others {
@@ -207,6 +220,12 @@ impl ControlNets for Others {
     }
 }
 
+impl ImagePrompts for Others {
+    fn image_prompt(&self) -> Option<&ImagePrompt> {
+        self.adapter.image_prompt()
+    }
+}
+
 /// One stream.
 pub struct Running {
     stream: stream::Stream,
@@ -222,8 +241,11 @@ impl Stream for Running {
 
     fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
         self.stream.update(read(params.values)?.settings())?;
-        let hooks = &self.stream.settings().hooks;
+        let Settings { hooks, adapter, .. } = self.stream.settings();
         self.others.processors.follow(&self.host, hooks, self.formats.input);
+        if let Some(adapter) = adapter {
+            self.others.adapter.follow(adapter);
+        }
         Ok(())
     }
 

@@ -132,6 +132,7 @@ mod tests {
             num_inference_steps: 50,
             hooks: Hooks::default(),
             controls: Vec::new(),
+            adapter: None,
             cached_attention: None,
         }
     }

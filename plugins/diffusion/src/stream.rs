@@ -4,10 +4,12 @@
 //! are taken one by one or, with `frame_buffer_size`, several at once. Where there is nothing new to show, there is no
 //! output: a frame that is like the last one, or one that waits for others.
 
+pub mod adapters;
 pub mod attention;
 pub mod controls;
 pub mod denoiser;
 pub mod hooks;
+pub mod others;
 pub mod pictures;
 pub mod settings;
 pub mod similar;
@@ -25,11 +27,13 @@ use crate::guidance::Guidance;
 use crate::noise::Generator;
 use crate::tensor::Tensor;
 use crate::text_encoders::EmbedError;
+use adapters::Rows;
 use attention::AttentionCache;
-use controls::{Others, Schedule};
+use controls::Schedule;
 use denoiser::{Denoiser, Pass};
 use hooks::feed_back_latents;
-use pictures::{ImageProcessors, NoOthers, Picture, Piece, Place};
+use others::{NoOthers, Others};
+use pictures::{ImageProcessors, Picture, Piece, Place};
 use similar::SimilarImageFilter;
 
 /// Why settings or a frame cannot be used.
@@ -279,6 +283,7 @@ impl Stream {
         let Settings { t_index_list, num_inference_steps, cached_attention: cached, .. } =
             &self.settings;
         let schedule = Schedule::new(self.denoiser.steps(), t_index_list, *num_inference_steps);
+        let rows = Rows::new(self.denoiser.steps(), &self.settings);
         let (checkpoint, cached) = (self.checkpoint.clone(), *cached);
         // Both belong to the stream, which lends itself to the call.
         let controls = std::mem::take(&mut self.settings.controls);
@@ -286,7 +291,14 @@ impl Stream {
         let advance = self.advance_with(images, |inputs| {
             let shapes = checkpoint.unet.network().residual_shapes(inputs[0].shape());
             let residuals = controls::residuals(&controls, &schedule, inputs, &shapes, others);
-            let inputs: Vec<&Tensor> = inputs.iter().copied().chain(&residuals).collect();
+            let picture = adapters::inputs(
+                checkpoint.unet.network(),
+                &rows,
+                inputs[1],
+                others.image_prompt(),
+            );
+            let more = residuals.iter().chain(&picture);
+            let inputs: Vec<&Tensor> = inputs.iter().copied().chain(more).collect();
             match cached {
                 Some(cached) => attention.run(&checkpoint.unet, &inputs, cached),
                 None => checkpoint.unet.run(&inputs),

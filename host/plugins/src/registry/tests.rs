@@ -79,6 +79,26 @@ fn accepted(registry: &Registry) -> Vec<bool> {
     registry.reports.iter().map(|report| report.state == PluginState::Accepted).collect()
 }
 
+/// What a pipeline with its own value `plain` opens is asked for by its name alone, and missed only where it is not its own.
+#[test]
+fn a_pipeline_s_own_value_is_opened_where_a_plugin_has_it_and_never_missing() {
+    let mut pipeline = with_a_slot();
+    pipeline.claims[0].params["properties"]["filter"] = json!({
+        "type": "string", "enum": ["plain"], "x-slot": "filter", "x-slot-feature": "image-processor/0",
+    });
+    let named = |values: &[&str], value: &str| {
+        let registry = decide(vec![pipeline.clone(), contributing("c", "us", values)], &[]);
+        let params = json!({ "filter": value }).as_object().unwrap().clone();
+        let named = registry.named(&pipeline.claims[0], &params);
+        (named.found.into_keys().collect::<Vec<_>>(), named.missing)
+    };
+    assert_eq!(named(&["plain"], "plain"), (vec!["plain".into()], vec![]));
+    assert_eq!(named(&["other"], "plain"), (vec![], vec![]));
+    assert_eq!(named(&["*"], "plain"), (vec![], vec![]));
+    assert_eq!(named(&["*"], "red"), (vec!["red".into()], vec![]));
+    assert_eq!(named(&["other"], "red"), (vec![], vec!["red".into()]));
+}
+
 #[test]
 fn versions_are_compared_as_versions() {
     let of = |version| manifest("a", "x", version, &[("a", None)]);

@@ -81,7 +81,7 @@ fn a_contribution_that_would_spoil_the_schema_is_refused() {
 }
 
 #[test]
-fn what_params_choose_is_known_but_for_the_pipeline_s_own_values() {
+fn what_params_choose_is_known_and_which_of_it_is_the_pipeline_s_own() {
     let schema = json!({ "type": "object", "properties": {
         "before": { "type": "object", "properties": { "list": { "type": "array", "items": {
             "type": "object", "properties": { "type": { "enum": ["own"], "x-slot": "image-processor" } },
@@ -96,8 +96,9 @@ fn what_params_choose_is_known_but_for_the_pipeline_s_own_values() {
         "before": { "list": [{ "type": "own" }, { "type": "red" }, { "type": 7 }, "blue"] },
         "one": "green", "odd": "grey", "other": "round", "text": "red",
     }));
-    let choosing = |feature, slot, value| Choosing { feature, slot, value };
+    let choosing = |feature, slot, value| Choosing { feature, slot, value, is_own: value == "own" };
     let wanted = [
+        choosing(Feature::ImageProcessor, "image-processor", "own"),
         choosing(Feature::ImageProcessor, "image-processor", "red"),
         choosing(Feature::ResidualConditioner, "nets", "green"),
     ];

@@ -50,6 +50,14 @@ pub enum Dim {
 }
 
 impl Dim {
+    /// Its size, where the architecture fixes it.
+    pub fn fixed(self) -> Option<usize> {
+        match self {
+            Self::Fixed(size) => Some(size),
+            _ => None,
+        }
+    }
+
     pub fn takes(self, size: usize) -> bool {
         match self {
             Self::Fixed(wanted) => size == wanted,

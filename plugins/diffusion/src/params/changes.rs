@@ -1,6 +1,6 @@
 //! Changes of hot params that need a reload all the same: networks come or go, or take another shape.
 
-use super::{ControlNet, StreamParams};
+use super::{ControlNet, IpAdapter, StreamParams};
 
 /// The fields of which more changed than can be applied between two frames.
 pub fn reload(old: &StreamParams, new: &StreamParams) -> Vec<String> {
@@ -9,11 +9,17 @@ pub fn reload(old: &StreamParams, new: &StreamParams) -> Vec<String> {
     };
     let fields = [
         ("controlnets", !is_same(&old.controlnets, &new.controlnets)),
-        ("ip_adapter", old.ip_adapter.kind != new.ip_adapter.kind),
+        ("ip_adapter", loaded(&old.ip_adapter) != loaded(&new.ip_adapter)),
         ("cached_attention", old.cached_attention.enabled != new.cached_attention.enabled),
     ];
     let changed = fields.into_iter().filter(|(_, is_changed)| *is_changed);
     changed.map(|(field, _)| field.to_owned()).collect()
+}
+
+/// What of an adapter is loaded; of one that is not used, nothing.
+fn loaded(adapter: &IpAdapter) -> Option<(&str, [Option<&str>; 2])> {
+    let paths = [&adapter.ipadapter_model_path, &adapter.image_encoder_path];
+    adapter.enabled.then(|| (&*adapter.kind, paths.map(Option::as_deref)))
 }
 
 /// The scale is the one thing that a running ControlNet takes.

@@ -1,6 +1,6 @@
 //! Which ControlNets are used, and how.
 
-use super::{Acceleration, ControlNet, StreamParams};
+use super::{ControlNet, StreamParams};
 use crate::stream::controls::Control;
 use serde_json::{Map, Value};
 
@@ -29,10 +29,7 @@ impl StreamParams {
 
     /// What the plugin that has it needs to know of the stream.
     fn params_of(&self, control: &ControlNet) -> Map<String, Value> {
-        let acceleration = match self.acceleration {
-            Acceleration::Tensorrt => "tensorrt",
-            Acceleration::None | Acceleration::Xformers => "none",
-        };
+        let acceleration = self.acceleration.of_others();
         let channels = control.conditioning_channels.map(Value::from);
         let params = [
             ("acceleration", Some(Value::from(acceleration))),

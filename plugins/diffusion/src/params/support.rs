@@ -50,11 +50,6 @@ fn refuse_guidance(params: &StreamParams, refuse: &mut Refuse<'_>) {
 }
 
 fn refuse_models(params: &StreamParams, refuse: &mut Refuse<'_>) {
-    refuse(
-        params.ip_adapter.enabled,
-        "ip_adapter",
-        "IP-Adapters are not available yet; the style image is not used",
-    );
     let reason = "no safety checker is available yet; pictures are shown unchecked";
     refuse(params.use_safety_checker, "use_safety_checker", reason);
 }

@@ -58,8 +58,39 @@ fn kinds_of_attention_and_adapters_need_a_reload_and_their_figures_do_not() {
     assert!(!reloads("cached_attention", attention(true, 1), attention(true, 2)));
     assert!(reloads("cached_attention", attention(false, 1), attention(true, 1)));
     let adapter = |kind, enabled| json!({"type": kind, "enabled": enabled});
-    assert!(!reloads("ip_adapter", adapter("regular", false), adapter("regular", true)));
+    assert!(reloads("ip_adapter", adapter("regular", false), adapter("regular", true)));
     assert!(reloads("ip_adapter", adapter("regular", true), adapter("faceid", true)));
+    assert!(!reloads("ip_adapter", adapter("regular", false), adapter("faceid", false)));
+    let with = |key: &str, value: Value| json!({"type": "regular", key: value});
+    let plain = with("scale", json!(0.5));
+    assert!(!reloads("ip_adapter", plain.clone(), with("scale", json!(2.0))));
+    assert!(!reloads("ip_adapter", plain.clone(), with("weight_type", json!("ease in"))));
+    assert!(reloads("ip_adapter", plain.clone(), with("ipadapter_model_path", json!("a/b"))));
+    assert!(reloads("ip_adapter", plain, with("image_encoder_path", json!("a/b"))));
+}
+
+#[test]
+fn an_adapter_is_told_the_picture_that_the_host_fetched_and_no_address() {
+    let told = |given: Value| params(given).settings().adapter.map(|adapter| adapter.params);
+    assert_eq!(told(json!({"ip_adapter": {"type": "regular", "enabled": false}})), None);
+    let image = |url: &str, own: &str| {
+        let given = json!({
+            "ip_adapter": {"type": "regular", "image_url": own}, "ip_adapter_style_image_url": url,
+        });
+        told(given).unwrap().get("image").cloned()
+    };
+    assert_eq!(image("/images/a.png", "/images/b.png"), Some(json!("/images/a.png")));
+    assert_eq!(image("", "/images/b.png"), Some(json!("/images/b.png")));
+    assert_eq!(image("https://example.org/a.png", ""), None);
+    let in_place = params(json!({"ip_adapter_style_image_url": "/images/a.png"}));
+    assert_eq!(in_place.check(), [], "it stands for an address in use");
+    assert_eq!(in_place.check().len(), 1, "no client may name a file");
+    let batched = told(json!({"ip_adapter": {"type": "regular", "scale": 0.25}})).unwrap();
+    assert_eq!((batched.get("steps"), &batched["scale"]), (None, &json!(0.25)));
+    let given = json!({
+        "ip_adapter": {"type": "regular"}, "use_denoising_batch": false, "t_index_list": [3, 4],
+    });
+    assert_eq!(told(given).unwrap()["steps"], 2);
 }
 
 #[test]

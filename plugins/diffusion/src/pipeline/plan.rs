@@ -11,6 +11,7 @@ use crate::folder::{CheckpointError, check_loras};
 use crate::nets::Unet;
 use crate::original::Component;
 use crate::params::{self, StreamParams};
+use crate::pipeline::adapters::{self, About};
 use crate::pipeline::missing::missing;
 use crate::pipeline::{controls, processors};
 use crate::resolve::{ModelRoots, ResolveError};
@@ -34,6 +35,11 @@ pub fn plan(request: &PlanRequest<'_>, family: Family) -> Plan {
         controls::plan(&mut plan, request.host, &settings.controls);
     }
     let roots = ModelRoots::from_environment(environment.models_dir.clone());
+    if let Some(adapter) = params.settings().adapter.filter(|_| plan.errors.is_empty()) {
+        let about = About { host: request.host, family, worked: plan.formats.input };
+        let model = roots.resolve(&params.model_id).ok();
+        adapters::plan(&mut plan, about, &adapter, model.as_deref());
+    }
     match look_at_models(&params, &roots, family) {
         // Models may still be fetched before they are loaded, so an absent one is a warning.
         Err(error) => plan.warnings.push(will_fail(&error)),

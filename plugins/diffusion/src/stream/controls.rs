@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::Source;
-use super::pictures::{ImageProcessors, NoOthers, Picture};
+use super::pictures::Picture;
 use crate::schedule::Step;
 use crate::tensor::Tensor;
 
@@ -34,17 +34,6 @@ pub trait ControlNets {
 
     /// Adds what the one at `at` of the settings makes of the UNet's inputs to `sum`, each row as strongly as `weights` say.
     fn add(&mut self, at: usize, given: &[&Tensor], weights: &[f32], sum: &mut [Tensor]);
-}
-
-/// All that other plugins do for a stream.
-pub trait Others: ImageProcessors + ControlNets {}
-
-impl<T: ImageProcessors + ControlNets> Others for T {}
-
-impl ControlNets for NoOthers {
-    fn look(&mut self, _: Picture, _: Source) {}
-
-    fn add(&mut self, _: usize, _: &[&Tensor], _: &[f32], _: &mut [Tensor]) {}
 }
 
 impl Control {

@@ -37,15 +37,6 @@ pub trait ImageProcessors {
     ) -> Option<Picture>;
 }
 
-/// A stream that no other plugin does anything for.
-pub struct NoOthers;
-
-impl ImageProcessors for NoOthers {
-    fn process(&mut self, _: Place, _: usize, _: &Picture, _: Source) -> Option<Picture> {
-        None
-    }
-}
-
 /// A picture in either form.
 #[derive(Clone)]
 pub(super) enum Piece {
@@ -162,6 +153,7 @@ fn sample(place: usize, target: usize, source: usize) -> ([usize; 2], f32) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::others::NoOthers;
     use super::*;
 
     /// Makes pictures of twice the sides and another colour.

@@ -1,6 +1,7 @@
 //! What a stream is told, and which of it makes sense.
 
 use super::StreamError;
+use super::adapters::Adapter;
 use super::controls::Control;
 use super::hooks::Hooks;
 use crate::blend::Blend;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub hooks: Hooks,
     /// For models that were loaded to be steered.
     pub controls: Vec<Control>,
+    /// For models that were loaded with one; others go without it.
+    pub adapter: Option<Adapter>,
     /// How earlier frames are attended to, for models that were loaded to do so and for no others.
     pub cached_attention: Option<CachedAttention>,
 }
@@ -168,6 +171,10 @@ impl Settings {
                 false => "none, as the model was loaded without them",
             };
             return Err(wrong("controlnets", expected, &self.controls.len()));
+        }
+        if unet.image_tokens().is_some() && self.adapter.is_none() {
+            let expected = "enabled, as the model was loaded with an adapter";
+            return Err(wrong("ip_adapter", expected, &false));
         }
         self.check_cached_attention(unet.has_cached_attention())
     }

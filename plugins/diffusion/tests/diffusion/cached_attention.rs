@@ -57,6 +57,7 @@ fn settings(t_index_list: &[usize], cached_attention: Option<CachedAttention>) -
         num_inference_steps: 50,
         hooks: Hooks::default(),
         controls: Vec::new(),
+        adapter: None,
         cached_attention,
     }
 }

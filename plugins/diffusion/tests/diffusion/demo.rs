@@ -68,6 +68,7 @@ fn settings(prompt: &str, width: usize, height: usize) -> Settings {
         num_inference_steps: 50,
         hooks: Hooks::default(),
         controls: Vec::new(),
+        adapter: None,
         cached_attention: None,
     }
 }

@@ -152,6 +152,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             num_inference_steps: 50,
             hooks: Hooks::default(),
             controls: Vec::new(),
+            adapter: None,
             cached_attention: None,
         },
     )

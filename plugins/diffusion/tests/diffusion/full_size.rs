@@ -237,6 +237,7 @@ fn sdxl_in_full_size_fits_into_24_gib() {
         num_inference_steps: 50,
         hooks: Hooks::default(),
         controls: Vec::new(),
+        adapter: None,
         cached_attention: None,
     };
     let start = Instant::now();

@@ -82,6 +82,7 @@ fn settings() -> Settings {
         num_inference_steps: 50,
         hooks: Hooks::default(),
         controls: Vec::new(),
+        adapter: None,
         cached_attention: None,
     }
 }

@@ -101,6 +101,7 @@ fn settings(config: &Value, start: Start) -> Settings {
         num_inference_steps: size("num_inference_steps", 50),
         hooks: Hooks::default(),
         controls: Vec::new(),
+        adapter: None,
         cached_attention: None,
     }
 }

@@ -44,6 +44,7 @@ pub fn settings(t_index_list: &[usize]) -> Settings {
         num_inference_steps: 50,
         hooks: Hooks::default(),
         controls: Vec::new(),
+        adapter: None,
         cached_attention: None,
     }
 }
