@@ -2,6 +2,7 @@
 
 use crate::frame::Formats;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The answer of [`crate::Plugin::plan`]. On the wire it is a JSON object with these fields; absent ones are empty or 0,
 /// only `formats` is required.
@@ -33,6 +34,9 @@ pub struct Plan {
     /// Estimated memory once loaded, in bytes, on the device that computes; 0 when unknown.
     #[serde(default)]
     pub memory_bytes: u64,
+    /// How much of it is whose, for what the pipeline opens by name, under these names. For the user alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts_bytes: BTreeMap<String, u64>,
     /// Calls of `process` from an input to its output, minus one: 0 for most, n - 1 for a stream batch of n.
     #[serde(default)]
     pub latency_frames: u32,
@@ -61,6 +65,17 @@ pub struct Artefact {
     /// host fetches the artefact it leaves that one out. May be empty.
     #[serde(default)]
     pub without: String,
+}
+
+impl Plan {
+    /// Adds the memory of something that the pipeline opens by this name.
+    pub fn add_part(&mut self, name: &str, bytes: u64) {
+        self.memory_bytes = self.memory_bytes.saturating_add(bytes);
+        if bytes > 0 {
+            let part = self.parts_bytes.entry(name.to_owned()).or_default();
+            *part = part.saturating_add(bytes);
+        }
+    }
 }
 
 impl Artefact {

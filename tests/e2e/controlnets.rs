@@ -1,9 +1,11 @@
 //! ControlNets, ours and others', as a client sees them.
 
 use serde_json::{Value, json};
+use std::fs::File;
+use std::path::Path;
 use test_peer::{Client, Clip, Codec, MediaData, Picture, decode};
 use tests::host::{Host, Stream};
-use tests::libraries::{c_plugin, install, library};
+use tests::libraries::{c_plugin, install, library, root};
 use tests::peers::{publish, watch};
 
 const PIPELINE: &str = "streamdiffusion-sd15";
@@ -129,6 +131,59 @@ fn channels_that_a_network_does_not_take_are_refused_where_they_stand() {
         text.contains("/controlnets/0/conditioning_channels") && text.contains("takes 3"),
         "{text}"
     );
+}
+
+/// A ControlNet of SDXL's size, whose file has nothing in it and takes no room on the disk.
+fn hollow_net(folder: &Path, bytes: u64) {
+    std::fs::create_dir_all(folder).expect("a folder for the net");
+    let config = json!({
+        "in_channels": 4, "cross_attention_dim": 2048, "block_out_channels": [320, 640, 1280], "layers_per_block": 2,
+        "attention_head_dim": [5, 10, 20], "transformer_layers_per_block": [1, 2, 10],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "use_linear_projection": true, "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    });
+    std::fs::write(folder.join("config.json"), config.to_string()).expect("its config");
+    let weights = File::create(folder.join("diffusion_pytorch_model.safetensors"));
+    weights.and_then(|file| file.set_len(bytes)).expect("a file with a hole");
+}
+
+#[test]
+fn three_for_sdxl_that_do_not_fit_are_refused_before_loading_and_one_is_told() {
+    const NET_BYTES: u64 = 2_502_139_104;
+    let models = tempfile::tempdir().expect("a temporary folder");
+    std::os::unix::fs::symlink(root().join("models/test"), models.path().join("test"))
+        .expect("a link to the models");
+    let names = ["org/one", "org/two", "org/three"];
+    for name in names {
+        hollow_net(&models.path().join(name), NET_BYTES);
+    }
+    let settings = [
+        ("SDH_PATHS__MODELS", models.path().display().to_string()),
+        ("SDH_STREAMS__MEMORY_MB", "6000".to_owned()),
+    ];
+    let host = Host::start_with(&[library("sdxl"), library("controlnet")], &settings);
+    let create = |names: &[&str]| {
+        let nets: Vec<Value> = names.iter().map(|name| json!({ "model_id": name })).collect();
+        let params = json!({
+            "model_id": "test/sdxl-tiny", "vae_id": "test/taesdxl-tiny", "width": SIDE, "height": SIDE,
+            "t_index_list": [0], "controlnets": nets,
+        });
+        host.send(
+            "POST",
+            "/v1/streams",
+            &json!({ "pipeline": "streamdiffusion-sdxl", "params": params }),
+        )
+    };
+    let refused = create(&names);
+    assert_eq!(refused.status, 409, "{}", refused.text);
+    assert!(refused.text.contains("of 6000 MiB"), "{}", refused.text);
+    let created = create(&names[..1]);
+    assert_eq!(created.status, 201, "{}", created.text);
+    let status = Stream::of(&host, created.json()).status();
+    let inside = &status["data"]["host_status"];
+    assert_eq!(inside["parts_bytes"], json!({ "org/one": NET_BYTES }), "{status}");
+    assert!(inside["memory_bytes"].as_u64() > Some(NET_BYTES), "{status}");
 }
 
 #[test]

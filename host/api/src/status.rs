@@ -23,8 +23,10 @@ use std::time::{Duration, SystemTime};
 /// last 5 seconds, `encode` and `end_to_end` while somebody watches), what the last error was and when, and whether viewers
 /// have a picture yet. While a model is fetched from the hub, `fetching` says how far that is. `parts_ms` says how long the
 /// parts of the pipeline take of a frame, image processors by their names; `switched_off` names those that failed, which the
-/// pipeline goes on without, with the reason. `pictures` has an entry for each param that points to a picture: `fetching`,
-/// `ready`, or `failed` with `error`, when the pipeline goes on with the one before or none.
+/// pipeline goes on without, with the reason. `memory_bytes` is what the pipeline takes by its plugin's plan, null where that
+/// does not say, and `parts_bytes` how much of it ControlNets and image processors take.
+/// `pictures` has an entry for each param that points to a picture: `fetching`, `ready`, or `failed` with `error`, when the
+/// pipeline goes on with the one before or none.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody))
@@ -160,6 +162,8 @@ fn host_status(status: &StreamStatus) -> Value {
         })).collect::<Vec<_>>(),
         "pictures": status.pictures.iter().map(picture).collect::<Vec<_>>(),
         "parts_ms": frames.parts_ms,
+        "memory_bytes": Some(status.memory_bytes).filter(|bytes| *bytes > 0),
+        "parts_bytes": status.parts_bytes,
         "drops": by_stage(drops(status), Value::from),
         "latency": by_stage(latencies(status), latency),
         "ingress": {

@@ -90,7 +90,14 @@ fn read_plan(text: &str) -> Result<Plan, String> {
     let plan: plugin_api::Plan =
         serde_json::from_str(text).map_err(|error| format!("its plan cannot be read: {error}"))?;
     let plugin_api::Plan { formats, errors, unsupported, reload, warnings, artefacts, .. } = plan;
-    let lengths = [errors.len(), unsupported.len(), reload.len(), warnings.len(), artefacts.len()];
+    let lengths = [
+        errors.len(),
+        unsupported.len(),
+        reload.len(),
+        warnings.len(),
+        artefacts.len(),
+        plan.parts_bytes.len(),
+    ];
     let longest = lengths.into_iter().max();
     if longest > Some(MAX_ITEMS) {
         return Err(format!("its plan has a list of more than {MAX_ITEMS} items"));
@@ -113,6 +120,7 @@ fn read_plan(text: &str) -> Result<Plan, String> {
         reload,
         warnings,
         memory_bytes: plan.memory_bytes,
+        parts_bytes: plan.parts_bytes,
         latency_frames: plan.latency_frames,
         artefacts: artefacts.into_iter().map(artefact).collect(),
     })

@@ -2,6 +2,7 @@
 
 use crate::{Artefact, Formats, OpenRequest, Opened, PipelineError};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// One `pipeline` name that an accepted plugin answers to.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +68,8 @@ pub struct Plan {
     pub reload: Vec<String>,
     pub warnings: Vec<String>,
     pub memory_bytes: u64,
+    /// How much of it is whose, of what the pipeline opens by name.
+    pub parts_bytes: BTreeMap<String, u64>,
     /// Frames between an input and its output in the stream batch.
     pub latency_frames: u32,
     /// What loading needs of the hub and does not find on this machine, in the order in which it is to be fetched.

@@ -12,6 +12,7 @@ use host_ports::{
 };
 use host_stream::{Changes, Checked, ParamError, ParamsSchema};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -30,6 +31,8 @@ pub struct Agreement {
     pub latency_frames: u32,
     pub memory: Arc<Hold>,
     pub memory_bytes: u64,
+    /// How much of it is whose, of what the pipeline opens by name.
+    pub parts_bytes: BTreeMap<String, u64>,
     /// Params without effect.
     pub unsupported: Vec<Unsupported>,
     /// Of the plugin, about the params.
@@ -272,6 +275,7 @@ impl Desk {
             latency_frames: 0,
             memory: memory.map_err(ChangeError::NoMemory)?.hold,
             memory_bytes: 0,
+            parts_bytes: BTreeMap::new(),
             unsupported: Vec::new(),
             plan_warnings: Vec::new(),
             request_warnings: Vec::new(),
@@ -400,6 +404,7 @@ fn conclude(
         latency_frames: plan.latency_frames,
         memory,
         memory_bytes: plan.memory_bytes,
+        parts_bytes: plan.parts_bytes,
         unsupported: plan.unsupported,
         plan_warnings: plan.warnings,
         request_warnings: checked.warnings,

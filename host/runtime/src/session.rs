@@ -23,6 +23,7 @@ use host_ports::{Artefact, StoredStream};
 use host_stream::{Change, Condition, Effect, Event, Lifecycle, LoadId, Phase};
 use pictures::{Fetched, Pictures};
 use renewal::{Renewal, Renewed};
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 use succession::{Running, Succession};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -63,6 +64,9 @@ const NO_INPUT: &str =
 pub struct Told {
     pub view: StreamView,
     pub plugin: Option<String>,
+    /// By the plugin's plan, and how much of it is whose.
+    pub memory_bytes: u64,
+    pub parts_bytes: BTreeMap<String, u64>,
 }
 
 struct Session {
@@ -451,5 +455,6 @@ fn tell(
         warnings,
     };
     let plugin = (!agreement.is_provisional).then(|| agreement.claim.id.plugin.clone());
-    Told { view, plugin }
+    let (memory_bytes, parts_bytes) = (agreement.memory_bytes, agreement.parts_bytes.clone());
+    Told { view, plugin, memory_bytes, parts_bytes }
 }

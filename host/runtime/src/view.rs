@@ -75,6 +75,10 @@ pub struct StreamStatus {
     pub view: StreamView,
     /// None while none has agreed to the stream's params.
     pub plugin: Option<String>,
+    /// By the plugin's plan; 0 where it does not say.
+    pub memory_bytes: u64,
+    /// How much of it is whose, of what the pipeline opens by name.
+    pub parts_bytes: BTreeMap<String, u64>,
     pub started_at: Option<SystemTime>,
     pub last_error: Option<StreamError>,
     pub restarts: u64,

@@ -221,11 +221,13 @@ impl Drop for Handle {
 }
 
 pub fn status(told: &Told, shared: &Shared, path: &dyn MediaPath) -> StreamStatus {
-    let Told { view, plugin } = told.clone();
+    let Told { view, plugin, memory_bytes, parts_bytes } = told.clone();
     let facts = shared.health.snapshot();
     StreamStatus {
         view,
         plugin,
+        memory_bytes,
+        parts_bytes,
         started_at: facts.started_at,
         last_error: facts.last_error,
         restarts: facts.restarts,

@@ -52,7 +52,8 @@ fn views_that_cannot_be_right_are_refused_by_name() {
     static FAR: [i64; 2] = [4, 1];
     let name = |x: &mut SdhTensor| x.name = bytes_of(b"\xff");
     let half = SdhDataType { code: SDH_DATA_FLOAT, bits: 16, lanes: 1 };
-    let cases: Vec<(Box<dyn FnOnce(&mut SdhTensor)>, &str)> = vec![
+    type Change = Box<dyn FnOnce(&mut SdhTensor)>;
+    let cases: Vec<(Change, &str)> = vec![
         (Box::new(|x| x.device = 2), "lies on a device of kind 2; host memory is 1"),
         (Box::new(move |x| x.data_type = half), "only float32 is taken"),
         (Box::new(|x| x.axes = 9), "has 9 axes; 8 are the most"),

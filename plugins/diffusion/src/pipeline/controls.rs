@@ -53,7 +53,7 @@ fn add(plan: &mut Plan, said: Result<Plan, Error>, name: &str, pointer: &str) {
     let reason = |one: &Unsupported| format!("{name}: {}", one.reason);
     add_missing(plan, FIELD, (said.unsupported, said.artefacts), reason);
     plan.warnings.extend(said.warnings);
-    plan.memory_bytes = plan.memory_bytes.saturating_add(said.memory_bytes);
+    plan.add_part(name, said.memory_bytes);
 }
 
 /// Those of one stream.

@@ -75,7 +75,7 @@ fn add(plan: &mut Plan, said: Plan, is_heavy: bool, (field, name, index): (&str,
         plan.reload.push(field.into());
     }
     plan.warnings.extend(said.warnings);
-    plan.memory_bytes = plan.memory_bytes.saturating_add(said.memory_bytes);
+    plan.add_part(name, said.memory_bytes);
 }
 
 /// Adds what has no effect, by `reason`, and what is to be fetched: what that would cure is still the same text. Two that

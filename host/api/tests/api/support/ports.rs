@@ -67,6 +67,7 @@ impl PipelineCatalog for Schemas {
             reload: vec![],
             warnings: vec![],
             memory_bytes: 0,
+            parts_bytes: Default::default(),
             latency_frames: 0,
             artefacts: Vec::new(),
         })

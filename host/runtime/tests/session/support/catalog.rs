@@ -230,6 +230,7 @@ impl PipelineCatalog for FakeCatalog {
             unsupported: script.unsupported.lock().unwrap().clone(),
             reload: Vec::new(),
             warnings: missing.iter().map(|artefact| artefact.without.clone()).collect(),
+            parts_bytes: Default::default(),
             memory_bytes: if missing.is_empty() { memory_bytes } else { 0 },
             latency_frames: 1,
             artefacts: missing,
