@@ -1,8 +1,8 @@
 //! Fetches the pictures that params point to, from wherever a client says, and keeps them as PNG files for plugins.
 //!
 //! Neither the client nor the server that it names is trusted: nothing that is not public is reached, unless the settings
-//! allow it ([`address`], [`source`], [`fetch`]); what comes is bounded in bytes and time; and of it only pixels are kept
-//! ([`decode`], [`cache`]). When to fetch, and who is told, is for whoever calls.
+//! allow it (`address`, `source`, `fetch`); what comes is bounded in bytes and time; and of it only pixels are kept
+//! (`decode`, `cache`). When to fetch, and who is told, is for whoever calls.
 
 mod address;
 mod cache;
