@@ -82,9 +82,6 @@ fn an_adapter_is_told_the_picture_that_the_host_fetched_and_no_address() {
     assert_eq!(image("/images/a.png", "/images/b.png"), Some(json!("/images/a.png")));
     assert_eq!(image("", "/images/b.png"), Some(json!("/images/b.png")));
     assert_eq!(image("https://example.org/a.png", ""), None);
-    let in_place = params(json!({"ip_adapter_style_image_url": "/images/a.png"}));
-    assert_eq!(in_place.check(), [], "it stands for an address in use");
-    assert_eq!(in_place.check().len(), 1, "no client may name a file");
     let batched = told(json!({"ip_adapter": {"type": "regular", "scale": 0.25}})).unwrap();
     assert_eq!((batched.get("steps"), &batched["scale"]), (None, &json!(0.25)));
     let given = json!({

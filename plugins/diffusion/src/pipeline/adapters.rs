@@ -103,7 +103,7 @@ pub(super) fn plan(plan: &mut Plan, about: About<'_>, adapter: &Adapter, model: 
     }));
     plan.warnings.extend(said.warnings);
     plan.artefacts.extend(said.artefacts);
-    plan.memory_bytes = plan.memory_bytes.saturating_add(said.memory_bytes);
+    plan.add_part(&adapter.name, said.memory_bytes);
 }
 
 /// That of one stream.
