@@ -19,3 +19,4 @@ mod processors;
 mod restart;
 mod schemas;
 mod secrets;
+mod steered_job;
