@@ -11,9 +11,12 @@ use crate::controlnets::{APART, FPS, GREY, PIPELINE, SIDE, Seen, apart, settled}
 fn params(adapter: Value) -> Value {
     json!({
         "model_id": "test/sd15-tiny", "vae_id": "test/taesd-tiny", "t_index_list": [32], "width": SIDE, "height": SIDE,
-        "acceleration": "none", "ip_adapter": adapter,
+        "acceleration": "none", "ip_adapter": adapter, "ip_adapter_style_image_url": STYLE,
     })
 }
+
+/// A picture of eight pixels by eight.
+pub(crate) const STYLE: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAbElEQVR4nA3JQQEAMAgDMZSgpEqqhOepQAlKqmjLN1VFFypcTLHFFSmqmm7UuJlmm2vSP0QLCYsRK05EP0wbGZsxa87EP4YeNHiYYYcbMj+WXrR4mWWXW7I/jj50+JhjjztyP0IHBYcJGy4kPLAsVIExyOP/AAAAAElFTkSuQmCC";
 
 fn adapter(scale: f64) -> Value {
     json!({
@@ -30,6 +33,9 @@ fn the_scale_is_hot_and_seen() {
     let _publisher = publish(&stream, &Clip::plain(GREY, Codec::Vp8, SIDE, SIDE), FPS);
     let mut seen = Seen::of(&host, &stream);
     let plain = settled(&stream, &mut seen);
+    stream.wait_until("the picture is there", |status| {
+        status["data"]["host_status"]["pictures"][0]["state"] == "ready"
+    });
     let is_other = |picture: &Picture| apart(picture, &plain) > APART;
     let answer = stream.patch(json!({ "ip_adapter": { "scale": 2.0 } }));
     assert_eq!(answer.status, 200, "{}", answer.json());
@@ -40,6 +46,13 @@ fn the_scale_is_hot_and_seen() {
     assert_eq!(status["data"]["inference_status"]["restart_count"], 0, "it is hot: {status}");
     stream.patch(json!({ "ip_adapter": { "scale": 0.0 } }));
     seen.until("it is as before", |picture| apart(picture, &plain) < APART / 2.0);
+    stream.patch(json!({ "ip_adapter": { "scale": 2.0 } }));
+    seen.until("it attends to them again", is_other);
+    let answer = stream.patch(json!({ "ip_adapter_style_image_url": "" }));
+    assert!(answer.text.contains("no picture to take the style from"), "{}", answer.text);
+    seen.until("without a picture nothing is added", |picture| {
+        apart(picture, &plain) < APART / 2.0
+    });
 }
 
 #[test]

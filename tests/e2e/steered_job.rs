@@ -1,6 +1,7 @@
 //! The main job, steered: a camera in a browser, two ControlNets and an IP-Adapter, and each of their scales changed while a
 //! viewer watches.
 
+use crate::ip_adapters::STYLE;
 use serde_json::{Value, json};
 use std::path::Path;
 use tests::browser;
@@ -56,6 +57,7 @@ fn the_scale_of_each_controlnet_and_of_the_adapter_is_seen_at_once() {
         json!({
             "model_id": "test/sd15-tiny", "vae_id": "test/taesd-tiny", "t_index_list": [32], "width": SIDE,
             "height": SIDE, "acceleration": "none", "controlnets": nets([0.0, 0.0]),
+            "ip_adapter_style_image_url": STYLE,
             "ip_adapter": {
                 "enabled": true, "scale": 0.0, "image_encoder_path": "test/image-encoder-tiny",
                 "ipadapter_model_path": "test/ip-adapter-sd15-tiny/ip-adapter.safetensors",

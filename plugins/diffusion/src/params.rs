@@ -181,6 +181,8 @@ pub struct IpAdapter {
     #[serde(default)]
     pub image_url: Option<String>,
     #[serde(default)]
+    pub insightface_model_name: Option<String>,
+    #[serde(default)]
     pub ipadapter_model_path: Option<String>,
     #[serde(default)]
     pub image_encoder_path: Option<String>,

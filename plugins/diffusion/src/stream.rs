@@ -194,7 +194,9 @@ impl Stream {
         self.checkpoint.texts.rest(Instant::now());
         let steps = &self.settings.hooks.image_preprocessing;
         let given = Picture { width, height, rgb };
-        let steering = (!self.settings.controls.is_empty()).then(|| given.clone());
+        // What nobody is steered by need not be looked at.
+        let is_steered = self.settings.controls.iter().any(|control| control.scale != 0.0);
+        let steering = is_steered.then(|| given.clone());
         let given = Piece::Pixels(given);
         let last = (frame, self.last_picture.as_ref());
         let prepared = pictures::apply(steps, Place::Before, given, last, others);

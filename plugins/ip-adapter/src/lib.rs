@@ -69,10 +69,14 @@ impl Stream for Prompt {
     }
 
     fn condition(&mut self, _given: &[Made<'_>]) -> Result<Conditions, Error> {
-        let tokens = self.tokens.as_ref().unwrap_or(&self.empty);
+        // Without a picture nothing is to be added: keys and values of zeros are zeros.
+        let (tokens, empty) = match &self.tokens {
+            Some(tokens) => (tokens.clone(), self.empty.clone()),
+            None => (Tensor::zeros(self.empty.shape()), Tensor::zeros(self.empty.shape())),
+        };
         let made = [
-            ("image_tokens", tokens.clone()),
-            ("empty_tokens", self.empty.clone()),
+            ("image_tokens", tokens),
+            ("empty_tokens", empty),
             ("image_scales", self.wishes.scales()?),
         ];
         let lend = |(name, tensor): (&'static str, Tensor)| {

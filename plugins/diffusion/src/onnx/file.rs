@@ -15,7 +15,7 @@ use ort::value::{DynValue, Tensor as OrtTensor};
 use super::captures::{CAPTURES, LetGo};
 use super::cuda;
 use super::declared::{Declared, Element, MAX_VALUES, Slot};
-use super::session::{Opener, Provider, Refusal, backend_error, watched};
+use super::session::{Opener, Provider, Refusal, backend_error, make};
 use super::tensorrt::Build;
 use crate::engine::{LoadError, RunError};
 use crate::tensor::Tensor;
@@ -103,25 +103,14 @@ impl Opener<'_> {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<ort::Result<LetGo<OrtSession>>, LoadError> {
         let runtime = self.runtime.clone();
-        let mut is_cancelled = false;
-        let session = watched(
-            move |canceler| {
-                let _making = CAPTURES.making();
-                let mut builder = SessionBuilder::new(&runtime.environment)?;
-                if let Some(dispatch) = dispatch {
-                    builder = builder.with_execution_providers([dispatch])?;
-                }
-                // The receiver waits for this thread, so the canceler arrives.
-                let _ = canceler.send(builder.canceler());
-                builder.commit_from_file(path).map(LetGo::new)
-            },
-            |canceler| {
-                is_cancelled |= !goes_on();
-                // Where the library cannot stop, its session is thrown away once it is made.
-                let _ = canceler.filter(|_| is_cancelled).map(|canceler| canceler.cancel());
-            },
-        );
-        if is_cancelled { Err(LoadError::Cancelled) } else { Ok(session) }
+        let build = move || {
+            let builder = SessionBuilder::new(&runtime.environment)?;
+            match dispatch {
+                Some(dispatch) => Ok(builder.with_execution_providers([dispatch])?),
+                None => Ok(builder),
+            }
+        };
+        make(build, |builder| builder.commit_from_file(path), goes_on)
     }
 }
 

@@ -226,23 +226,33 @@ impl Opener<'_> {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<ort::Result<LetGo<OrtSession>>, LoadError> {
         let runtime = self.runtime.clone();
-        let mut is_cancelled = false;
-        let session = watched(
-            move |canceler| {
-                let _making = CAPTURES.making();
-                let mut builder = builder(&runtime, work, dispatch)?;
-                // The receiver waits for this thread, so the canceler arrives.
-                let _ = canceler.send(builder.canceler());
-                builder.commit_from_memory(work.model).map(LetGo::new)
-            },
-            |canceler| {
-                is_cancelled |= !goes_on();
-                // Where the library cannot stop, its session is thrown away once it is made.
-                let _ = canceler.filter(|_| is_cancelled).map(|canceler| canceler.cancel());
-            },
-        );
-        if is_cancelled { Err(LoadError::Cancelled) } else { Ok(session) }
+        let build = move || builder(&runtime, work, dispatch);
+        make(build, |builder| builder.commit_from_memory(work.model), goes_on)
     }
+}
+
+/// Makes a session, which `goes_on` can end.
+pub(super) fn make(
+    build: impl FnOnce() -> ort::Result<SessionBuilder> + Send,
+    commit: impl FnOnce(&mut SessionBuilder) -> ort::Result<OrtSession> + Send,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<ort::Result<LetGo<OrtSession>>, LoadError> {
+    let mut is_cancelled = false;
+    let session = watched(
+        move |canceler| {
+            let _making = CAPTURES.making();
+            let mut builder = build()?;
+            // The receiver waits for this thread, so the canceler arrives.
+            let _ = canceler.send(builder.canceler());
+            commit(&mut builder).map(LetGo::new)
+        },
+        |canceler| {
+            is_cancelled |= !goes_on();
+            // Where the library cannot stop, its session is thrown away once it is made.
+            let _ = canceler.filter(|_| is_cancelled).map(|canceler| canceler.cancel());
+        },
+    );
+    if is_cancelled { Err(LoadError::Cancelled) } else { Ok(session) }
 }
 
 /// Runs `work` on a thread of its own, as making a session takes minutes for a large network; meanwhile `beat` is called

@@ -50,6 +50,14 @@ fn refuse_guidance(params: &StreamParams, refuse: &mut Refuse<'_>) {
 }
 
 fn refuse_models(params: &StreamParams, refuse: &mut Refuse<'_>) {
+    let adapter = &params.ip_adapter;
+    let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let has_style = is_given(&params.ip_adapter_style_image_url) || is_given(&adapter.image_url);
+    let reason = "it has no picture to take the style from; give ip_adapter_style_image_url";
+    refuse(adapter.enabled && !has_style, "ip_adapter", reason);
+    let reason = "adapters for faces are not available yet, and no other takes a face model";
+    let is_wished = adapter.enabled && is_given(&adapter.insightface_model_name);
+    refuse(is_wished, "ip_adapter.insightface_model_name", reason);
     let reason = "no safety checker is available yet; pictures are shown unchecked";
     refuse(params.use_safety_checker, "use_safety_checker", reason);
 }

@@ -60,11 +60,7 @@ impl Neural for Lineart {
     fn load(loader: &Loader<'_>, params: &Checked<LineartParams>) -> Result<Self, NeuralError> {
         let (width, height) = loader.size();
         let wanted = fitting(width, height, params.detect_resolution as usize, MULTIPLE);
-        let ((input, size), network) = loader.load(&INFORMATIVE_DRAWINGS, |declared| {
-            let input = PictureInput::of(declared, 0)?;
-            let size = input.size(wanted);
-            Ok(((input, size), vec![input.shape(size)]))
-        })?;
+        let (input, size, network) = loader.load_for_picture(&INFORMATIVE_DRAWINGS, wanted)?;
         Ok(Self { network, input, size })
     }
 

@@ -1,6 +1,7 @@
 //! Networks found, loaded and shared: streams with equal ones have one copy.
 
 use super::error::NeuralError;
+use super::ports::PictureInput;
 use super::sources::Source;
 use plugin_api::{FrameFormat, Host, LogLevel};
 use plugins_diffusion::engine::{Backend, Engine, EngineOptions, Model, Report};
@@ -79,6 +80,20 @@ impl Loader<'_> {
         };
         let shared = FILES.get(key, &mut self.goes_on(source), load);
         Ok((ports, Network(shared.ok_or(NeuralError::Cancelled)??)))
+    }
+
+    /// One that takes a picture alone, of the wanted size where the file leaves that open.
+    pub fn load_for_picture(
+        &self,
+        source: &Source,
+        wanted: (usize, usize),
+    ) -> Result<(PictureInput, (usize, usize), Network), NeuralError> {
+        let ((input, size), network) = self.load(source, |declared| {
+            let input = PictureInput::of(declared, 0)?;
+            let size = input.size(wanted);
+            Ok(((input, size), vec![input.shape(size)]))
+        })?;
+        Ok((input, size, network))
     }
 
     /// The one network that we write ourselves.

@@ -73,11 +73,7 @@ impl Neural for Segmentation {
     }
 
     fn load(loader: &Loader<'_>, _: &Checked<SegmentationParams>) -> Result<Self, NeuralError> {
-        let ((input, size), network) = loader.load(&SELFIE_SEGMENTATION, |declared| {
-            let input = PictureInput::of(declared, 0)?;
-            let size = input.size((SIDE, SIDE));
-            Ok(((input, size), vec![input.shape(size)]))
-        })?;
+        let (input, size, network) = loader.load_for_picture(&SELFIE_SEGMENTATION, (SIDE, SIDE))?;
         Ok(Self { network, input, size })
     }
 
