@@ -2,13 +2,14 @@
 
 use crate::codecs::{Codec, Codecs};
 use crate::counters::EgressCounters;
-use crate::encoder::{EncodedUnit, Encoder, Outlet};
+use crate::encoder::{Encoder, Outlet};
+use crate::unit::Unit;
 use host_ports::Frame;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 /// How long an encoder is kept for the next reader after the last one left.
 pub(crate) const IDLE: Duration = Duration::from_secs(5);
@@ -17,7 +18,11 @@ pub(crate) struct Egress {
     pub path: u64,
     pub codecs: Arc<Codecs>,
     pub bitrate_kbps: u32,
-    pub units: mpsc::Sender<EncodedUnit>,
+    pub opened_at: Instant,
+    /// To the peer connections.
+    pub units: mpsc::Sender<Unit>,
+    /// To all other readers.
+    pub feeds: broadcast::Sender<Unit>,
     pub counters: Arc<EgressCounters>,
     pub state: Mutex<EgressState>,
 }
@@ -71,8 +76,13 @@ impl Egress {
     }
 
     fn start(&self, codec: Codec) -> io::Result<Encoder> {
-        let outlet =
-            Outlet { path: self.path, units: self.units.clone(), counters: self.counters.clone() };
+        let outlet = Outlet {
+            path: self.path,
+            opened_at: self.opened_at,
+            units: self.units.clone(),
+            feeds: self.feeds.clone(),
+            counters: self.counters.clone(),
+        };
         Encoder::start(codec, self.codecs.encoders_of(codec), self.bitrate_kbps, outlet)
     }
 

@@ -5,13 +5,14 @@ use crate::convert::{ConvertError, Exporter};
 use crate::counters::EgressCounters;
 use crate::graph::{Graph, GraphError, Output};
 use crate::pace::Pace;
+use crate::unit::{Track, Unit};
 use crate::worker::Worker;
 use gstreamer as gst;
 use host_ports::{Frame, FrameSize, Mailbox};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 /// The last frame is shown again when none came for this long.
 const REPEAT: Duration = Duration::from_millis(200);
@@ -20,19 +21,6 @@ const REPEAT: Duration = Duration::from_millis(200);
 const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(200);
 
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-
-/// One encoded frame on its way to the readers.
-#[derive(Clone)]
-pub(crate) struct EncodedUnit {
-    /// The path it is shown on.
-    pub path: u64,
-    pub codec: Codec,
-    pub data: Arc<[u8]>,
-    pub is_key_frame: bool,
-    pub shown_at: Instant,
-    /// In units of the 90 kHz clock of RTP video.
-    pub rtp_time: u64,
-}
 
 pub(crate) struct Encoder {
     frames: Arc<Mailbox<Frame>>,
@@ -43,7 +31,12 @@ pub(crate) struct Encoder {
 /// Where an encoder's units go.
 pub(crate) struct Outlet {
     pub path: u64,
-    pub units: mpsc::Sender<EncodedUnit>,
+    /// When the path was opened.
+    pub opened_at: Instant,
+    /// To the peer connections.
+    pub units: mpsc::Sender<Unit>,
+    /// To all other readers.
+    pub feeds: broadcast::Sender<Unit>,
     pub counters: Arc<EgressCounters>,
 }
 
@@ -59,10 +52,10 @@ impl Encoder {
         let encoding = Encoding {
             elements,
             bitrate_kbps,
+            opened_at: outlet.opened_at,
             outlet: Arc::new(outlet),
             frames: frames.clone(),
             wants_key_frame: wants_key_frame.clone(),
-            started_at: Instant::now(),
             last_key_frame: None,
             session: None,
             failures: 0,
@@ -112,7 +105,7 @@ struct Encoding {
     outlet: Arc<Outlet>,
     frames: Arc<Mailbox<Frame>>,
     wants_key_frame: Arc<AtomicBool>,
-    started_at: Instant,
+    opened_at: Instant,
     last_key_frame: Option<Instant>,
     session: Option<Session>,
     failures: u32,
@@ -161,7 +154,7 @@ impl Encoding {
             self.last_key_frame = Some(now);
             session.graph.force_key_frame();
         }
-        let time = u64::try_from((now - self.started_at).as_nanos()).unwrap_or(u64::MAX);
+        let time = u64::try_from((now - self.opened_at).as_nanos()).unwrap_or(u64::MAX);
         let picture = session.exporter.picture(gst::ClockTime::from_nseconds(time));
         session.graph.push(picture)?;
         // A frame that is shown again is not on its way any more.
@@ -187,10 +180,10 @@ impl Encoding {
         let element = self.elements[self.failures as usize % self.elements.len()];
         let exporter = Exporter::new(size, element.raw_format())?;
         let (outlet, wants_key_frame) = (self.outlet.clone(), self.wants_key_frame.clone());
-        let (codec, started_at) = (element.codec, self.started_at);
+        let codec = element.codec;
         let description = element.encoding(size, self.bitrate_kbps);
         let graph = Graph::start(&description, &exporter.caps()?, move |output| {
-            if !outlet.send(codec, started_at, output) {
+            if !outlet.send(codec, output) {
                 wants_key_frame.store(true, Ordering::Relaxed);
             }
         })?;
@@ -201,20 +194,22 @@ impl Encoding {
 
 impl Outlet {
     /// Hands a unit on; false if the hub is too far behind and the unit was thrown away.
-    fn send(&self, codec: Codec, started_at: Instant, output: Output<'_>) -> bool {
+    fn send(&self, codec: Codec, output: Output<'_>) -> bool {
         let Ok(data) = output.buffer.map_readable() else { return false };
         let is_key_frame = !output.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         self.counters.frames_encoded.add(1);
         self.counters.key_frames.add(is_key_frame.into());
         let time = Duration::from_nanos(output.time.nseconds());
-        let unit = EncodedUnit {
+        let unit = Unit {
             path: self.path,
-            codec,
+            track: Track::Video(codec),
             data: Arc::from(data.as_slice()),
             is_key_frame,
-            shown_at: started_at + time,
-            rtp_time: u64::try_from(time.as_micros() * 9 / 100).unwrap_or(0),
+            shown_at: self.opened_at + time,
+            time,
         };
+        // An error means that there is no other reader.
+        let _ = self.feeds.send(unit.clone());
         self.units.try_send(unit).is_ok()
     }
 }

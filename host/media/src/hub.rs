@@ -1,11 +1,11 @@
 //! The one task that owns all peer connections and the sockets: packets, encoded frames, commands and time come in,
 //! each is given to the peers it is for, and what they have to send goes out.
 
-use crate::encoder::EncodedUnit;
 use crate::negotiate::Role;
 use crate::net::Net;
 use crate::peer::{Peer, Progress};
 use crate::tcp::TcpEvent;
+use crate::unit::Unit;
 use host_ports::{OfferError, SessionId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -61,7 +61,7 @@ impl HubHandle {
 /// What comes in, beside UDP.
 pub(crate) struct Inbox {
     pub commands: mpsc::Receiver<Command>,
-    pub units: mpsc::Receiver<EncodedUnit>,
+    pub units: mpsc::Receiver<Unit>,
     pub tcp: mpsc::Receiver<TcpEvent>,
     /// The tasks that take connections; they end with this.
     pub listeners: JoinSet<()>,
@@ -133,7 +133,7 @@ impl Hub {
         }
     }
 
-    fn fan_out(&mut self, unit: &EncodedUnit) {
+    fn fan_out(&mut self, unit: &Unit) {
         let readers = self.keys(|peer| peer.role == Role::Reader && peer.path.id == unit.path);
         for key in readers {
             self.with_peer(key, |peer| {
@@ -236,12 +236,10 @@ impl Hub {
         if let Err(error) = peer.begin() {
             return self.remove(key, &format!("no thread for its decoder: {error}"));
         }
-        if role == Role::Publisher {
-            path.publisher_connected(&session, peer.codec);
-            self.end_where("replaced by a newer publisher", |other| {
-                let is_publisher = other.role == Role::Publisher && other.is_connected;
-                is_publisher && other.path.id == path.id && other.session != session
-            });
+        if role == Role::Publisher
+            && let Some(replaced) = path.publisher_connected(&session, peer.codec)
+        {
+            self.end_where("replaced by a newer publisher", |other| other.session == replaced);
         }
     }
 

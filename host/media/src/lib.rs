@@ -6,6 +6,7 @@
 
 mod access_unit;
 mod answer;
+mod audio;
 mod codecs;
 mod color;
 mod config;
@@ -14,6 +15,7 @@ mod counters;
 mod decoder;
 mod egress;
 mod encoder;
+mod feed;
 mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -24,10 +26,14 @@ mod net;
 mod offer;
 mod pace;
 mod path;
+mod paths;
 mod peer;
+mod publisher;
+mod reception;
 mod server;
 mod sockets;
 mod tcp;
+mod unit;
 mod worker;
 
 pub use codecs::{Codec, Codecs, MissingElements};

@@ -1,11 +1,16 @@
 //! One stream's media: its sessions, what its publisher sends and what its readers are shown.
 
+use crate::audio::Audio;
 use crate::codecs::Codec;
 use crate::counters::IngressCounters;
 use crate::egress::{Egress, IDLE};
+use crate::feed::Feed;
 use crate::hub::{Command, HubHandle};
 use crate::negotiate::Role;
+use crate::publisher::Publisher;
+use crate::reception::Reception;
 use crate::server::Context;
+use crate::unit::AudioCodec;
 use host_ports::{
     Answer, EgressStats, Frame, IngressEvent, IngressSink, IngressStats, MediaPath, OfferError,
     SessionId,
@@ -14,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 /// Publishers that may be connecting at once: the one and some that mean to replace it.
 const MAX_PUBLISHERS: usize = 4;
@@ -25,32 +31,46 @@ pub(crate) struct PathState {
     pub ingress: Arc<dyn IngressSink>,
     pub ingress_counters: Arc<IngressCounters>,
     pub egress: Egress,
+    pub audio: Audio,
     sessions: Mutex<Sessions>,
 }
 
 #[derive(Default)]
 struct Sessions {
     is_closed: bool,
-    by_id: HashMap<SessionId, Role>,
+    by_id: HashMap<SessionId, Session>,
     /// Whose frames are taken.
     publisher: Option<SessionId>,
 }
 
+struct Session {
+    role: Role,
+    /// Ends it; none for peers, which the hub ends.
+    end: Option<CancellationToken>,
+}
+
 impl PathState {
-    pub fn new(id: u64, name: String, ingress: Arc<dyn IngressSink>, egress: Egress) -> Self {
+    pub fn new(name: String, ingress: Arc<dyn IngressSink>, egress: Egress) -> Self {
+        let (id, feeds) = (egress.path, egress.feeds.clone());
+        let audio = Audio::new(id, egress.opened_at, feeds);
         let (ingress_counters, sessions) = (Arc::default(), Mutex::default());
-        Self { id, name, ingress, ingress_counters, egress, sessions }
+        Self { id, name, ingress, ingress_counters, egress, audio, sessions }
     }
 
     /// Takes a session in, unless that would be one too many.
-    fn admit(&self, session: &SessionId, role: Role, max_readers: usize) -> Result<(), OfferError> {
+    fn admit(
+        &self,
+        session: &SessionId,
+        (role, end): (Role, Option<CancellationToken>),
+        max_readers: usize,
+    ) -> Result<(), OfferError> {
         let mut sessions = self.lock();
         if sessions.is_closed {
             return Err(OfferError::Unavailable {
                 reason: "the stream is being deleted".to_owned(),
             });
         }
-        let others = sessions.by_id.values().filter(|other| **other == role).count();
+        let others = sessions.by_id.values().filter(|other| other.role == role).count();
         match role {
             Role::Reader if others >= max_readers => {
                 return Err(OfferError::TooManyReaders { limit: max_readers });
@@ -61,16 +81,22 @@ impl PathState {
             }
             _ => {}
         }
-        sessions.by_id.insert(session.clone(), role);
+        sessions.by_id.insert(session.clone(), Session { role, end });
         Ok(())
     }
 
-    /// From now on this publisher's frames are taken.
-    pub fn publisher_connected(&self, session: &SessionId, codec: Codec) {
-        self.lock().publisher = Some(session.clone());
+    /// From now on this publisher's frames are taken, and an earlier one ends: here, or by the caller if it is a peer.
+    pub fn publisher_connected(&self, session: &SessionId, codec: Codec) -> Option<SessionId> {
+        let mut sessions = self.lock();
+        let replaced = sessions.publisher.replace(session.clone());
+        let end = replaced.as_ref().and_then(|id| sessions.by_id.get(id)?.end.clone());
+        drop(sessions);
         self.ingress_counters.set_codec(codec);
         self.ingress_counters.is_publishing.store(true, Relaxed);
         self.ingress.on(IngressEvent::PublisherConnected);
+        let Some(end) = end else { return replaced };
+        end.cancel();
+        None
     }
 
     pub fn session_ended(&self, session: &SessionId) {
@@ -113,11 +139,11 @@ pub(crate) struct Path {
 
 impl Path {
     fn join(&self, offer: &str, role: Role) -> Result<Answer, OfferError> {
-        let session = SessionId(uuid::Uuid::new_v4().simple().to_string());
+        let session = random_id();
         let ticket = self.hub.ticket()?;
         let (mut peer, sdp) = self.context.join(offer, role, &self.state, &session)?;
         peer.ticket = Some(ticket);
-        self.state.admit(&session, role, self.context.config.max_readers)?;
+        self.state.admit(&session, (role, None), self.context.config.max_readers)?;
         let started = match role {
             Role::Reader => self.state.egress.admit(peer.codec),
             Role::Publisher => Ok(()),
@@ -143,7 +169,67 @@ impl Path {
 }
 
 impl Path {
+    /// Lets a publisher in that is no peer connection. It takes the path at once.
+    pub fn begin_publishing(&self, codec: Codec) -> Result<Publisher, OfferError> {
+        if self.context.codecs.decoders_of(codec).is_empty() {
+            let reason = format!("this server cannot decode {}", codec.name());
+            return Err(OfferError::Unavailable { reason });
+        }
+        let (session, ended) = (random_id(), CancellationToken::new());
+        let ticket = self.hub.ticket()?;
+        let role = Role::Publisher;
+        self.state.admit(&session, (role, Some(ended.clone())), self.context.config.max_readers)?;
+        let reception = Reception::start(self.state.clone(), codec).inspect_err(|_| {
+            self.state.session_ended(&session);
+        });
+        let reception = reception.map_err(no_thread)?;
+        let path = self.state.clone();
+        let publisher = Publisher { path, session, ended, reception, _ticket: ticket };
+        if let Some(peer) = self.state.publisher_connected(&publisher.session, codec) {
+            self.hub.send(Command::HangUp(peer));
+        }
+        Ok(publisher)
+    }
+
+    /// Lets a reader in that is no peer connection; `NotReady` until a frame was shown.
+    pub fn listen(&self, video: Codec, audio: Option<AudioCodec>) -> Result<Feed, OfferError> {
+        if !self.state.egress.has_shown() {
+            return Err(OfferError::NotReady);
+        }
+        if self.context.codecs.encoders_of(video).is_empty() {
+            let reason = format!("this server cannot encode {}", video.name());
+            return Err(OfferError::Unavailable { reason });
+        }
+        let (session, ended) = (random_id(), CancellationToken::new());
+        let ticket = self.hub.ticket()?;
+        let role = Role::Reader;
+        self.state.admit(&session, (role, Some(ended.clone())), self.context.config.max_readers)?;
+        let units = self.state.egress.feeds.subscribe();
+        self.state.egress.admit(video).map_err(no_thread).inspect_err(|_| {
+            self.state.session_ended(&session);
+        })?;
+        self.state.egress.want_key_frame(video);
+        let (path, runtime) = (self.state.clone(), self.hub.runtime.clone());
+        let needs_key_frame = true;
+        Ok(Feed {
+            path,
+            session,
+            video,
+            audio,
+            units,
+            ended,
+            needs_key_frame,
+            runtime,
+            _ticket: ticket,
+        })
+    }
+
     fn end_all(&self) {
+        for session in self.state.lock().by_id.values() {
+            if let Some(end) = &session.end {
+                end.cancel();
+            }
+        }
         self.hub.send(Command::ClosePath(self.state.id));
         self.state.egress.close();
     }
@@ -162,11 +248,13 @@ impl MediaPath for Path {
     }
 
     fn hang_up(&self, session: &SessionId) -> bool {
-        let is_known = self.state.lock().by_id.contains_key(session);
-        if is_known {
-            self.hub.send(Command::HangUp(session.clone()));
+        let sessions = self.state.lock();
+        let Some(known) = sessions.by_id.get(session) else { return false };
+        match &known.end {
+            Some(end) => end.cancel(),
+            None => self.hub.send(Command::HangUp(session.clone())),
         }
-        is_known
+        true
     }
 
     fn show(&self, frame: Frame) {
@@ -181,7 +269,7 @@ impl MediaPath for Path {
 
     fn egress_stats(&self) -> EgressStats {
         let readers =
-            self.state.lock().by_id.values().filter(|role| **role == Role::Reader).count();
+            self.state.lock().by_id.values().filter(|other| other.role == Role::Reader).count();
         self.state.egress.counters.read(readers, self.state.egress.codecs_in_use())
     }
 
@@ -193,6 +281,14 @@ impl MediaPath for Path {
         drop(sessions);
         self.end_all();
     }
+}
+
+fn random_id() -> SessionId {
+    SessionId(uuid::Uuid::new_v4().simple().to_string())
+}
+
+fn no_thread(error: std::io::Error) -> OfferError {
+    OfferError::Unavailable { reason: format!("no thread for its codec: {error}") }
 }
 
 impl Drop for Path {

@@ -1,11 +1,10 @@
 //! One peer connection: a publisher whose frames are decoded, or a reader who is sent what is encoded.
 
-use crate::access_unit::{is_key_frame, is_oversized};
 use crate::codecs::Codec;
-use crate::decoder::{AccessUnit, Decoder};
-use crate::encoder::EncodedUnit;
 use crate::negotiate::Role;
 use crate::path::PathState;
+use crate::reception::Reception;
+use crate::unit::Unit;
 use host_ports::SessionId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,14 +36,14 @@ pub(crate) struct Peer {
     /// Remote addresses that its packets came from.
     pub addresses: usize,
     pub receiving: Receiving,
-    /// A reader that cannot go on, or a publisher's decoder that cannot.
+    /// A reader that cannot go on.
     pub needs_key_frame: bool,
 }
 
 /// A publisher's half of the state.
 #[derive(Default)]
 pub(crate) struct Receiving {
-    decoder: Option<Decoder>,
+    video: Option<Reception>,
     asked_at: Option<Instant>,
     next_packet: Option<u64>,
 }
@@ -99,18 +98,15 @@ impl Peer {
         match self.role {
             Role::Reader => self.path.egress.want_key_frame(self.codec),
             Role::Publisher => {
-                let elements = self.path.egress.codecs.decoders_of(self.codec);
-                let (ingress, counters) =
-                    (self.path.ingress.clone(), self.path.ingress_counters.clone());
-                self.receiving.decoder = Some(Decoder::start(elements, ingress, counters)?);
+                self.receiving.video = Some(Reception::start(self.path.clone(), self.codec)?);
             }
         }
         Ok(())
     }
 
     /// Sends an encoded frame to a reader.
-    pub fn send(&mut self, unit: &EncodedUnit) {
-        if !self.is_connected || self.role != Role::Reader || self.codec != unit.codec {
+    pub fn send(&mut self, unit: &Unit) {
+        if !self.is_connected || self.role != Role::Reader || unit.video() != Some(self.codec) {
             return;
         }
         if self.needs_key_frame && !unit.is_key_frame {
@@ -119,7 +115,7 @@ impl Peer {
         let Some(writer) = self.rtc.writer(self.mid) else { return };
         // The browser shows frames as they come instead of collecting them against jitter.
         let now = MediaTime::from_90khz(0);
-        let time = MediaTime::from_90khz(unit.rtp_time);
+        let time = MediaTime::from_90khz(unit.ticks(90_000));
         let written =
             writer.playout_delay(now, now).write(self.pt, unit.shown_at, time, unit.data.clone());
         match written {
@@ -146,18 +142,8 @@ impl Peer {
 
     fn receive(&mut self, data: MediaData, now: Instant) {
         self.count(&data);
-        let counters = self.path.ingress_counters.clone();
-        let Some(decoder) = &self.receiving.decoder else { return };
-        self.needs_key_frame |= !data.contiguous || decoder.takes_key_frame_only();
-        let starts_over =
-            is_key_frame(self.codec, &data.data) && !is_oversized(self.codec, &data.data);
-        if self.needs_key_frame && !starts_over {
-            counters.frames_dropped.add(1);
-            return self.ask_for_key_frame(now);
-        }
-        self.needs_key_frame = !decoder.push(AccessUnit { data: data.data, received_at: now });
-        if self.needs_key_frame {
-            counters.frames_dropped.add(1);
+        let Some(video) = &mut self.receiving.video else { return };
+        if !video.take(data.data, data.contiguous, now) {
             self.ask_for_key_frame(now);
         }
     }

@@ -4,15 +4,16 @@ use crate::answer;
 use crate::codecs::{Codec, Codecs};
 use crate::config::{MediaConfig, MediaStartError};
 use crate::egress::{Egress, EgressState};
-use crate::encoder::EncodedUnit;
 use crate::hub::{Command, Hub, HubHandle, Inbox};
 use crate::negotiate::{Choice, Role, choose};
 use crate::net::Net;
 use crate::offer::{Offer, invalid};
 use crate::path::{Path, PathState};
+use crate::paths::Paths;
 use crate::peer::{Peer, Receiving};
 use crate::sockets::{Announced, bind};
 use crate::tcp;
+use crate::unit::Unit;
 use gstreamer as gst;
 use host_ports::{IngressSink, MediaPath, MediaServer, OfferError, SessionId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +27,7 @@ use str0m::media::{Frequency, Mid, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Rtc, RtcConfig};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// Of an offer that the library panicked at.
@@ -37,6 +38,9 @@ const COMMANDS: usize = 64;
 
 /// Encoded frames of all paths that may wait for the hub; a full channel drops them and forces key frames.
 const UNITS: usize = 64;
+
+/// Units of a path that a reader without a peer connection may fall behind: about a second of video and audio.
+const FEED: usize = 128;
 
 /// Packets of all TCP connections that may wait for the hub; a full channel makes their senders wait.
 const TCP_EVENTS: usize = 256;
@@ -52,16 +56,17 @@ pub struct Media {
     hub: HubHandle,
     context: Arc<Context>,
     next_path: AtomicU64,
+    paths: Arc<Paths>,
 }
 
 /// What sessions are made from.
 pub(crate) struct Context {
     pub config: MediaConfig,
-    codecs: Arc<Codecs>,
+    pub codecs: Arc<Codecs>,
     crypto: Arc<CryptoProvider>,
     certificate: DtlsCert,
     announced: Announced,
-    units: mpsc::Sender<EncodedUnit>,
+    units: mpsc::Sender<Unit>,
 }
 
 /// A connection to a peer that is yet to come.
@@ -96,11 +101,12 @@ impl Media {
 
         let hub =
             HubHandle { commands, runtime, places: Arc::new(Semaphore::new(config.max_sessions)) };
+        let paths = Arc::default();
         let (port, codecs) = (context.announced.port, &context.codecs);
         let decoders: Vec<_> = codecs.decoders().map(|(_, element)| element).collect();
         let encoders: Vec<_> = codecs.encoders().map(|(_, element)| element).collect();
         tracing::info!(port, ?decoders, ?encoders, "media server started");
-        Ok(Arc::new(Self { hub, context, next_path: AtomicU64::new(1) }))
+        Ok(Arc::new(Self { hub, context, next_path: AtomicU64::new(1), paths }))
     }
 
     /// The UDP and TCP port of all media.
@@ -125,17 +131,20 @@ impl Media {
 
 impl MediaServer for Media {
     fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
-        let id = self.next_path.fetch_add(1, Ordering::Relaxed);
         let egress = Egress {
-            path: id,
+            path: self.next_path.fetch_add(1, Ordering::Relaxed),
+            opened_at: Instant::now(),
             codecs: self.context.codecs.clone(),
             bitrate_kbps: self.context.config.bitrate_kbps,
             units: self.context.units.clone(),
+            feeds: broadcast::Sender::new(FEED),
             counters: Arc::default(),
             state: Mutex::new(EgressState::default()),
         };
-        let state = Arc::new(PathState::new(id, stream.to_owned(), ingress, egress));
-        Arc::new(Path { state, hub: self.hub.clone(), context: self.context.clone() })
+        let state = Arc::new(PathState::new(stream.to_owned(), ingress, egress));
+        let path = Arc::new(Path { state, hub: self.hub.clone(), context: self.context.clone() });
+        self.paths.insert(stream, &path);
+        path
     }
 }
 
@@ -144,7 +153,7 @@ impl Context {
     pub fn new(
         config: MediaConfig,
         announced: Announced,
-        units: mpsc::Sender<EncodedUnit>,
+        units: mpsc::Sender<Unit>,
     ) -> Result<Self, MediaStartError> {
         let codecs = Arc::new(Codecs::probe()?);
         let crypto = Arc::new(str0m::crypto::from_feature_flags());

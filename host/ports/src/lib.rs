@@ -22,7 +22,7 @@ pub use latency::{LATENCY_BOUNDS_MS, LatencyFigures, LatencyHistogram, LatencyWi
 pub use mailbox::Mailbox;
 pub use media::{
     Answer, EgressStats, Fit, IngressEvent, IngressSink, IngressStats, MediaPath, MediaServer,
-    OfferError, SessionId,
+    OfferError, SessionId, StreamKeys,
 };
 pub use models::{Artefact, Fetch, FetchError, FetchNews, FetchProgress, ModelStore, Size};
 pub use pictures::{Picture, PictureError, PictureFetch, PictureStore};

@@ -82,6 +82,12 @@ pub trait MediaPath: Send + Sync {
     fn close(&self);
 }
 
+/// Who may publish where, for the doors that are told a key by whoever comes.
+pub trait StreamKeys: Send + Sync {
+    /// The stream that is published to with this key.
+    fn stream_of(&self, stream_key: &str) -> Option<String>;
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct IngressStats {
     pub is_publishing: bool,

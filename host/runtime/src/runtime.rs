@@ -13,7 +13,7 @@ use crate::{
 };
 use host_ports::{
     Answer, Claim, MediaServer, ModelStore, PictureStore, PipelineCatalog, PluginReport, SessionId,
-    StateStore, StoredStream,
+    StateStore, StoredStream, StreamKeys,
 };
 use host_stream::{Backoff, with_host_params};
 use std::collections::BTreeMap;
@@ -366,6 +366,14 @@ async fn to_the_end<T: Send + 'static>(
 ) -> Result<T, ChangeError> {
     let done = tokio::spawn(work.in_current_span()).await;
     done.unwrap_or_else(|error| Err(ChangeError::Internal(error.to_string())))
+}
+
+impl StreamKeys for Runtime {
+    fn stream_of(&self, stream_key: &str) -> Option<String> {
+        let stream = self.serving(Name::StreamKey(stream_key)).ok()?;
+        let told = stream.told.borrow();
+        Some(told.view.id.clone())
+    }
 }
 
 fn record(identity: Identity, wish: NewStream, agreement: &Agreement) -> StoredStream {

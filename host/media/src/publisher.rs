@@ -1,0 +1,53 @@
+//! A publisher that came through another door than WebRTC: RTMP, RTSP.
+
+use crate::path::PathState;
+use crate::reception::Reception;
+use crate::unit::AudioFormat;
+use host_ports::SessionId;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+/// Takes its path from an earlier publisher when made; gone when dropped.
+pub(crate) struct Publisher {
+    pub(crate) path: Arc<PathState>,
+    pub(crate) session: SessionId,
+    pub(crate) ended: CancellationToken,
+    pub(crate) reception: Reception,
+    /// Its place among all sessions of the server.
+    pub(crate) _ticket: OwnedSemaphorePermit,
+}
+
+impl Publisher {
+    /// Done once a newer publisher took the path, or the path was closed.
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    /// Takes one access unit: an H264 byte stream with its parameter sets, or a VP8 frame. False if nothing can be
+    /// decoded before the next key frame.
+    pub fn video(&mut self, data: Arc<[u8]>, received_at: Instant) -> bool {
+        let counters = &self.path.ingress_counters;
+        counters.bytes_received.add(data.len() as u64);
+        self.reception.take(data, true, received_at)
+    }
+
+    /// Takes one packet of audio; `time` is the publisher's own clock, of any origin.
+    pub fn audio(
+        &mut self,
+        format: &Arc<AudioFormat>,
+        data: Arc<[u8]>,
+        time: Duration,
+        received_at: Instant,
+    ) {
+        self.path.ingress_counters.bytes_received.add(data.len() as u64);
+        self.path.audio.take(format, data, time, received_at);
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.path.session_ended(&self.session);
+    }
+}
