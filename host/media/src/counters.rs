@@ -42,9 +42,8 @@ impl IngressCounters {
     }
 
     pub fn read(&self) -> IngressStats {
-        let codec = [Codec::H264, Codec::Vp8]
-            .into_iter()
-            .find(|codec| 1 + *codec as u8 == self.codec.load(Relaxed));
+        let codec =
+            Codec::ALL.into_iter().find(|codec| 1 + *codec as u8 == self.codec.load(Relaxed));
         IngressStats {
             is_publishing: self.is_publishing.load(Relaxed),
             codec: codec.map(Codec::name),

@@ -3,8 +3,9 @@
 use crate::codecs::{Codec, Codecs};
 use crate::counters::EgressCounters;
 use crate::encoder::{Encoder, Outlet};
+use crate::encoding::Encoding;
 use crate::unit::Unit;
-use host_ports::Frame;
+use host_ports::{Frame, VideoSettings};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ pub(crate) struct Egress {
 #[derive(Default)]
 pub(crate) struct EgressState {
     shown: Option<Frame>,
+    settings: VideoSettings,
     encoders: HashMap<Codec, Running>,
 }
 
@@ -50,6 +52,24 @@ impl Egress {
         state.shown = Some(frame);
     }
 
+    /// How frames are encoded from the next one on.
+    pub fn set_video(&self, settings: VideoSettings) {
+        let mut state = self.lock();
+        state.settings = settings;
+        for running in state.encoders.values() {
+            running.encoder.set(self.encoding(settings));
+        }
+    }
+
+    /// What readers are sent who take several.
+    pub fn preferred_codec(&self) -> Option<Codec> {
+        Codec::of(self.lock().settings.codec)
+    }
+
+    fn encoding(&self, settings: VideoSettings) -> Encoding {
+        Encoding { settings, bitrate_kbps: self.bitrate_kbps }
+    }
+
     pub fn has_shown(&self) -> bool {
         self.lock().shown.is_some()
     }
@@ -58,7 +78,7 @@ impl Egress {
     pub fn admit(&self, codec: Codec) -> io::Result<()> {
         let mut state = self.lock();
         if !state.encoders.contains_key(&codec) {
-            let encoder = self.start(codec)?;
+            let encoder = self.start(codec, state.settings)?;
             if let Some(frame) = &state.shown {
                 // It has lain there for as long as nobody watched: that is no part of its way.
                 let mut frame = frame.clone();
@@ -75,7 +95,7 @@ impl Egress {
         Ok(())
     }
 
-    fn start(&self, codec: Codec) -> io::Result<Encoder> {
+    fn start(&self, codec: Codec, settings: VideoSettings) -> io::Result<Encoder> {
         let outlet = Outlet {
             path: self.path,
             opened_at: self.opened_at,
@@ -83,7 +103,7 @@ impl Egress {
             feeds: self.feeds.clone(),
             counters: self.counters.clone(),
         };
-        Encoder::start(codec, self.codecs.encoders_of(codec), self.bitrate_kbps, outlet)
+        Encoder::start(codec, self.codecs.encoders_of(codec), self.encoding(settings), outlet)
     }
 
     /// Counts a reader out. Call `reap` after `IDLE`.
@@ -115,7 +135,9 @@ impl Egress {
 
     /// Stops all encoders and gives the frame memory back.
     pub fn close(&self) {
-        *self.lock() = EgressState::default();
+        let mut state = self.lock();
+        state.encoders.clear();
+        state.shown = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, EgressState> {

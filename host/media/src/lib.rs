@@ -15,6 +15,7 @@ mod counters;
 mod decoder;
 mod egress;
 mod encoder;
+mod encoding;
 mod feed;
 mod framing;
 #[doc(hidden)]

@@ -13,7 +13,7 @@ use crate::server::Context;
 use crate::unit::AudioCodec;
 use host_ports::{
     Answer, EgressStats, Frame, IngressEvent, IngressSink, IngressStats, MediaPath, OfferError,
-    SessionId,
+    SessionId, VideoSettings,
 };
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -261,6 +261,10 @@ impl MediaPath for Path {
         if !self.state.lock().is_closed {
             self.state.egress.show(frame);
         }
+    }
+
+    fn set_video(&self, settings: VideoSettings) {
+        self.state.egress.set_video(settings);
     }
 
     fn ingress_stats(&self) -> IngressStats {
