@@ -123,15 +123,23 @@ impl Element {
         }
     }
 
-    /// Shares the bits out anew when frames come at another pace than 30 a second. Those not named here go by the
-    /// frames' times, or are on a device and were not tried.
-    pub fn set_pace(&self, graph: &Graph, bitrate_kbps: u32, factor: f64) {
-        if self.name != "x264enc" {
-            return;
-        }
-        if let Some(encoder) = graph.element("encode") {
-            let bitrate = (f64::from(bitrate_kbps) * factor).round() as u32;
-            encoder.set_property("bitrate", bitrate.max(1));
+    /// The bitrate to tell the element when frames come at another pace than 30 a second, by `factor`. Those not named
+    /// here go by the frames' times, or are on a device and were not tried.
+    pub fn paced(&self, kbps: f64, factor: f64) -> f64 {
+        if self.name == "x264enc" { kbps * factor } else { kbps }
+    }
+
+    /// Changes the bitrate of a graph that runs.
+    pub fn set_bitrate(&self, graph: &Graph, kbps: f64) {
+        let Some(encoder) = graph.element("encode") else { return };
+        let in_kbit = kbps.round().max(1.0) as u32;
+        match self.name {
+            "x264enc" | "nvh264enc" | "vah264enc" => encoder.set_property("bitrate", in_kbit),
+            "openh264enc" => encoder.set_property("bitrate", in_kbit.saturating_mul(1000)),
+            _ => encoder.set_property(
+                "target-bitrate",
+                i32::try_from(in_kbit.saturating_mul(1000)).unwrap_or(i32::MAX),
+            ),
         }
     }
 

@@ -5,7 +5,8 @@ use crate::counters::EgressCounters;
 use crate::encoder::{Encoder, Outlet};
 use crate::encoding::Encoding;
 use crate::unit::Unit;
-use host_ports::{Frame, VideoSettings};
+use crate::way;
+use host_ports::{Frame, SessionId, VideoSettings};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,12 +34,23 @@ pub(crate) struct EgressState {
     shown: Option<Frame>,
     settings: VideoSettings,
     encoders: HashMap<Codec, Running>,
+    /// What the ways to the readers carry that tell, in kbit/s.
+    ways: HashMap<SessionId, (Codec, u32)>,
 }
 
 struct Running {
     encoder: Encoder,
     readers: usize,
     idle_since: Instant,
+}
+
+impl EgressState {
+    fn share_out(&mut self, codec: Codec, most_kbps: u32) {
+        let Some(running) = self.encoders.get(&codec) else { return };
+        let ways = self.ways.values().filter(|(of, _)| *of == codec);
+        let kbps = way::common(ways.map(|(_, kbps)| *kbps).collect()).unwrap_or(most_kbps);
+        running.encoder.set_bitrate(kbps);
+    }
 }
 
 impl Egress {
@@ -57,17 +69,32 @@ impl Egress {
         let mut state = self.lock();
         state.settings = settings;
         for running in state.encoders.values() {
-            running.encoder.set(self.encoding(settings));
+            running.encoder.set(settings);
         }
+    }
+
+    /// A reader's way carries so much. Its codec is encoded for what most of its readers can take.
+    pub fn note_way(&self, reader: &SessionId, codec: Codec, kbps: u32) {
+        let mut state = self.lock();
+        state.ways.insert(reader.clone(), (codec, kbps));
+        state.share_out(codec, self.bitrate_kbps);
+    }
+
+    pub fn forget_way(&self, reader: &SessionId) {
+        let mut state = self.lock();
+        if let Some((codec, _)) = state.ways.remove(reader) {
+            state.share_out(codec, self.bitrate_kbps);
+        }
+    }
+
+    /// What is sent now at most, of each codec in use, in kbit/s.
+    pub fn bitrates(&self) -> Vec<u32> {
+        self.lock().encoders.values().map(|running| running.encoder.bitrate_kbps()).collect()
     }
 
     /// What readers are sent who take several.
     pub fn preferred_codec(&self) -> Option<Codec> {
         Codec::of(self.lock().settings.codec)
-    }
-
-    fn encoding(&self, settings: VideoSettings) -> Encoding {
-        Encoding { settings, bitrate_kbps: self.bitrate_kbps }
     }
 
     pub fn has_shown(&self) -> bool {
@@ -96,6 +123,7 @@ impl Egress {
     }
 
     fn start(&self, codec: Codec, settings: VideoSettings) -> io::Result<Encoder> {
+        let encoding = Encoding { settings, bitrate_kbps: self.bitrate_kbps };
         let outlet = Outlet {
             path: self.path,
             opened_at: self.opened_at,
@@ -103,7 +131,7 @@ impl Egress {
             feeds: self.feeds.clone(),
             counters: self.counters.clone(),
         };
-        Encoder::start(codec, self.codecs.encoders_of(codec), self.encoding(settings), outlet)
+        Encoder::start(codec, self.codecs.encoders_of(codec), encoding, outlet)
     }
 
     /// Counts a reader out. Call `reap` after `IDLE`.
@@ -138,6 +166,7 @@ impl Egress {
         let mut state = self.lock();
         state.encoders.clear();
         state.shown = None;
+        state.ways.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, EgressState> {

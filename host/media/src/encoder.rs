@@ -9,9 +9,9 @@ use crate::pace::Pace;
 use crate::unit::{Track, Unit};
 use crate::worker::Worker;
 use gstreamer as gst;
-use host_ports::{Frame, FrameSize, Mailbox};
+use host_ports::{Frame, FrameSize, Mailbox, VideoSettings};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc};
 
@@ -74,8 +74,21 @@ impl Encoder {
     }
 
     /// How it encodes from the next frame on.
-    pub fn set(&self, encoding: Encoding) {
-        *self.encoding.lock().unwrap_or_else(PoisonError::into_inner) = encoding;
+    pub fn set(&self, settings: VideoSettings) {
+        self.encoding().settings = settings;
+    }
+
+    pub fn set_bitrate(&self, kbps: u32) {
+        self.encoding().bitrate_kbps = kbps;
+    }
+
+    pub fn bitrate_kbps(&self) -> u32 {
+        self.encoding().bitrate_kbps
+    }
+
+    fn encoding(&self) -> MutexGuard<'_, Encoding> {
+        // Each field is set in one step: a panic elsewhere leaves nothing half done.
+        self.encoding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A reader cannot go on without a key frame.
@@ -106,6 +119,21 @@ struct Session {
     graph: Graph,
     exporter: Exporter,
     pace: Pace,
+    /// What the bitrate is multiplied by for the frames' pace.
+    factor: f64,
+    /// What the element was told, in kbit/s, with the factor.
+    told_kbps: f64,
+}
+
+impl Session {
+    /// Tells the element of another bitrate; each time costs it some of what it has learnt.
+    fn spend(&mut self, kbps: u32) {
+        let wanted = self.element.paced(f64::from(kbps), self.factor);
+        if (wanted - self.told_kbps).abs() > 0.05 * self.told_kbps {
+            self.told_kbps = wanted;
+            self.element.set_bitrate(&self.graph, wanted);
+        }
+    }
 }
 
 struct Work {
@@ -156,9 +184,8 @@ impl Work {
         let is_key_frame_due =
             self.last_key_frame.is_none_or(|last| now - last >= KEY_FRAME_INTERVAL);
         let Some(session) = &mut self.session else { return Ok(()) };
-        if let Some(factor) = session.pace.note(now) {
-            session.element.set_pace(&session.graph, session.encoding.bitrate_kbps, factor);
-        }
+        session.factor = session.pace.note(now).unwrap_or(session.factor);
+        session.spend(self.encoding.lock().unwrap_or_else(PoisonError::into_inner).bitrate_kbps);
         if is_key_frame_due && self.wants_key_frame.swap(false, Ordering::Relaxed) {
             self.last_key_frame = Some(now);
             session.graph.force_key_frame();
@@ -178,7 +205,9 @@ impl Work {
     fn ready(&mut self, size: FrameSize) -> Result<&mut Session, EncodeError> {
         // The old one goes first: codecs on a device may allow only one.
         let encoding = *self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_current = |session: &Session| session.size == size && session.encoding == encoding;
+        let is_current = |session: &Session| {
+            session.size == size && session.encoding.settings == encoding.settings
+        };
         let session = match self.session.take().filter(is_current) {
             Some(session) => session,
             None => self.build(size, encoding)?,
@@ -198,7 +227,9 @@ impl Work {
             }
         })?;
         tracing::debug!(element = element.name, %size, "encoder built");
-        Ok(Session { size, encoding, element, graph, exporter, pace: Pace::new() })
+        let told_kbps = f64::from(encoding.bitrate_kbps);
+        let pace = Pace::new();
+        Ok(Session { size, encoding, element, graph, exporter, pace, factor: 1.0, told_kbps })
     }
 }
 

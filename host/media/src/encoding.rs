@@ -22,17 +22,17 @@ impl Encoding {
         match element.name {
             // Not known of all versions to offer the constrained profile; without B-frames main is as good.
             "nvh264enc" => format!(
-                "nvh264enc preset=low-latency-hq zerolatency=true rc-mode=cbr bitrate={kbps} gop-size={gop} bframes=0 \
+                "nvh264enc name=encode preset=low-latency-hq zerolatency=true rc-mode=cbr bitrate={kbps} gop-size={gop} bframes=0 \
                  ! capsfilter caps={}",
                 caps("main")
             ),
             "vah264enc" => format!(
-                "vah264enc rate-control=cbr bitrate={kbps} key-int-max={gop} b-frames=0 ref-frames=1 ! capsfilter caps={}",
+                "vah264enc name=encode rate-control=cbr bitrate={kbps} key-int-max={gop} b-frames=0 ref-frames=1 ! capsfilter caps={}",
                 caps("constrained-baseline")
             ),
             "x264enc" => self.x264(threads),
             "openh264enc" => format!(
-                "openh264enc usage-type=camera rate-control=bitrate bitrate={bits} gop-size={gop} \
+                "openh264enc name=encode usage-type=camera rate-control=bitrate bitrate={bits} gop-size={gop} \
                  enable-frame-skip=false multi-thread={threads} ! capsfilter caps={}",
                 caps("constrained-baseline")
             ),
@@ -40,7 +40,7 @@ impl Encoding {
                 // VP9 shares rows out among threads, VP8 what it calls tokens.
                 let rows = if element.codec == Codec::Vp9 { "row-mt=true" } else { "" };
                 format!(
-                    "{name} deadline=1 cpu-used=8 target-bitrate={bits} keyframe-max-dist={gop} lag-in-frames=0 \
+                    "{name} name=encode deadline=1 cpu-used=8 target-bitrate={bits} keyframe-max-dist={gop} lag-in-frames=0 \
                      error-resilient=default end-usage=cbr threads={threads} {rows} buffer-size=200 \
                      buffer-initial-size=100 buffer-optimal-size=150"
                 )

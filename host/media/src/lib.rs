@@ -36,6 +36,7 @@ mod server;
 mod sockets;
 mod tcp;
 mod unit;
+mod way;
 mod worker;
 
 pub use codecs::{Codec, Codecs, MissingElements};

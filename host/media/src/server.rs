@@ -14,6 +14,7 @@ use crate::peer::{Peer, Receiving};
 use crate::sockets::{Announced, bind};
 use crate::tcp;
 use crate::unit::Unit;
+use crate::way::Way;
 use gstreamer as gst;
 use host_ports::{IngressSink, MediaPath, MediaServer, OfferError, SessionId, VideoAbilities};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,6 +52,9 @@ const REORDERING: Duration = Duration::from_millis(250);
 
 /// More packets than any key frame has: with less, a large one would be given up half received.
 const REORDERING_PACKETS: usize = 2000;
+
+/// How often a reader's way is judged anew.
+const REPORTS: Duration = Duration::from_secs(1);
 
 /// What a reader may ask for again: about a second of video. Nobody waits longer for it.
 const RESENT_PACKETS: usize = 1024;
@@ -201,6 +205,7 @@ impl Context {
             addresses: 0,
             receiving: Receiving::default(),
             needs_key_frame: true,
+            way: Way::new(self.config.bitrate_kbps),
         };
         Ok((peer, sdp))
     }
@@ -279,6 +284,7 @@ impl Context {
             .set_crypto_provider(self.crypto.clone())
             .set_dtls_cert(self.certificate.clone())
             .set_ice_lite(true)
+            .set_stats_interval(matches!(role, Role::Reader).then_some(REPORTS))
             .clear_codecs()
             .set_extension_map(extensions)
             .set_reordering_size_video(REORDERING_PACKETS)

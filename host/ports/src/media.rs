@@ -109,6 +109,8 @@ pub struct EgressStats {
     pub readers: usize,
     /// Codecs that are being encoded now.
     pub codecs: Vec<&'static str>,
+    /// What they are encoded for together, in kbit/s.
+    pub bitrate_kbps: u32,
     pub frames_encoded: u64,
     /// Displaced by a newer frame before they were encoded.
     pub frames_dropped: u64,
