@@ -30,6 +30,7 @@ mod paths;
 mod peer;
 mod publisher;
 mod reception;
+mod rtsp;
 mod server;
 mod sockets;
 mod tcp;
@@ -38,5 +39,6 @@ mod worker;
 
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError};
+pub use rtsp::RtspServer;
 pub use server::Media;
 pub use sockets::announced_addresses;

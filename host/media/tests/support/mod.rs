@@ -2,14 +2,16 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use host_media::{Media, MediaConfig};
+use host_media::{Media, MediaConfig, RtspServer};
 use host_ports::{
     Answer, Fit, Frame, FrameSize, FrameSlot, FrameStamp, IngressEvent, IngressSink, MediaPath,
-    MediaServer, OfferError,
+    MediaServer, OfferError, StreamKeys,
 };
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::time::Instant;
 use test_peer::{Answered, Client, Clip, Codec, Link, Publisher};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 /// A media server on free ports, with its own runtime.
@@ -33,6 +35,15 @@ impl Server {
 
     pub fn stop(&self) {
         self.runtime.block_on(self.media.stop());
+    }
+
+    /// RTSP for its paths, on a free port.
+    pub fn rtsp(&self, keys: Arc<dyn StreamKeys>) -> (SocketAddr, RtspServer) {
+        self.runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            (address, RtspServer::start(listener, 16, &self.media, keys))
+        })
     }
 
     /// A path whose publisher is echoed to its readers.
