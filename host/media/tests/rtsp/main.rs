@@ -237,7 +237,7 @@ fn a_slow_reader_delays_nobody_and_goes_on_at_a_fresh_key_frame() {
             break packet.timestamp();
         }
     };
-    // Reads nothing while another one is shown ten seconds of video.
+    // Reads nothing while another one is shown seconds of video.
     let begun = Instant::now();
     let mut quick = Client::connect(rtsp.address, "echo_out");
     quick.play();
@@ -251,16 +251,15 @@ fn a_slow_reader_delays_nobody_and_goes_on_at_a_fresh_key_frame() {
     }
     assert!(pictures > 100, "the quick reader saw {pictures} pictures");
     // What the system kept comes first; then there is a gap, and after it a key frame.
-    let (mut last, mut gap) = (before, 0.0);
+    let mut last = before;
     let resumed = loop {
         let packet = slow.packet();
-        if packet.channel != 0 || packet.timestamp() == last {
+        if packet.channel != 0 {
             continue;
         }
-        gap =
-            f64::from(packet.timestamp().wrapping_sub(last).cast_signed()) / 90_000.0_f64.max(gap);
+        let gap = packet.timestamp().wrapping_sub(last);
         last = packet.timestamp();
-        if gap > 1.0 {
+        if gap > 90_000 {
             break packet;
         }
     };
@@ -280,7 +279,8 @@ fn a_publisher_may_change_its_pictures_size_and_is_missed_when_it_is_silent() {
     let small = Clip::plain(0xff0000, Codec::H264, 160, 120);
     let large = Clip::plain(0x0000ff, Codec::H264, 640, 480);
     let (mut sequence, mut timestamp) = (65_530_u16, u32::MAX - 9000);
-    for frame in small.frames.iter().chain(&large.frames) {
+    let frames = small.frames.iter().chain(&large.frames);
+    for (sent, frame) in (1..).zip(frames) {
         timestamp = timestamp.wrapping_add(3000);
         let payloads = H264Packetizer::default().packetize(1200, frame).unwrap();
         for (index, payload) in payloads.iter().enumerate() {
@@ -295,11 +295,11 @@ fn a_publisher_may_change_its_pictures_size_and_is_missed_when_it_is_silent() {
             packet.extend(payload);
             client.write(&packet);
         }
-    }
-    let give_up = Instant::now() + PATIENCE;
-    while rtsp.path.ingress_stats().frames_decoded < 60 {
-        assert!(Instant::now() < give_up, "{:?}", rtsp.path.ingress_stats());
-        std::thread::yield_now();
+        let give_up = Instant::now() + PATIENCE;
+        while rtsp.path.ingress_stats().frames_decoded < sent {
+            assert!(Instant::now() < give_up, "{sent}: {:?}", rtsp.path.ingress_stats());
+            std::thread::yield_now();
+        }
     }
     let pictures = ffmpeg_plays("tcp", &rtsp.output(), 3);
     assert!(is_blue(&pictures[2]), "{:?}", colour(&pictures[2]));
