@@ -9,6 +9,7 @@ mod diffusion;
 mod load;
 mod media;
 mod processors;
+mod rtsp;
 mod soak;
 
 use std::process::ExitCode;
@@ -23,10 +24,11 @@ fn main() -> ExitCode {
         "diffusion" => diffusion::run(),
         "load" => load::run(),
         "processors" => processors::run(),
+        "rtsp" => rtsp::run(),
         "soak" => soak::run(),
         _ => {
             eprintln!(
-                "usage: bench media | age | crash | demo | diffusion | load | processors | soak"
+                "usage: bench media | age | crash | demo | diffusion | load | processors | rtsp | soak"
             );
             return ExitCode::from(2);
         }

@@ -2,7 +2,7 @@
 //!
 //! `offer` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
 //! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`, `color`);
-//! `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
+//! `rtsp` is another door in and out. `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
 
 mod access_unit;
 mod answer;
@@ -39,6 +39,6 @@ mod worker;
 
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError};
-pub use rtsp::RtspServer;
+pub use rtsp::{Rtsp, RtspConfig, RtspServer};
 pub use server::Media;
 pub use sockets::announced_addresses;

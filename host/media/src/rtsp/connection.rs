@@ -16,6 +16,8 @@ use tokio::net::tcp::WriteHalf;
 const MAX_UNSENT: usize = 256 << 10;
 /// As much as the system keeps of it. What waits there comes late to a slow reader, and cannot be taken back.
 const SYSTEM_BUFFER: u32 = 64 << 10;
+/// What one look at the socket may bring.
+const READ: usize = 16 << 10;
 /// A client that takes nothing for so long is gone.
 const STUCK: Duration = Duration::from_secs(10);
 
@@ -38,6 +40,7 @@ async fn run(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<&'static 
     let (mut reading, mut writing) = stream.split();
     let mut written_at = Instant::now();
     loop {
+        received.reserve(READ);
         if unsent.is_empty() {
             written_at = Instant::now();
         }

@@ -210,7 +210,7 @@ impl Exchange {
             return Err(Response::new(Status::NotValidInThisState));
         }
         let stream = Target::parse(&request.url).path.to_owned();
-        // The table of keys finds no more by how long it takes than by guessing.
+        // Found by a hash that nobody outside can compute: how long that takes tells nothing of a key.
         let owner = stream_key(request).and_then(|key| self.shared.keys.stream_of(&key));
         if owner.is_none_or(|owner| owner != stream) {
             self.refused += 1;

@@ -11,7 +11,8 @@ mod connection;
 mod credentials;
 mod describe;
 mod exchange;
-pub(crate) mod message;
+pub(crate) mod fuzzed;
+mod message;
 mod nal;
 mod pack;
 mod player;
@@ -27,6 +28,7 @@ use crate::server::Media;
 use exchange::Shared;
 use host_ports::StreamKeys;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -36,28 +38,51 @@ use tokio_util::sync::CancellationToken;
 /// A pause after the system had no descriptor for one more connection.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub struct RtspConfig {
+    pub address: IpAddr,
+    /// 0 takes any free port.
+    pub port: u16,
+    /// More than this wait until others end.
+    pub max_connections: usize,
+}
+
+/// Bound, not yet serving.
+pub struct Rtsp {
+    listener: TcpListener,
+    port: u16,
+    max_connections: usize,
+}
+
 /// Serves until it is stopped or dropped.
 pub struct RtspServer {
     stop: CancellationToken,
     serving: JoinSet<()>,
 }
 
-impl RtspServer {
-    /// Serves the paths of a media server; more connections than these wait until others end. Must be called inside a
-    /// tokio runtime.
-    pub fn start(
-        listener: TcpListener,
-        max_connections: usize,
-        media: &Media,
-        keys: Arc<dyn StreamKeys>,
-    ) -> Self {
+impl Rtsp {
+    pub async fn bind(config: RtspConfig) -> io::Result<Self> {
+        let listener = TcpListener::bind((config.address, config.port)).await?;
+        let port = listener.local_addr()?.port();
+        Ok(Self { listener, port, max_connections: config.max_connections })
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Serves the paths of a media server. Must be called inside a tokio runtime.
+    pub fn serve(self, media: &Media, keys: Arc<dyn StreamKeys>) -> RtspServer {
         let shared = Arc::new(Shared { paths: media.paths().clone(), keys });
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, max_connections, shared, stop.clone()));
-        Self { stop, serving }
+        serving.spawn(serve(self, shared, stop.clone()));
+        RtspServer { stop, serving }
     }
+}
 
+impl RtspServer {
     /// Ends all connections and frees the port.
     pub async fn stop(mut self) {
         self.stop.cancel();
@@ -65,12 +90,8 @@ impl RtspServer {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    max_connections: usize,
-    shared: Arc<Shared>,
-    stop: CancellationToken,
-) {
+async fn serve(rtsp: Rtsp, shared: Arc<Shared>, stop: CancellationToken) {
+    let Rtsp { listener, max_connections, .. } = rtsp;
     let mut connections = JoinSet::new();
     loop {
         let has_room = connections.len() < max_connections;

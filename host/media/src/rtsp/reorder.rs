@@ -4,8 +4,8 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// More than a key frame has.
-const MAX_WAITING: usize = 2000;
+/// More than come while one is waited for.
+const MAX_WAITING: usize = 512;
 /// A step back that is no late packet: the sender numbers anew.
 const MAX_LATE: i16 = -500;
 

@@ -2,16 +2,15 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use host_media::{Media, MediaConfig, RtspServer};
+use host_media::{Media, MediaConfig, Rtsp, RtspConfig, RtspServer};
 use host_ports::{
     Answer, Fit, Frame, FrameSize, FrameSlot, FrameStamp, IngressEvent, IngressSink, MediaPath,
     MediaServer, OfferError, StreamKeys,
 };
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::time::Instant;
 use test_peer::{Answered, Client, Clip, Codec, Link, Publisher};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 /// A media server on free ports, with its own runtime.
@@ -40,9 +39,10 @@ impl Server {
     /// RTSP for its paths, on a free port.
     pub fn rtsp(&self, keys: Arc<dyn StreamKeys>) -> (SocketAddr, RtspServer) {
         self.runtime.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            (address, RtspServer::start(listener, 16, &self.media, keys))
+            let address = Ipv4Addr::LOCALHOST.into();
+            let config = RtspConfig { address, port: 0, max_connections: 16 };
+            let rtsp = Rtsp::bind(config).await.unwrap();
+            ((address, rtsp.port()).into(), rtsp.serve(&self.media, keys))
         })
     }
 
