@@ -51,7 +51,7 @@ impl AacPacking {
     /// The lengths of frames that so many bits of headers tell.
     pub fn sizes(self, headers: &[u8], bits: usize) -> Option<Vec<usize>> {
         let each = (self.size_bits + self.index_bits) as usize;
-        if bits == 0 || bits % each != 0 {
+        if bits == 0 || !bits.is_multiple_of(each) {
             return None;
         }
         let bit = |at: usize| usize::from(headers[at / 8] >> (7 - at % 8) & 1);
@@ -180,7 +180,8 @@ impl<'a> Parameters<'a> {
 
     fn config(&self) -> Option<Arc<[u8]>> {
         let digits = self.get("config")?.as_bytes();
-        let is_usable = digits.len() % 2 == 0 && (2..=MAX_CONFIG).contains(&(digits.len() / 2));
+        let is_usable =
+            digits.len().is_multiple_of(2) && (2..=MAX_CONFIG).contains(&(digits.len() / 2));
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
         digits.chunks(2).map(byte).collect::<Option<Arc<[u8]>>>().filter(|_| is_usable)
     }
