@@ -144,6 +144,10 @@ impl Exchange {
     }
 
     async fn answer(&mut self, request: &Request) -> Response {
+        // Such as a way back for sound: who insists on it must know that it is not there.
+        if let Some(option) = request.header("require") {
+            return Response::new(Status::OptionNotSupported).with("Unsupported", option);
+        }
         let answered = match request.method.as_str() {
             "OPTIONS" => Ok(Response::ok().with("Public", METHODS)),
             "DESCRIBE" => self.describe(request).await,

@@ -142,6 +142,7 @@ pub enum Status {
     UnsupportedTransport = 461,
     NotImplemented = 501,
     ServiceUnavailable = 503,
+    OptionNotSupported = 551,
 }
 
 impl Status {
@@ -158,6 +159,7 @@ impl Status {
             Self::UnsupportedTransport => "Unsupported Transport",
             Self::NotImplemented => "Not Implemented",
             Self::ServiceUnavailable => "Service Unavailable",
+            Self::OptionNotSupported => "Option not supported",
         }
     }
 }

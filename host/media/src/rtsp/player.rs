@@ -20,7 +20,7 @@ const KEY_FRAME: Duration = Duration::from_secs(5);
 /// How long a publisher's audio is waited for before only video is described.
 const AUDIO: Duration = Duration::from_millis(250);
 /// Units that a reader may be behind. One that is further goes on at the newest picture.
-const MAX_BEHIND: usize = 32;
+const MAX_BEHIND: usize = 64;
 const REPORT: Duration = Duration::from_secs(5);
 
 pub struct Player {

@@ -194,6 +194,7 @@ fn what_is_not_there_is_not_found_and_what_is_too_much_is_refused() {
     assert_eq!(other.ask("PLAY", "", &[], ""), 455);
     assert_eq!(other.ask("SING", "", &[], ""), 501);
     assert_eq!(other.ask("PLAY", "", &["Session: other"], ""), 454);
+    assert_eq!(other.ask("OPTIONS", "", &["Require: www.onvif.org/ver20/backchannel"], ""), 551);
     assert_eq!(other.ask("SETUP", "/trackID=0", &["Transport: RTP/SAVP;unicast"], ""), 461);
     assert_eq!(reader.ask("TEARDOWN", "", &[], ""), 200);
     assert_eq!(describe("echo_out"), 200);
