@@ -15,6 +15,7 @@ mod counters;
 mod decoder;
 mod egress;
 mod encoder;
+mod encoding;
 mod feed;
 mod framing;
 #[doc(hidden)]
@@ -36,6 +37,7 @@ mod server;
 mod sockets;
 mod tcp;
 mod unit;
+mod way;
 mod worker;
 
 pub use codecs::{Codec, Codecs, MissingElements};

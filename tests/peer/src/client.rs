@@ -55,6 +55,7 @@ fn config(codecs: &[Codec]) -> RtcConfig {
         .clear_codecs()
         .enable_h264(codecs.contains(&Codec::H264))
         .enable_vp8(codecs.contains(&Codec::Vp8))
+        .enable_vp9(codecs.contains(&Codec::Vp9))
         .set_reordering_size_video(400)
         .set_reordering_timeout_video(Some(Duration::from_millis(300)))
 }
@@ -252,6 +253,7 @@ impl Client {
         let wanted = match codec {
             Codec::H264 => str0m::format::Codec::H264,
             Codec::Vp8 => str0m::format::Codec::Vp8,
+            Codec::Vp9 => str0m::format::Codec::Vp9,
         };
         let Some(writer) = self.rtc.writer(self.mid) else { return };
         let pt = writer

@@ -117,7 +117,8 @@ pub struct RawMedia {
     /// Publishers and viewers of all streams together; more are refused with 503.
     /// Needs a restart.
     pub max_sessions: i64,
-    /// Bit rate of the output, in kbit/s.
+    /// Bit rate of a stream's output at most, in kbit/s. Where the networks of more than a quarter of its WebRTC viewers
+    /// carry less, less is sent.
     /// Needs a restart.
     pub bitrate_kbps: i64,
     /// How long a new connection may take, in seconds.
@@ -126,7 +127,7 @@ pub struct RawMedia {
 }
 
 /// Readers play `rtsp://HOST:8554/{id}_out`; whoever knows the id may. Publishers record to `rtsp://HOST:8554/{id}` with the
-/// stream key as password of any user, or as `?key=`: one video track of H264 or VP8, and one of audio (AAC, Opus) if they like.
+/// stream key as password of any user, or as `?key=`: one video track of H264, VP8 or VP9, and one of audio (AAC, Opus) if they like.
 /// Both go by TCP and by UDP; UDP takes any free ports, so where a firewall is between, use TCP. Nothing is encrypted. Readers
 /// beyond `media.max_readers` are refused with 453, sessions beyond `media.max_sessions` with 503.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -9,8 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::sync::Arc;
 
-const SUPPORTED: &str =
-    "one video track of H264 or VP8, and at most one audio track of AAC (mpeg4-generic) or Opus";
+const SUPPORTED: &str = "one video track of H264, VP8 or VP9, and at most one audio track of AAC (mpeg4-generic) or Opus";
 /// AAC's AudioSpecificConfig is a few bytes.
 const MAX_CONFIG: usize = 64;
 
@@ -117,6 +116,7 @@ impl Track {
         let kind = match (section.kind, name.to_ascii_lowercase().as_str()) {
             ("video", "h264") => Kind::Video(Codec::H264, parameters.sets()),
             ("video", "vp8") => Kind::Video(Codec::Vp8, ParameterSets::default()),
+            ("video", "vp9") => Kind::Video(Codec::Vp9, ParameterSets::default()),
             ("audio", "opus") if rate == 48_000 => {
                 Kind::Audio(audio(AudioCodec::Opus, Arc::default()).ok_or_else(what)?, None)
             }

@@ -3,6 +3,7 @@
 use super::announce::{AacPacking, Kind};
 use super::nal::{self, ParameterSets};
 use super::rtp::{Packet, Unwrapped};
+use super::vp9;
 use crate::access_unit::is_key_frame;
 use crate::codecs::Codec;
 use crate::unit::AudioFormat;
@@ -56,7 +57,7 @@ impl Assembly {
 /// Of one codec. What follows a loss is left out up to the next key frame, since it cannot be decoded as it was meant.
 pub struct Pictures {
     codec: Codec,
-    depacketizer: Box<dyn Depacketizer + Send + Sync>,
+    joiner: Joiner,
     /// H264's, as announced and then as they came.
     sets: ParameterSets,
     data: Vec<u8>,
@@ -77,7 +78,7 @@ impl Pictures {
     fn new(codec: Codec, sets: ParameterSets) -> Self {
         Self {
             codec,
-            depacketizer: depacketizer(codec),
+            joiner: Joiner::of(codec),
             sets,
             data: Vec::new(),
             taken: 0,
@@ -102,9 +103,8 @@ impl Pictures {
         self.taken += packet.payload.len();
         // Packets that only fill up have nothing in them.
         if !self.is_broken && !packet.payload.is_empty() {
-            let (data, mut extra) = (&mut self.data, CodecExtra::None);
-            let taken = self.depacketizer.depacketize(packet.payload, data, &mut extra);
-            self.is_broken = taken.is_err() || self.taken > MAX_PICTURE;
+            let is_joined = self.joiner.join(packet.payload, &mut self.data);
+            self.is_broken = !is_joined || self.taken > MAX_PICTURE;
         }
         if packet.has_marker {
             self.finish(whole);
@@ -128,7 +128,7 @@ impl Pictures {
 
     fn start_over(&mut self) {
         self.data.clear();
-        self.depacketizer = depacketizer(self.codec);
+        self.joiner = Joiner::of(self.codec);
         self.timestamp = None;
         (self.taken, self.is_broken) = (0, false);
     }
@@ -151,10 +151,31 @@ impl Pictures {
     }
 }
 
-fn depacketizer(codec: Codec) -> Box<dyn Depacketizer + Send + Sync> {
-    match codec {
-        Codec::H264 => Box::new(H264Depacketizer::default()),
-        Codec::Vp8 => Box::new(Vp8Depacketizer::default()),
+/// Puts a picture's pieces together.
+enum Joiner {
+    Library(Box<dyn Depacketizer + Send + Sync>),
+    Vp9,
+}
+
+impl Joiner {
+    fn of(codec: Codec) -> Self {
+        match codec {
+            Codec::H264 => Self::Library(Box::new(H264Depacketizer::default())),
+            Codec::Vp8 => Self::Library(Box::new(Vp8Depacketizer::default())),
+            Codec::Vp9 => Self::Vp9,
+        }
+    }
+
+    /// False if the packet is damaged.
+    fn join(&mut self, payload: &[u8], picture: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Library(library) => {
+                library.depacketize(payload, picture, &mut CodecExtra::None).is_ok()
+            }
+            Self::Vp9 => {
+                vp9::piece(payload).map(|piece| picture.extend_from_slice(piece)).is_some()
+            }
+        }
     }
 }
 
@@ -319,7 +340,8 @@ mod tests {
                 (0..4_u32, any::<bool>(), any::<bool>(), prop::collection::vec(any::<u8>(), 0..40)), 0..12),
         ) {
             let vp8 = Assembly::new(&Kind::Video(Codec::Vp8, ParameterSets::default()));
-            for mut assembly in [h264(), vp8, aac()] {
+            let vp9 = Assembly::new(&Kind::Video(Codec::Vp9, ParameterSets::default()));
+            for mut assembly in [h264(), vp8, vp9, aac()] {
                 let mut whole = Vec::new();
                 for (timestamp, has_marker, is_contiguous, payload) in &packets {
                     assembly.take(&packet(*timestamp, *has_marker, payload), *is_contiguous, &mut whole);

@@ -29,7 +29,7 @@ pub fn describe(tracks: &[Track], sets: &ParameterSets, local: IpAddr) -> String
         let (number, control) = (payload_type(index), control(index));
         let (kind, mapping, parameters) = match track {
             Track::Video(Codec::H264) => ("video", "H264/90000".to_owned(), h264(sets)),
-            Track::Video(Codec::Vp8) => ("video", "VP8/90000".to_owned(), String::new()),
+            Track::Video(codec) => ("video", format!("{}/90000", codec.name()), String::new()),
             Track::Audio(format) => audio(format),
         };
         // Writing to text never fails.

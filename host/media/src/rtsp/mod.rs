@@ -3,7 +3,7 @@
 //!
 //! `connection` moves bytes; `exchange` answers requests (`message`, `url`, `transport`, `credentials`) and owns the one
 //! session of a connection: a `player`, which cuts units into packets (`describe`, `pack`), or a `recorder`, which puts
-//! packets together (`announce`, `reorder`, `assemble`, `statistics`). `way` is how packets travel, `rtp` what they look like.
+//! packets together (`announce`, `reorder`, `assemble`, `statistics`). `nal` and `vp9` know what is in pictures. `way` is how packets travel, `rtp` what they look like.
 
 mod announce;
 mod assemble;
@@ -22,6 +22,7 @@ mod rtp;
 mod statistics;
 mod transport;
 mod url;
+mod vp9;
 mod way;
 
 use crate::server::Media;

@@ -1,6 +1,7 @@
 //! Units become packets: how each codec's data is cut, and how a track's packets and reports are counted.
 
 use super::rtp::{Packet, SenderReport};
+use super::vp9;
 use crate::codecs::Codec;
 use crate::unit::{AudioCodec, Track, Unit};
 use bytes::BytesMut;
@@ -31,6 +32,8 @@ pub struct Sender {
 
 enum Cut {
     Video(Box<dyn Packetizer + Send + Sync>),
+    /// The number of the next picture.
+    Vp9(u16),
     Aac,
     Opus,
 }
@@ -39,6 +42,7 @@ impl fmt::Debug for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Video(_) => "Video",
+            Self::Vp9(_) => "Vp9",
             Self::Aac => "Aac",
             Self::Opus => "Opus",
         })
@@ -50,6 +54,7 @@ impl Sender {
         let (cut, rate) = match track {
             Track::Video(Codec::H264) => (Cut::Video(Box::new(H264Packetizer::default())), 90_000),
             Track::Video(Codec::Vp8) => (Cut::Video(Box::new(Vp8Packetizer::default())), 90_000),
+            Track::Video(Codec::Vp9) => (Cut::Vp9(0), 90_000),
             Track::Audio(format) => match format.codec {
                 AudioCodec::Aac => (Cut::Aac, format.rate),
                 AudioCodec::Opus => (Cut::Opus, format.rate),
@@ -124,6 +129,10 @@ impl Cut {
         match self {
             // Neither of the two ever fails.
             Self::Video(packetizer) => packetizer.packetize(MAX_PAYLOAD, data).unwrap_or_default(),
+            Self::Vp9(number) => {
+                *number = number.wrapping_add(1);
+                vp9::cut(data, *number, MAX_PAYLOAD)
+            }
             Self::Opus => vec![data.to_vec()],
             Self::Aac if data.len() > MAX_AAC_FRAME => Vec::new(),
             Self::Aac => {

@@ -41,8 +41,7 @@ struct Outgoing {
 impl Player {
     /// Listens until it is known what there is to describe.
     pub async fn open(path: &Path) -> Result<Self, Response> {
-        let has_h264 = path.context.codecs.encoders().any(|(codec, _)| codec == Codec::H264);
-        let codec = if has_h264 { Codec::H264 } else { Codec::Vp8 };
+        let codec = choose(path);
         let mut feed =
             path.listen(codec, Some(AudioCodec::Aac)).map_err(|error| Response::of(&error))?;
         let begun = Instant::now();
@@ -151,6 +150,14 @@ impl Player {
             }
         }
     }
+}
+
+/// As the stream's params have it, if that can be encoded here, else the best that can.
+fn choose(path: &Path) -> Codec {
+    let codecs = || path.context.codecs.encoders().map(|(codec, _)| codec);
+    let preferred = path.state.egress.preferred_codec();
+    let preferred = preferred.filter(|preferred| codecs().any(|codec| codec == *preferred));
+    preferred.or_else(|| codecs().next()).unwrap_or(Codec::H264)
 }
 
 const ENDED: Event = Event::Over("the stream ended");

@@ -10,7 +10,7 @@ mod support;
 
 use client::Client;
 use host_media::{MediaConfig, RtspServer};
-use host_ports::{FrameSize, IngressEvent, MediaPath, StreamKeys};
+use host_ports::{FrameSize, IngressEvent, MediaPath, StreamKeys, VideoCodec, VideoSettings};
 use programs::{
     colour, ffmpeg_fails, ffmpeg_hears, ffmpeg_plays, ffmpeg_publishes, gstreamer_plays,
 };
@@ -113,15 +113,23 @@ fn ffmpeg_publishes_and_plays_by_udp() {
 }
 
 #[test]
-fn gstreamer_plays_what_ffmpeg_publishes_in_vp8() {
-    let rtsp = Rtsp::start();
-    let vp8 = "-c:v libvpx -deadline realtime -cpu-used 8 -g 30 -strict experimental";
-    let _publisher = ffmpeg_publishes(RED, vp8, "tcp", &rtsp.input());
-    rtsp.wait_for_pictures();
-    assert_eq!(rtsp.path.ingress_stats().codec, Some("VP8"));
-    for protocols in ["tcp", "udp"] {
-        let pictures = gstreamer_plays(protocols, &rtsp.output(), 10);
-        assert!(pictures.iter().all(|picture| is_red(picture)), "{:?}", colour(&pictures[0]));
+fn gstreamer_plays_what_ffmpeg_publishes_in_vp8_and_vp9() {
+    let codecs = [("libvpx", VideoCodec::Vp8), ("libvpx-vp9", VideoCodec::Vp9)];
+    for (encoder, codec) in codecs {
+        let rtsp = Rtsp::start();
+        rtsp.path.set_video(VideoSettings { codec, ..VideoSettings::default() });
+        let encoding =
+            format!("-c:v {encoder} -deadline realtime -cpu-used 8 -g 30 -pix_fmt yuv420p -strict experimental");
+        let _publisher = ffmpeg_publishes(RED, &encoding, "tcp", &rtsp.input());
+        rtsp.wait_for_pictures();
+        let name = codec.name().to_ascii_uppercase();
+        assert_eq!(rtsp.path.ingress_stats().codec, Some(name.as_str()));
+        for protocols in ["tcp", "udp"] {
+            let pictures = gstreamer_plays(protocols, &rtsp.output(), 10);
+            assert!(pictures.iter().all(|picture| is_red(picture)), "{:?}", colour(&pictures[0]));
+        }
+        assert!(is_red(&ffmpeg_plays("tcp", &rtsp.output(), 5)[4]));
+        assert_eq!(rtsp.path.egress_stats().codecs, [name]);
     }
 }
 
@@ -201,7 +209,7 @@ fn what_is_not_there_is_not_found_and_what_is_too_much_is_refused() {
     let mut publisher = Client::connect(rtsp.address, "echo?key=stk_1");
     let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\n";
     assert_eq!(publisher.ask("ANNOUNCE", "", &[], sdp), 415);
-    assert!(publisher.body.contains("H264 or VP8"), "{}", publisher.body);
+    assert!(publisher.body.contains("H264, VP8 or VP9"), "{}", publisher.body);
 }
 
 #[test]
