@@ -118,8 +118,9 @@ fn gstreamer_plays_what_ffmpeg_publishes_in_vp8_and_vp9() {
     for (encoder, codec) in codecs {
         let rtsp = Rtsp::start();
         rtsp.path.set_video(VideoSettings { codec, ..VideoSettings::default() });
-        let encoding =
-            format!("-c:v {encoder} -deadline realtime -cpu-used 8 -g 30 -pix_fmt yuv420p -strict experimental");
+        let encoding = format!(
+            "-c:v {encoder} -deadline realtime -cpu-used 8 -g 30 -pix_fmt yuv420p -strict experimental"
+        );
         let _publisher = ffmpeg_publishes(RED, &encoding, "tcp", &rtsp.input());
         rtsp.wait_for_pictures();
         let name = codec.name().to_ascii_uppercase();

@@ -52,10 +52,10 @@ pub fn ffmpeg_fails(url: &str) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// RGB of so many pictures of 160x120, by ffmpeg without queues.
+/// RGB of so many pictures of 160x120, by ffmpeg.
 pub fn ffmpeg_plays(transport: &str, url: &str, pictures: usize) -> Vec<Vec<u8>> {
     let line = format!(
-        "-loglevel error -fflags nobuffer -flags low_delay -rtsp_transport {transport} -i {url} \
+        "-loglevel error -rtsp_transport {transport} -i {url} \
          -an -frames:v {pictures} -fps_mode passthrough -f rawvideo -pix_fmt rgb24 -"
     );
     let output = command("ffmpeg", &line).output().expect("ffmpeg is installed");
