@@ -18,6 +18,7 @@ mod pictures;
 mod plugins;
 mod processors;
 mod restart;
+mod rtsp;
 mod schemas;
 mod secrets;
 mod steered_job;

@@ -12,7 +12,7 @@ use crate::ice_servers::IceConfig;
 use crate::public_base::PublicBase;
 use crate::tokens::{TokenFile, TokensConfig};
 use host_api::ApiConfig;
-use host_media::MediaConfig;
+use host_media::{MediaConfig, RtspConfig};
 use host_runtime::Settings;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -26,6 +26,8 @@ pub struct Config {
     pub public: PublicBase,
     pub tokens: TokensConfig,
     pub media: MediaConfig,
+    /// None: nobody publishes or plays by RTSP.
+    pub rtsp: Option<RtspConfig>,
     /// A STUN server that tells this machine's public address; none: not asked.
     pub stun_server: Option<String>,
     pub ice: IceConfig,

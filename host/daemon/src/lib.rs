@@ -24,7 +24,9 @@ mod tokens;
 mod watched;
 
 use host_api::{ApiConfig, router};
-use host_media::{Media, MediaConfig, MediaStartError, find_public_address};
+use host_media::{
+    Media, MediaConfig, MediaStartError, Rtsp, RtspConfig, RtspServer, find_public_address,
+};
 use host_plugins::PluginCatalog;
 use host_ports::StateStore;
 use host_runtime::{ChangeError, Ports, Runtime};
@@ -83,6 +85,7 @@ pub struct Running {
     servers: Servers,
     runtime: Runtime,
     media: Arc<Media>,
+    rtsp: Option<RtspServer>,
     stop_deadline: Duration,
 }
 
@@ -95,6 +98,8 @@ pub struct Addresses {
     pub aliases: Vec<String>,
     /// UDP and TCP.
     pub media_port: u16,
+    /// Where publishers and readers come by RTSP, if they may.
+    pub rtsp_port: Option<u16>,
 }
 
 /// Binds everything first, so that a port in use ends the start before anything else has begun. HTTP answers when the
@@ -105,6 +110,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let store = open_store(&config).await?;
     let listeners = http::bind(&config.http).await?;
+    let rtsp = bind_rtsp(config.rtsp).await?;
     let media = start_media(config.media, config.stun_server).await?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
     let models = config.fetch_models.then(fetching::model_store).flatten();
@@ -117,6 +123,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         http: listeners.main_url(),
         aliases: listeners.alias_urls(),
         media_port: media.port(),
+        rtsp_port: rtsp.as_ref().map(Rtsp::port),
     };
     // Last, because a start that fails later would never tell the token it made.
     let (tokens, new_token) = Tokens::open(&config.tokens, &config.paths.state)?;
@@ -130,8 +137,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         ..config.api
     };
     let servers = listeners.serve(router(api, runtime.clone()));
+    let rtsp = rtsp.map(|rtsp| rtsp.serve(&media, Arc::new(runtime.clone())));
     let stop_deadline = config.stop_deadline;
-    Ok(Running { addresses, new_token, servers, runtime, media, stop_deadline })
+    Ok(Running { addresses, new_token, servers, runtime, media, rtsp, stop_deadline })
 }
 
 impl Running {
@@ -149,6 +157,9 @@ impl Running {
         tracing::info!("stopping");
         let orderly = async {
             self.servers.refuse_more();
+            if let Some(rtsp) = self.rtsp {
+                rtsp.stop().await;
+            }
             self.runtime.shutdown().await;
             self.media.stop().await;
             self.servers.join().await;
@@ -183,6 +194,13 @@ async fn start_media(
 async fn look_for_plugins(config: host_plugins::Config) -> Result<PluginCatalog, StartError> {
     let looking = tokio::task::spawn_blocking(|| PluginCatalog::new(config)).await;
     looking.map_err(io::Error::other).flatten().map_err(StartError::Plugins)
+}
+
+async fn bind_rtsp(config: Option<RtspConfig>) -> Result<Option<Rtsp>, http::ListenError> {
+    let Some(config) = config else { return Ok(None) };
+    let (address, port) = (config.address, config.port);
+    let bound = Rtsp::bind(config).await;
+    bound.map(Some).map_err(|error| http::ListenError::new("rtsp.port", (address, port), error))
 }
 
 /// Another host that uses the file shows here, before any port is taken.

@@ -132,6 +132,11 @@ impl Media {
         &self.context.codecs
     }
 
+    /// For the other doors.
+    pub(crate) fn paths(&self) -> &Arc<Paths> {
+        &self.paths
+    }
+
     /// Ends all sessions and frees the port.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();

@@ -32,6 +32,11 @@ fn of_pictures_only_pixels_are_kept() {
 }
 
 #[test]
+fn publishers_by_rtsp_do_no_harm() {
+    search("rtsp");
+}
+
+#[test]
 fn offers_are_answered_section_by_section() {
     search("sdp");
 }

@@ -1,6 +1,6 @@
 //! From settings as written to settings that can be used.
 
-use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawStreams};
+use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawRtsp, RawStreams};
 use super::{Config, LogConfig, LogFormat, Paths, networks};
 use crate::connections::Limits;
 use crate::http::HttpConfig;
@@ -8,7 +8,7 @@ use crate::public_base::{PublicBase, is_url};
 use crate::tls::TlsFiles;
 use crate::tokens::TokensConfig;
 use host_api::{ApiConfig, BodyLimits, ListShape};
-use host_media::MediaConfig;
+use host_media::{MediaConfig, RtspConfig};
 use host_models::pictures;
 use host_runtime::{Fallback, Settings};
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +41,7 @@ pub fn check(
         tokens: tokens(&raw.http, &mut problems),
         http: http(&raw.http, &mut problems),
         media: media(&raw.media, environment, &mut problems),
+        rtsp: rtsp(&raw.rtsp, &mut problems),
         stun_server: given(&raw.media.stun_server),
         ice: networks::ice(&raw.ice, environment, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),
@@ -191,6 +192,16 @@ fn media(
         connect_timeout: problems
             .seconds("media.connect_timeout_seconds", raw.connect_timeout_seconds),
     }
+}
+
+/// None: nobody publishes or plays by RTSP.
+fn rtsp(raw: &RawRtsp, problems: &mut Problems) -> Option<RtspConfig> {
+    let config = RtspConfig {
+        address: problems.address("rtsp.listen", &raw.listen),
+        port: problems.port("rtsp.port", raw.port),
+        max_connections: problems.count("rtsp.max_connections", raw.max_connections),
+    };
+    raw.enabled.then_some(config)
 }
 
 fn pictures(raw: &RawPictures, base: &Path, problems: &mut Problems) -> pictures::Settings {

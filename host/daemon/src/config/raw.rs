@@ -11,6 +11,8 @@ pub struct RawConfig {
     pub http: RawHttp,
     /// WebRTC
     pub media: RawMedia,
+    /// RTSP
+    pub rtsp: RawRtsp,
     /// STUN and TURN servers for clients
     pub ice: RawIce,
     /// Plugins and their workers
@@ -122,6 +124,27 @@ pub struct RawMedia {
     /// How long a new connection may take, in seconds.
     /// Needs a restart.
     pub connect_timeout_seconds: i64,
+}
+
+/// Readers play `rtsp://HOST:8554/{id}_out`; whoever knows the id may. Publishers record to `rtsp://HOST:8554/{id}` with the
+/// stream key as password of any user, or as `?key=`: one video track of H264, VP8 or VP9, and one of audio (AAC, Opus) if they like.
+/// Both go by TCP and by UDP; UDP takes any free ports, so where a firewall is between, use TCP. Nothing is encrypted. Readers
+/// beyond `media.max_readers` are refused with 453, sessions beyond `media.max_sessions` with 503.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRtsp {
+    /// Take readers and publishers.
+    /// Needs a restart.
+    pub enabled: bool,
+    /// Address to listen on; `0.0.0.0` and `::` stand for all interfaces.
+    /// Needs a restart.
+    pub listen: String,
+    /// TCP port; 0 takes any free one.
+    /// Needs a restart.
+    pub port: i64,
+    /// Connections at once; others wait until one ends.
+    /// Needs a restart.
+    pub max_connections: i64,
 }
 
 /// WHIP and WHEP clients read them from the `Link` headers of answers (RFC 9725, 4.6). Clients that reach the media port by
@@ -323,6 +346,12 @@ impl Default for RawMedia {
             bitrate_kbps: 2500,
             connect_timeout_seconds: 10,
         }
+    }
+}
+
+impl Default for RawRtsp {
+    fn default() -> Self {
+        Self { enabled: true, listen: "0.0.0.0".into(), port: 8554, max_connections: 200 }
     }
 }
 

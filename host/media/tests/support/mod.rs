@@ -2,11 +2,12 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use host_media::{Media, MediaConfig};
+use host_media::{Media, MediaConfig, Rtsp, RtspConfig, RtspServer};
 use host_ports::{
     Answer, Fit, Frame, FrameSize, FrameSlot, FrameStamp, IngressEvent, IngressSink, MediaPath,
-    MediaServer, OfferError,
+    MediaServer, OfferError, StreamKeys,
 };
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::time::Instant;
 use test_peer::{Answered, Client, Clip, Codec, Link, Publisher};
@@ -33,6 +34,16 @@ impl Server {
 
     pub fn stop(&self) {
         self.runtime.block_on(self.media.stop());
+    }
+
+    /// RTSP for its paths, on a free port.
+    pub fn rtsp(&self, keys: Arc<dyn StreamKeys>) -> (SocketAddr, RtspServer) {
+        self.runtime.block_on(async {
+            let address = Ipv4Addr::LOCALHOST.into();
+            let config = RtspConfig { address, port: 0, max_connections: 16 };
+            let rtsp = Rtsp::bind(config).await.unwrap();
+            ((address, rtsp.port()).into(), rtsp.serve(&self.media, keys))
+        })
     }
 
     /// A path whose publisher is echoed to its readers.
