@@ -243,6 +243,7 @@ fn settings(folder: &TempDir) -> Vec<(&'static str, String)> {
         ("SDH_HTTP__PORT", "0".into()),
         ("SDH_HTTP__MEDIA_PORTS", "[]".into()),
         ("SDH_MEDIA__PORT", "0".into()),
+        ("SDH_RTMP__PORT", "0".into()),
         ("SDH_PLUGINS__FOLDERS", format!("[{:?}]", folder.path().join("plugins"))),
         // What tests need is here; those that fetch say so.
         ("SDH_MODELS__FETCH", "false".into()),

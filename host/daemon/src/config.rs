@@ -10,7 +10,7 @@ use crate::http::HttpConfig;
 use crate::public_base::PublicBase;
 use crate::tokens::{TokenFile, TokensConfig};
 use host_api::ApiConfig;
-use host_media::MediaConfig;
+use host_media::{MediaConfig, RtmpConfig};
 use host_runtime::Settings;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,6 +24,8 @@ pub struct Config {
     pub public: PublicBase,
     pub tokens: TokensConfig,
     pub media: MediaConfig,
+    /// None: publishers do not come by RTMP.
+    pub rtmp: Option<RtmpConfig>,
     pub plugins: host_plugins::Config,
     pub paths: Paths,
     pub runtime: Settings,

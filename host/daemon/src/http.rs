@@ -28,7 +28,8 @@ pub enum ListenError {
     #[error("`{key}`: port {port} of {address} is in use; stop what uses it, or choose another (0 takes any free one{or})", or = without(key))]
     InUse { key: &'static str, address: IpAddr, port: u16 },
     #[error(
-        "`{key}`: cannot listen on port {port} of {address}; `http.listen` must be an address of this machine, and ports below 1024 need the right to use them"
+        "`{key}`: cannot listen on port {port} of {address}; `{section}.listen` must be an address of this machine, and ports below 1024 need the right to use them",
+        section = key.split('.').next().unwrap_or_default()
     )]
     Refused {
         key: &'static str,
@@ -118,22 +119,33 @@ impl Servers {
     }
 }
 
+impl ListenError {
+    /// `key` is the setting that names the port.
+    pub fn new(key: &'static str, (address, port): (IpAddr, u16), source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { key, address, port },
+            _ => Self::Refused { key, address, port, source },
+        }
+    }
+}
+
 async fn bind_one(
     key: &'static str,
     address: IpAddr,
     port: u16,
 ) -> Result<(TcpListener, SocketAddr), ListenError> {
-    let refused = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse { key, address, port },
-        _ => ListenError::Refused { key, address, port, source },
-    };
+    let refused = |source| ListenError::new(key, (address, port), source);
     let listener = TcpListener::bind((address, port)).await.map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?;
     Ok((listener, bound))
 }
 
 fn without(key: &str) -> &'static str {
-    if key == "http.media_ports" { ", [] does without" } else { "" }
+    match key {
+        "http.media_ports" => ", [] does without",
+        "rtmp.port" => "; `rtmp.enabled = false` does without",
+        _ => "",
+    }
 }
 
 /// An address that stands for all interfaces is none that a browser could open.

@@ -23,7 +23,7 @@ mod tokens;
 mod watched;
 
 use host_api::{ApiConfig, router};
-use host_media::{Media, MediaStartError};
+use host_media::{Media, MediaStartError, Rtmp, RtmpConfig, RtmpServer};
 use host_plugins::PluginCatalog;
 use host_ports::StateStore;
 use host_runtime::{ChangeError, Ports, Runtime};
@@ -82,6 +82,7 @@ pub struct Running {
     servers: Servers,
     runtime: Runtime,
     media: Arc<Media>,
+    rtmp: Option<RtmpServer>,
     stop_deadline: Duration,
 }
 
@@ -94,6 +95,8 @@ pub struct Addresses {
     pub aliases: Vec<String>,
     /// UDP and TCP.
     pub media_port: u16,
+    /// Where publishers come by RTMP, if they may.
+    pub rtmp_port: Option<u16>,
 }
 
 /// Binds everything first, so that a port in use ends the start before anything else has begun. HTTP answers when the
@@ -104,6 +107,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let store = open_store(&config).await?;
     let listeners = http::bind(&config.http).await?;
+    let rtmp = bind_rtmp(config.rtmp).await?;
     let media = Media::start(config.media).map_err(StartError::Media)?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
     let models = config.fetch_models.then(fetching::model_store).flatten();
@@ -116,6 +120,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         http: listeners.main_url(),
         aliases: listeners.alias_urls(),
         media_port: media.port(),
+        rtmp_port: rtmp.as_ref().map(Rtmp::port),
     };
     // Last, because a start that fails later would never tell the token it made.
     let (tokens, new_token) = Tokens::open(&config.tokens, &config.paths.state)?;
@@ -128,8 +133,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         ..config.api
     };
     let servers = listeners.serve(router(api, runtime.clone()));
+    let rtmp = rtmp.map(|rtmp| rtmp.serve(&media, Arc::new(runtime.clone())));
     let stop_deadline = config.stop_deadline;
-    Ok(Running { addresses, new_token, servers, runtime, media, stop_deadline })
+    Ok(Running { addresses, new_token, servers, runtime, media, rtmp, stop_deadline })
 }
 
 impl Running {
@@ -147,6 +153,9 @@ impl Running {
         tracing::info!("stopping");
         let orderly = async {
             self.servers.refuse_more();
+            if let Some(rtmp) = self.rtmp {
+                rtmp.stop().await;
+            }
             self.runtime.shutdown().await;
             self.media.stop().await;
             self.servers.join().await;
@@ -164,6 +173,13 @@ impl Running {
 async fn look_for_plugins(config: host_plugins::Config) -> Result<PluginCatalog, StartError> {
     let looking = tokio::task::spawn_blocking(|| PluginCatalog::new(config)).await;
     looking.map_err(io::Error::other).flatten().map_err(StartError::Plugins)
+}
+
+async fn bind_rtmp(config: Option<RtmpConfig>) -> Result<Option<Rtmp>, http::ListenError> {
+    let Some(config) = config else { return Ok(None) };
+    let (address, port) = (config.address, config.port);
+    let bound = Rtmp::bind(config).await;
+    bound.map(Some).map_err(|error| http::ListenError::new("rtmp.port", (address, port), error))
 }
 
 /// Another host that uses the file shows here, before any port is taken.

@@ -2,7 +2,7 @@
 //!
 //! `offer` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
 //! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`, `color`);
-//! `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
+//! `rtmp` is another door in, and one out. `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
 
 mod access_unit;
 mod answer;
@@ -30,6 +30,7 @@ mod paths;
 mod peer;
 mod publisher;
 mod reception;
+mod rtmp;
 mod server;
 mod sockets;
 mod tcp;
@@ -38,5 +39,6 @@ mod worker;
 
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError};
+pub use rtmp::{AuthoritiesError, RestreamConfig, Rtmp, RtmpConfig, RtmpServer};
 pub use server::Media;
 pub use sockets::announced_addresses;

@@ -11,6 +11,7 @@ mod media;
 mod models;
 mod pictures;
 mod pipeline;
+mod restream;
 mod store;
 
 pub use catalog::{
@@ -29,4 +30,5 @@ pub use pictures::{Picture, PictureError, PictureFetch, PictureStore};
 pub use pipeline::{
     Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress, SwitchedOff,
 };
+pub use restream::{Restream, RestreamState, RestreamStats, RestreamTarget, RestreamTargetError};
 pub use store::{StateStore, StoreError, StoredStream};

@@ -1,6 +1,6 @@
 //! From settings as written to settings that can be used.
 
-use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawStreams};
+use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawRtmp, RawStreams};
 use super::{Config, LogConfig, LogFormat, Paths};
 use crate::connections::Limits;
 use crate::http::HttpConfig;
@@ -8,7 +8,7 @@ use crate::public_base::{PublicBase, is_url};
 use crate::tls::TlsFiles;
 use crate::tokens::TokensConfig;
 use host_api::{ApiConfig, BodyLimits, ListShape};
-use host_media::MediaConfig;
+use host_media::{MediaConfig, RestreamConfig, RtmpConfig};
 use host_models::pictures;
 use host_runtime::{Fallback, Settings};
 use std::collections::{BTreeMap, HashMap};
@@ -41,7 +41,8 @@ pub fn check(
         public: public(&raw.http.public_url, environment, &mut problems),
         tokens: tokens(&raw.http, &mut problems),
         http: http(&raw.http, &mut problems),
-        media: media(&raw.media, &mut problems),
+        media: media(&raw.media, &raw.rtmp, &mut problems),
+        rtmp: rtmp(&raw.rtmp, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),
         pictures: pictures(
             &raw.pictures,
@@ -171,7 +172,18 @@ fn tokens(raw: &RawHttp, problems: &mut Problems) -> TokensConfig {
     TokensConfig { admin: given(&raw.token), may_be_open }
 }
 
-fn media(raw: &RawMedia, problems: &mut Problems) -> MediaConfig {
+/// None: publishers do not come by RTMP.
+fn rtmp(raw: &RawRtmp, problems: &mut Problems) -> Option<RtmpConfig> {
+    let config = RtmpConfig {
+        address: problems.address("rtmp.listen", &raw.listen),
+        port: problems.port("rtmp.port", raw.port),
+        max_connections: problems.count("rtmp.max_connections", raw.max_connections),
+        timeout: problems.seconds("rtmp.timeout_seconds", raw.timeout_seconds),
+    };
+    raw.enabled.then_some(config)
+}
+
+fn media(raw: &RawMedia, rtmp: &RawRtmp, problems: &mut Problems) -> MediaConfig {
     if raw.listen.is_empty() {
         problems.add("media.listen", "must name an address; 0.0.0.0 stands for all interfaces");
     }
@@ -189,6 +201,10 @@ fn media(raw: &RawMedia, problems: &mut Problems) -> MediaConfig {
         bitrate_kbps: problems.number("media.bitrate_kbps", raw.bitrate_kbps, 100, 100_000) as u32,
         connect_timeout: problems
             .seconds("media.connect_timeout_seconds", raw.connect_timeout_seconds),
+        restream: RestreamConfig {
+            authorities: given(&rtmp.authorities).map(PathBuf::from),
+            ..RestreamConfig::default()
+        },
     }
 }
 

@@ -11,6 +11,8 @@ pub struct RawConfig {
     pub http: RawHttp,
     /// WebRTC
     pub media: RawMedia,
+    /// RTMP, in and out
+    pub rtmp: RawRtmp,
     /// Plugins and their workers
     pub plugins: RawPlugins,
     /// Folders
@@ -114,6 +116,34 @@ pub struct RawMedia {
     /// How long a new connection may take, in seconds.
     /// Needs a restart.
     pub connect_timeout_seconds: i64,
+}
+
+/// Encoders publish H264 and AAC to `rtmp://HOST/live/{stream_key}`. A stream with an `output_rtmp_url` is sent there, by
+/// `rtmps://` encrypted and to servers only whose certificate is in order; `/status` says how that stands. The server connects
+/// to whatever that names, private addresses too, for whoever may create or change streams: where these are not trusted with
+/// that, let a firewall say where this machine may connect to.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRtmp {
+    /// Take publishers.
+    /// Needs a restart.
+    pub enabled: bool,
+    /// Address to listen on; `0.0.0.0` and `::` stand for all interfaces.
+    /// Needs a restart.
+    pub listen: String,
+    /// TCP port; 0 takes any free one.
+    /// Needs a restart.
+    pub port: i64,
+    /// Connections at once; more are closed.
+    /// Needs a restart.
+    pub max_connections: i64,
+    /// How long a connection may take until it publishes, and a publisher may send nothing, in seconds.
+    /// Needs a restart.
+    pub timeout_seconds: i64,
+    /// File of certificates in PEM that are believed beside the built-in authorities when a stream is sent by `rtmps://`.
+    /// Empty: none.
+    /// Needs a restart.
+    pub authorities: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -288,6 +318,19 @@ impl Default for RawMedia {
             max_sessions: 1000,
             bitrate_kbps: 2500,
             connect_timeout_seconds: 10,
+        }
+    }
+}
+
+impl Default for RawRtmp {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: "0.0.0.0".into(),
+            port: 1935,
+            max_connections: 100,
+            timeout_seconds: 10,
+            authorities: String::new(),
         }
     }
 }

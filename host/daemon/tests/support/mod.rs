@@ -10,6 +10,7 @@ pub fn settings(folder: &TempDir) -> Vec<(&'static str, OsString)> {
         ("SDH_HTTP__PORT", "0".into()),
         ("SDH_HTTP__MEDIA_PORTS", "[]".into()),
         ("SDH_MEDIA__PORT", "0".into()),
+        ("SDH_RTMP__PORT", "0".into()),
         ("SDH_MEDIA__LISTEN", "127.0.0.1".into()),
         ("SDH_PLUGINS__FOLDERS", path("plugins")),
         ("SDH_MODELS__FETCH", "false".into()),
