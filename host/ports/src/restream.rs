@@ -90,8 +90,10 @@ impl RestreamTarget {
             return Err(RestreamTargetError::User);
         }
         let default_port = if is_tls { 443 } else { 1935 };
-        let (host, port) = host_and_port(authority, default_port).ok_or(RestreamTargetError::Host)?;
-        let (app, key) = app_and_key(path.trim_start_matches('/')).ok_or(RestreamTargetError::App)?;
+        let (host, port) =
+            host_and_port(authority, default_port).ok_or(RestreamTargetError::Host)?;
+        let (app, key) =
+            app_and_key(path.trim_start_matches('/')).ok_or(RestreamTargetError::App)?;
         let scheme = if is_tls { "rtmps" } else { "rtmp" };
         let address = format!("{scheme}://{authority}/{app}");
         Ok(Self { is_tls, host, port, app, key, address })
@@ -169,10 +171,7 @@ mod tests {
                 "rtmps://live-api.example.com:443/rtmp"
             )
         );
-        assert_eq!(
-            parts("rtmp://[::1]/a/b/c"),
-            own("::1", 1935, "a/b", "c", "rtmp://[::1]/a/b")
-        );
+        assert_eq!(parts("rtmp://[::1]/a/b/c"), own("::1", 1935, "a/b", "c", "rtmp://[::1]/a/b"));
         assert_eq!(parts("rtmp://h/live"), own("h", 1935, "live", "", "rtmp://h/live"));
         assert_eq!(RestreamTarget::parse("rtmps://h/a/b").unwrap().port, 443);
     }
@@ -181,7 +180,8 @@ mod tests {
     fn what_is_no_address_is_refused() {
         let refused = |url: &str| RestreamTarget::parse(url).unwrap_err();
         assert_eq!(refused("http://h/a/b"), RestreamTargetError::Scheme);
-        for url in ["rtmp://", "rtmp:///a/b", "rtmp://h:0/a/b", "rtmp://h:x/a/b", "rtmp://[h]/a/b"] {
+        for url in ["rtmp://", "rtmp:///a/b", "rtmp://h:0/a/b", "rtmp://h:x/a/b", "rtmp://[h]/a/b"]
+        {
             assert_eq!(refused(url), RestreamTargetError::Host, "{url}");
         }
         assert_eq!(refused("rtmp://h\r\n/a/b"), RestreamTargetError::Host);

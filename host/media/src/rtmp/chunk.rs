@@ -198,7 +198,9 @@ impl Reader {
             chunks.time_field = three(field);
             chunks.is_extended = chunks.time_field == EXTENDED;
         }
-        if chunks.is_extended && let Some(last) = head.last_chunk() {
+        if chunks.is_extended
+            && let Some(last) = head.last_chunk()
+        {
             chunks.time_field = u32::from_be_bytes(*last);
         }
         if format < 2 {
@@ -206,7 +208,8 @@ impl Reader {
             chunks.message.kind = field[6];
         }
         if let (0, Some(stream)) = (format, field.get(7..11)) {
-            chunks.message.stream = u32::from_le_bytes([stream[0], stream[1], stream[2], stream[3]]);
+            chunks.message.stream =
+                u32::from_le_bytes([stream[0], stream[1], stream[2], stream[3]]);
         }
         if !chunks.is_begun {
             chunks.is_begun = true;
@@ -356,9 +359,7 @@ mod tests {
         let long = [3, 0, 0, 0, 1, 0, 1, 20, 0, 0, 0, 0];
         assert!(matches!(refused(&long), ChunkError::TooLong { size: 65537, .. }));
         assert_eq!(refused(&[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0]), ChunkError::Size(0));
-        let begin = |id: u8| {
-            [&[id, 0, 0, 0, 1, 0, 0, 8, 0, 0, 0, 0][..], &[0; 128][..]].concat()
-        };
+        let begin = |id: u8| [&[id, 0, 0, 0, 1, 0, 0, 8, 0, 0, 0, 0][..], &[0; 128][..]].concat();
         let many: Vec<u8> = (3..63).flat_map(begin).collect();
         assert_eq!(refused(&many), ChunkError::TooManyStreams);
         let mut chunk_size = Vec::new();

@@ -33,7 +33,13 @@ impl Command {
         }))
     }
 
-    pub fn write(name: &str, transaction: f64, arguments: &[Value], stream: u32, out: &mut Vec<u8>) {
+    pub fn write(
+        name: &str,
+        transaction: f64,
+        arguments: &[Value],
+        stream: u32,
+        out: &mut Vec<u8>,
+    ) {
         let mut data = Vec::new();
         Value::text(name).write(&mut data);
         Value::Number(transaction).write(&mut data);

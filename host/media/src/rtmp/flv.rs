@@ -196,8 +196,8 @@ fn read_config(config: &[u8]) -> Result<AudioFormat, FlvError> {
     let mut position = 0;
     let mut take = |count: usize| -> Option<u32> {
         let bit = |at: usize| Some(u32::from(config.get(at / 8)? >> (7 - at % 8) & 1));
-        let value = (position..position + count)
-            .try_fold(0, |value, at| Some(value << 1 | bit(at)?));
+        let value =
+            (position..position + count).try_fold(0, |value, at| Some(value << 1 | bit(at)?));
         position += count;
         value
     };
@@ -316,8 +316,9 @@ mod tests {
 
     #[test]
     fn a_byte_stream_goes_out_and_comes_back() {
-        let stream = [&START[..], &[9, 0xf0], &START, &SPS, &[0, 0, 1], &PPS, &START, &[0x65, 3, 4]]
-            .concat();
+        let stream =
+            [&START[..], &[9, 0xf0], &START, &SPS, &[0, 0, 1], &PPS, &START, &[0x65, 3, 4]]
+                .concat();
         let (mut outgoing, mut tags) = (Outgoing::default(), Vec::new());
         outgoing.video(true, &stream, |tag| tags.push(tag));
         outgoing.video(true, &stream, |tag| tags.push(tag));

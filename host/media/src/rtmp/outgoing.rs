@@ -112,7 +112,7 @@ impl Session {
             stream,
             outgoing: Outgoing::default(),
             began: None,
-            soundtrack: Soundtrack::new(Duration::ZERO),
+            soundtrack: Soundtrack::new(Duration::ZERO, Instant::now()),
             bytes: Vec::new(),
         };
         tokio::select! {
@@ -235,12 +235,13 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     fn add(&mut self, unit: &Unit) {
+        let now = Instant::now();
         let Self { stream, outgoing, soundtrack, bytes, began, .. } = self;
         let start = match *began {
             Some(start) => start,
             // Feeds begin with a key frame.
             None => {
-                *soundtrack = Soundtrack::new(unit.time);
+                *soundtrack = Soundtrack::new(unit.time, now);
                 *began.insert(unit.time)
             }
         };
@@ -249,7 +250,6 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             let chunk_stream = if kind == kind::VIDEO { 6 } else { 5 };
             chunk::write(bytes, chunk_stream, &Message { kind, stream: *stream, timestamp, data });
         };
-        let now = Instant::now();
         match &unit.track {
             Track::Video(_) => {
                 soundtrack.silence(unit.time, now, |time, tag| send(kind::AUDIO, time, tag));

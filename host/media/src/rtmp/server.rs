@@ -23,9 +23,7 @@ pub(crate) enum ServerError {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Event {
     /// Wants to publish to `{app}/{name}`: to be accepted or refused.
-    Publish {
-        address: String,
-    },
+    Publish { address: String },
     /// Of whom was accepted.
     Media(Message),
     /// Publishes no more.

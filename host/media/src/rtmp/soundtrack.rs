@@ -6,7 +6,8 @@ use crate::unit::AudioFormat;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A publisher's audio that does not come for this long has ended.
+/// A publisher's audio that does not come for this long has ended, or there is none: until then a receiver that will hear
+/// it is not told of another kind first.
 const GAP: Duration = Duration::from_secs(1);
 
 /// AAC-LC, 48 kHz, stereo.
@@ -22,15 +23,15 @@ pub(crate) struct Soundtrack {
     /// AudioSpecificConfig that the receiver knows.
     config: Option<Arc<[u8]>>,
     silence: Arc<[u8]>,
-    heard_at: Option<Instant>,
+    heard_at: Instant,
     /// Up to where there is sound.
     until: Duration,
 }
 
 impl Soundtrack {
     /// Begins with the video.
-    pub fn new(start: Duration) -> Self {
-        Self { config: None, silence: SILENCE_CONFIG.into(), heard_at: None, until: start }
+    pub fn new(start: Duration, now: Instant) -> Self {
+        Self { config: None, silence: SILENCE_CONFIG.into(), heard_at: now, until: start }
     }
 
     /// Sends a packet of the publisher's, unless it would lie before one that was sent.
@@ -41,7 +42,7 @@ impl Soundtrack {
         now: Instant,
         mut send: impl FnMut(Duration, Vec<u8>),
     ) {
-        self.heard_at = Some(now);
+        self.heard_at = now;
         if time < self.until {
             return;
         }
@@ -58,12 +59,11 @@ impl Soundtrack {
         now: Instant,
         mut send: impl FnMut(Duration, Vec<u8>),
     ) {
-        let is_heard = self.heard_at.is_some_and(|at| now.saturating_duration_since(at) < GAP);
-        if is_heard {
+        if now.saturating_duration_since(self.heard_at) < GAP {
             return;
         }
-        // What nobody was sent for so long need not be made up for.
-        self.until = self.until.max(time.saturating_sub(GAP));
+        // What nobody was sent for longer need not be made up for.
+        self.until = self.until.max(time.saturating_sub(2 * GAP));
         let silence = self.silence.clone();
         while self.until <= time {
             self.announce(&silence, self.until, &mut send);
@@ -98,14 +98,15 @@ mod tests {
     #[test]
     fn silence_keeps_up_with_the_video_and_is_announced_once() {
         let (now, mut sent) = (Instant::now(), Vec::new());
-        let mut track = Soundtrack::new(Duration::ZERO);
-        for frame in 0..=30 {
+        let mut track = Soundtrack::new(Duration::ZERO, now);
+        for frame in 0..=60 {
             let time = Duration::from_millis(33 * frame);
-            track.silence(time, now, |time, tag| sent.push((time.as_millis(), tag)));
+            track.silence(time, now + time, |time, tag| sent.push((time.as_millis(), tag)));
+            assert_eq!(sent.is_empty(), time < GAP, "a second is given to the publisher's");
         }
         assert_eq!(sent[0].1, [&[0xaf, 0], &SILENCE_CONFIG[..]].concat());
         assert!(sent[1..].iter().all(|(_, tag)| tag[1] == 1), "one header");
-        assert_eq!(sent.len(), 1 + 47, "990 ms of 21.3 each");
+        assert_eq!(sent.len(), 1 + 93, "1980 ms of 21.3 each");
         assert!(sent.is_sorted_by_key(|(time, _)| *time));
     }
 
@@ -114,14 +115,15 @@ mod tests {
         let (now, mut sent) = (Instant::now(), Vec::new());
         let mut send = |time: Duration, tag: Vec<u8>| sent.push((time.as_millis(), tag));
         let ms = Duration::from_millis;
-        let mut track = Soundtrack::new(ms(1000));
+        let mut track = Soundtrack::new(ms(1000), now - GAP);
         track.silence(ms(1000), now, &mut send);
         track.sound((&format(), &[1]), ms(1010), now, &mut send);
         track.sound((&format(), &[2]), ms(1030), now, &mut send);
         track.sound((&format(), &[3]), ms(1050), now, &mut send);
         track.silence(ms(1100), now + ms(999), &mut send);
         track.silence(ms(2040), now + ms(1000), &mut send);
-        let first: Vec<_> = sent.iter().take(6).map(|(time, tag)| (*time, tag[1], tag[2])).collect();
+        let first: Vec<_> =
+            sent.iter().take(6).map(|(time, tag)| (*time, tag[1], tag[2])).collect();
         let expected = [
             (1000, 0, 0x11),
             (1000, 1, 0x21),
@@ -137,8 +139,8 @@ mod tests {
     #[test]
     fn a_long_pause_is_not_made_up_for() {
         let (now, mut count) = (Instant::now(), 0);
-        let mut track = Soundtrack::new(Duration::ZERO);
+        let mut track = Soundtrack::new(Duration::ZERO, now - GAP);
         track.silence(Duration::from_secs(3600), now, |_, _| count += 1);
-        assert!(count < 60, "{count}");
+        assert!(count < 100, "{count}");
     }
 }

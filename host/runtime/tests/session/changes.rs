@@ -120,8 +120,7 @@ async fn restreaming_is_begun_moved_and_stopped_by_empty_text() {
     let world = World::new();
     let stream = world.create(json!({})).await;
     let (here, there) = ("rtmp://example.org/live/a", "rtmp://example.org/live/b");
-    for (sent, kept) in
-        [(here, Some(here.to_owned())), (there, Some(there.to_owned())), ("", None)]
+    for (sent, kept) in [(here, Some(here.to_owned())), (there, Some(there.to_owned())), ("", None)]
     {
         let change = StreamChange { output_rtmp_url: Some(sent.into()), ..StreamChange::default() };
         let view = world.runtime.change(&stream.id, change).await.unwrap().view;
