@@ -20,6 +20,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 pub struct Host {
     process: Child,
     base: String,
+    rtmp_port: u16,
     folder: TempDir,
     extra: Vec<(String, String)>,
     log: Receiver<String>,
@@ -44,8 +45,8 @@ impl Host {
         let owned = |(name, value): &(&str, String)| (name.to_string(), value.clone());
         let extra: Vec<_> = extra.iter().map(owned).collect();
         let (mut process, log) = launch(&folder, &extra);
-        let base = wait_until_ready(&mut process, &log);
-        Self { process, base, folder, extra, log, read: RefCell::default() }
+        let (base, rtmp_port) = wait_until_ready(&mut process, &log);
+        Self { process, base, rtmp_port, folder, extra, log, read: RefCell::default() }
     }
 
     /// Ends the program as a crash would, at once. Its folder stays.
@@ -57,7 +58,7 @@ impl Host {
     /// Starts the program again on the folder and with the settings of the one that was killed.
     pub fn start_again(&mut self) {
         (self.process, self.log) = launch(&self.folder, &self.extra);
-        self.base = wait_until_ready(&mut self.process, &self.log);
+        (self.base, self.rtmp_port) = wait_until_ready(&mut self.process, &self.log);
     }
 
     /// The same, but it is killed after so many lines of its log, or a glance later.
@@ -119,6 +120,11 @@ impl Host {
 
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// Where a stream is published to by RTMP.
+    pub fn rtmp_url(&self, stream_key: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/live/{stream_key}", self.rtmp_port)
     }
 
     /// `host:port`, for those who speak HTTP by hand.
@@ -225,15 +231,17 @@ fn launch(folder: &TempDir, extra: &[(String, String)]) -> (Child, Receiver<Stri
     (process, log)
 }
 
-/// The URL that the server then answers at.
-fn wait_until_ready(process: &mut Child, log: &Receiver<String>) -> String {
+/// The URL that the server then answers at, and its port for RTMP.
+fn wait_until_ready(process: &mut Child, log: &Receiver<String>) -> (String, u16) {
     let mut ready = String::new();
     let stdout = process.stdout.take().expect("stdout is piped");
     BufReader::new(stdout).read_line(&mut ready).expect("stdout is text");
     let ready: Value = serde_json::from_str(&ready).unwrap_or_else(|error| {
         panic!("no ready line ({error}): {ready}{}", log.iter().collect::<Vec<_>>().join("\n"))
     });
-    ready["http"].as_str().expect("the ready line names the URL").to_owned()
+    let base = ready["http"].as_str().expect("the ready line names the URL").to_owned();
+    let rtmp_port = ready["rtmp_port"].as_u64().and_then(|port| u16::try_from(port).ok());
+    (base, rtmp_port.expect("the ready line names the port"))
 }
 
 /// Free ports, folders of the test's own, the repository's models and ONNX Runtime.
