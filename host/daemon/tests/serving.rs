@@ -38,13 +38,20 @@ async fn a_host_serves_on_all_its_ports_and_frees_them_at_the_end() {
     let addresses = running.addresses().clone();
     assert_ne!(addresses.media_port, 0);
     assert_eq!(addresses.aliases.len(), 1);
+    let rtmp = ("127.0.0.1", addresses.rtmp_port.expect("publishers may come by RTMP"));
+    assert!(TcpStream::connect(rtmp).is_ok());
     for url in std::iter::once(&addresses.http).chain(&addresses.aliases) {
         assert_eq!(get(url, "/health"), "HTTP/1.1 200 OK");
         assert_eq!(get(url, "/nothing"), "HTTP/1.1 404 Not Found");
     }
     running.stop().await;
     let authority = addresses.http.strip_prefix("http://").expect("a plain URL");
-    assert!(TcpStream::connect(authority).is_err());
+    assert!(TcpStream::connect(authority).is_err() && TcpStream::connect(rtmp).is_err());
+
+    let off = [("SDH_RTMP__ENABLED", "false")];
+    let running = start(config(&folder, &off)).await.expect("the host starts");
+    assert_eq!(running.addresses().rtmp_port, None);
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,10 +59,13 @@ async fn a_port_in_use_names_its_key_and_the_remedy() {
     let folder = tempfile::tempdir().expect("a folder");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("bound").port().to_string();
-    for (key, variable) in
-        [("http.port", "SDH_HTTP__PORT"), ("http.media_ports", "SDH_HTTP__MEDIA_PORTS")]
-    {
-        let error = start(config(&folder, &[(variable, &port)])).await.err();
+    for (key, variable) in [
+        ("http.port", "SDH_HTTP__PORT"),
+        ("http.media_ports", "SDH_HTTP__MEDIA_PORTS"),
+        ("rtmp.port", "SDH_RTMP__PORT"),
+    ] {
+        let settings = [(variable, port.as_str()), ("SDH_RTMP__LISTEN", "127.0.0.1")];
+        let error = start(config(&folder, &settings)).await.err();
         let error = error.expect("the port is in use");
         assert!(matches!(error, StartError::Listen(_)), "{error:?}");
         let text = error.to_string();

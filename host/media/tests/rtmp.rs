@@ -5,6 +5,8 @@
 mod rtmp_support;
 mod support;
 
+use gstreamer as gst;
+use gstreamer::prelude::*;
 use host_media::{MediaConfig, RestreamConfig, RtmpConfig};
 use host_ports::{FrameSize, MediaPath, Restream, RestreamState, RestreamStats};
 use rtmp_support::{Ffmpeg, Screen, Way, Ways, eventually};
@@ -57,6 +59,25 @@ fn what_ffmpeg_publishes_is_seen_and_a_newer_publisher_takes_its_place() {
     screen.until("the second publisher's grey", |brightness| brightness.abs_diff(0xc0) < 6);
     let said = first.end();
     assert!(said.contains("a newer publisher took the stream"), "{said}");
+}
+
+#[test]
+fn what_gstreamer_publishes_is_seen() {
+    let server = Server::start();
+    let (path, screen) = Screen::open(&server, "one", SIZE);
+    let url = address(server.listen_for_rtmp(RtmpConfig::default()), "key-of-one");
+    let graph = format!(
+        "flvmux name=mux streamable=true ! rtmp2sink location={url} \
+         videotestsrc is-live=true pattern=solid-color foreground-color=0xff909090 \
+         ! video/x-raw,width=160,height=120,framerate=30/1 ! x264enc tune=zerolatency speed-preset=ultrafast \
+         ! h264parse ! mux. \
+         audiotestsrc is-live=true ! avenc_aac ! aacparse ! mux."
+    );
+    let graph = gst::parse::launch(&graph).unwrap();
+    graph.set_state(gst::State::Playing).unwrap();
+    screen.until("the grey", |brightness| brightness.abs_diff(0x90) < 6);
+    graph.set_state(gst::State::Null).unwrap();
+    eventually("it is gone", || (!path.ingress_stats().is_publishing).then_some(()));
 }
 
 #[test]
@@ -126,6 +147,14 @@ fn strangers_and_the_silent_are_closed() {
     assert!(is_closed(first) && is_closed(second), "they say nothing");
 }
 
+/// How long it takes until a frame that is shown here is seen there.
+fn age(source: &dyn MediaPath, there: &Screen, brightness: u8) -> Duration {
+    let shown_at = Instant::now();
+    source.show(Pixels::plain(SIZE, brightness));
+    there.until("the frame", |seen| seen.abs_diff(brightness) < 3);
+    shown_at.elapsed()
+}
+
 #[test]
 fn a_stream_goes_on_to_another_and_is_moved_and_stopped() {
     let server = Server::start_with(impatient());
@@ -139,6 +168,10 @@ fn a_stream_goes_on_to_another_and_is_moved_and_stopped() {
     source.show(Pixels::plain(SIZE, 200));
     there.until("the grey of the source", |brightness| brightness.abs_diff(200) < 8);
     reach(&*source, "it is live", |stats| is_live(stats) && stats.bytes_sent > 1000);
+    let mut ages: Vec<_> = (0..20).map(|n| age(&*source, &there, 30 + 8 * n)).collect();
+    ages.sort_unstable();
+    println!("encoded, sent, decoded: p50 {:?}, p95 {:?}", ages[10], ages[19]);
+    assert!(ages[10] < Duration::from_millis(200), "{ages:?}");
     source.show(Pixels::plain(FrameSize::new(96, 64), 60));
     there.until("its grey in another size", |brightness| brightness.abs_diff(60) < 8);
 
