@@ -23,7 +23,7 @@ mod tokens;
 mod watched;
 
 use host_api::{ApiConfig, router};
-use host_media::{Media, MediaStartError, Rtmp, RtmpConfig, RtmpServer};
+use host_media::{AuthoritiesError, Media, MediaStartError, Rtmp, RtmpConfig, RtmpServer};
 use host_plugins::PluginCatalog;
 use host_ports::StateStore;
 use host_runtime::{ChangeError, Ports, Runtime};
@@ -55,6 +55,8 @@ pub enum StartError {
         "the media server does not start; `media.port` and `media.listen` say where it should listen"
     )]
     Media(#[source] MediaStartError),
+    #[error("streams cannot be sent by rtmps")]
+    Authorities(#[source] AuthoritiesError),
     #[error("cannot make the folder {}", path.display())]
     Folder {
         path: PathBuf,
@@ -108,7 +110,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let store = open_store(&config).await?;
     let listeners = http::bind(&config.http).await?;
     let rtmp = bind_rtmp(config.rtmp).await?;
-    let media = Media::start(config.media).map_err(StartError::Media)?;
+    let media = Media::start(config.media).map_err(|error| match error {
+        MediaStartError::Authorities(error) => StartError::Authorities(error),
+        error => StartError::Media(error),
+    })?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
     let models = config.fetch_models.then(fetching::model_store).flatten();
     let pictures = Some(fetching::picture_store(config.pictures).await?);

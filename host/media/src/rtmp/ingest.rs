@@ -115,13 +115,18 @@ async fn listen(listener: TcpListener, door: Arc<Door>, connections: Arc<Semapho
         match accepted {
             Ok((stream, remote)) => {
                 let Ok(place) = connections.clone().try_acquire_owned() else {
-                    tracing::warn!(%remote, "rtmp connection refused: there are as many as are taken");
+                    tracing::debug!(%remote, "rtmp connection refused: there are as many as are taken");
                     continue;
                 };
                 let door = door.clone();
                 tokio::spawn(async move {
-                    let ended = serve(stream, &door).await;
-                    tracing::info!(%remote, reason = %ended, "rtmp connection ended");
+                    let (ended, stream) = serve(stream, &door).await;
+                    match stream {
+                        Some(path) => {
+                            tracing::info!(path, %remote, reason = %ended, "rtmp publisher ended")
+                        }
+                        None => tracing::debug!(%remote, reason = %ended, "rtmp connection ended"),
+                    }
                     drop(place);
                 });
             }
@@ -175,18 +180,21 @@ impl Ended {
     }
 }
 
-async fn serve(mut stream: TcpStream, door: &Door) -> Ended {
-    let mut server = Server::new();
-    let ended = match run(&mut stream, &mut server, door).await {
+/// Why it ended, and the stream that was published to, if it came to that.
+async fn serve(mut stream: TcpStream, door: &Door) -> (Ended, Option<String>) {
+    let (mut server, mut publishing) = (Server::new(), None);
+    let ended = match run(&mut stream, &mut server, &mut publishing, door).await {
         Ok(never) => match never {},
         Err(ended) => ended,
     };
+    // Gone before it is told so.
+    let path = publishing.take().map(|publishing| publishing.path.state.name.clone());
     if let Some(code) = ended.code() {
         server.refuse(code, &ended.to_string());
     }
     // It may be gone.
     let _ = timeout(FAREWELL, farewell(&mut stream, &server.out)).await;
-    ended
+    (ended, path)
 }
 
 /// Says the last, and reads on until the peer has read it: what lies unread when a connection is closed takes with it
@@ -202,17 +210,18 @@ async fn farewell(stream: &mut TcpStream, last: &[u8]) -> io::Result<()> {
 async fn run(
     stream: &mut TcpStream,
     server: &mut Server,
+    publishing: &mut Option<Publishing>,
     door: &Door,
 ) -> Result<std::convert::Infallible, Ended> {
     stream.set_nodelay(true)?;
     let mut silent_at = Instant::now() + door.timeout;
     let shaken = timeout_at(silent_at, handshake::accept(stream)).await;
     shaken.map_err(|_| Ended::Silent)??;
-    let (mut buffer, mut publishing) = (vec![0; BUFFER], None::<Publishing>);
+    let mut buffer = vec![0; BUFFER];
     loop {
         let read = tokio::select! {
             read = timeout_at(silent_at, stream.read(&mut buffer)) => read,
-            () = replaced(&publishing) => return Err(Ended::Replaced),
+            () = replaced(publishing) => return Err(Ended::Replaced),
             () = door.stop.cancelled() => return Err(Ended::Stopped),
         };
         let count = read.map_err(|_| Ended::Silent)??;
@@ -222,9 +231,9 @@ async fn run(
         server.count(count);
         let mut input = &buffer[..count];
         while let Some(event) = server.read(&mut input)? {
-            match (event, &mut publishing) {
+            match (event, publishing.as_mut()) {
                 (Event::Publish { address }, _) => {
-                    publishing = Some(Publishing::new(open(door, &address)?));
+                    *publishing = Some(Publishing::new(open(door, &address)?));
                     server.accept(MAX_MEDIA);
                 }
                 (Event::Media(message), Some(publishing)) => {
@@ -284,6 +293,7 @@ impl Publishing {
                 // Only now: who sends nothing that can be shown takes no stream from another.
                 if self.publisher.is_none() && is_key_frame {
                     self.publisher = Some(self.path.begin_publishing(Codec::H264)?);
+                    tracing::info!(path = %self.path.state.name, "rtmp publisher connected");
                 }
                 if let Some(publisher) = &mut self.publisher {
                     // False until the next key frame, which cannot be asked for.

@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 /// Answers to the server that may wait, which asks seldom: more are not given.
 const REPLIES: usize = 8;
 
+/// What may lie on this machine for a server that is slow: much more would only be old once it arrives.
+const SEND_BUFFER: usize = 512 << 10;
+
 /// How long a server that is no longer wanted may take to be told so.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -135,6 +138,7 @@ async fn connect(
         match TcpStream::connect(address).await {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
+                socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER)?;
                 return secure(stream, target, tls).await;
             }
             Err(error) => last = error,

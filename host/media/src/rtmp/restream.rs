@@ -44,13 +44,13 @@ impl Default for RestreamConfig {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AuthoritiesError {
-    #[error("cannot read the certificates in {}; it must be a file in PEM", path.display())]
+    #[error("`rtmp.authorities`: cannot read the certificates in {}; it must be a file in PEM", path.display())]
     Read {
         path: PathBuf,
         #[source]
         source: pem::Error,
     },
-    #[error("{} has no certificate of an authority that can be used", .0.display())]
+    #[error("`rtmp.authorities`: {} has no certificate of an authority that can be used", .0.display())]
     None(PathBuf),
 }
 
