@@ -124,6 +124,21 @@ fn who_is_not_wanted_is_told_why() {
 }
 
 #[test]
+fn a_publisher_that_falls_silent_is_let_go() {
+    let server = Server::start();
+    let (path, screen) = Screen::open(&server, "one", SIZE);
+    let timeout = Duration::from_secs(1);
+    let port = server.listen_for_rtmp(RtmpConfig { timeout, ..RtmpConfig::default() });
+    let ways = Ways::to(&server, port, None);
+    let grey = "color=c=gray:s=160x120:r=30";
+    let _publisher = Ffmpeg::publish(grey, &[], &address(ways.port, "key-of-one"));
+    screen.until("a frame", |_| true);
+    assert!(path.ingress_stats().is_publishing);
+    ways.set(Way::Stalled);
+    eventually("it is let go", || (!path.ingress_stats().is_publishing).then_some(()));
+}
+
+#[test]
 fn strangers_and_the_silent_are_closed() {
     let server = Server::start();
     let timeout = Duration::from_millis(300);
