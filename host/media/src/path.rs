@@ -14,7 +14,7 @@ use crate::server::Context;
 use crate::unit::AudioCodec;
 use host_ports::{
     Answer, EgressStats, Frame, IngressEvent, IngressSink, IngressStats, MediaPath, OfferError,
-    Restream, RestreamStats, SessionId,
+    Restream, RestreamStats, SessionId, VideoSettings,
 };
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -104,6 +104,7 @@ impl PathState {
     pub fn session_ended(&self, session: &SessionId) {
         let mut sessions = self.lock();
         sessions.by_id.remove(session);
+        self.egress.forget_way(session);
         // A replaced publisher is not missed.
         if sessions.publisher.as_ref() != Some(session) {
             return;
@@ -280,6 +281,10 @@ impl MediaPath for Path {
         self.restreams.set(wanted, &self.me, &self.context.restreaming, &self.hub.runtime);
     }
 
+    fn set_video(&self, settings: VideoSettings) {
+        self.state.egress.set_video(settings);
+    }
+
     fn ingress_stats(&self) -> IngressStats {
         self.state.ingress_counters.read()
     }
@@ -287,7 +292,8 @@ impl MediaPath for Path {
     fn egress_stats(&self) -> EgressStats {
         let readers =
             self.state.lock().by_id.values().filter(|other| other.role == Role::Reader).count();
-        self.state.egress.counters.read(readers, self.state.egress.codecs_in_use())
+        let egress = &self.state.egress;
+        egress.counters.read(readers, egress.codecs_in_use(), egress.bitrates().iter().sum())
     }
 
     fn restream_stats(&self) -> Option<RestreamStats> {

@@ -13,6 +13,7 @@ mod pictures;
 mod pipeline;
 mod restream;
 mod store;
+mod video;
 
 pub use catalog::{
     Claim, ClaimRef, Contribution, FieldError, PipelineCatalog, Plan, PlanError, PluginReport,
@@ -32,3 +33,6 @@ pub use pipeline::{
 };
 pub use restream::{Restream, RestreamState, RestreamStats, RestreamTarget, RestreamTargetError};
 pub use store::{StateStore, StoreError, StoredStream};
+pub use video::{
+    VIDEO_PRESETS, VIDEO_TUNES, VideoAbilities, VideoCodec, VideoProfile, VideoSettings,
+};

@@ -1,6 +1,8 @@
 //! The media server as the runtime sees it: one path per stream, a publisher's frames in, shown frames out.
 
-use crate::{Frame, FrameSlot, LatencyFigures, Restream, RestreamStats};
+use crate::{
+    Frame, FrameSlot, LatencyFigures, Restream, RestreamStats, VideoAbilities, VideoSettings,
+};
 use std::sync::Arc;
 
 /// A WHIP or WHEP session of a path. URL-safe and not guessable.
@@ -62,6 +64,8 @@ pub enum IngressEvent {
 
 /// The embedded media server. `MediaPath`s stay until dropped, whatever happens to the pipeline.
 pub trait MediaServer: Send + Sync {
+    /// What the encoders of this machine can do.
+    fn video_abilities(&self) -> VideoAbilities;
     fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath>;
 }
 
@@ -79,6 +83,8 @@ pub trait MediaPath: Send + Sync {
     /// Sends what is shown to an RTMP server too, from the first frame on and whatever becomes of the connection, instead
     /// of to the one before; none ends that.
     fn restream(&self, wanted: Option<Restream>);
+    /// How the output is encoded from now on.
+    fn set_video(&self, settings: VideoSettings);
     fn ingress_stats(&self) -> IngressStats;
     fn egress_stats(&self) -> EgressStats;
     /// None if the stream goes to no other server.
@@ -110,6 +116,8 @@ pub struct EgressStats {
     pub readers: usize,
     /// Codecs that are being encoded now.
     pub codecs: Vec<&'static str>,
+    /// What they are encoded for together, in kbit/s.
+    pub bitrate_kbps: u32,
     pub frames_encoded: u64,
     /// Displaced by a newer frame before they were encoded.
     pub frames_dropped: u64,

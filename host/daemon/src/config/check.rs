@@ -1,7 +1,7 @@
 //! From settings as written to settings that can be used.
 
 use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawRtmp, RawStreams};
-use super::{Config, LogConfig, LogFormat, Paths};
+use super::{Config, LogConfig, LogFormat, Paths, networks};
 use crate::connections::Limits;
 use crate::http::HttpConfig;
 use crate::public_base::{PublicBase, is_url};
@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 /// What stands in a plugin folder for the folder of this program.
@@ -41,8 +40,13 @@ pub fn check(
         public: public(&raw.http.public_url, environment, &mut problems),
         tokens: tokens(&raw.http, &mut problems),
         http: http(&raw.http, &mut problems),
-        media: media(&raw.media, &raw.rtmp, &mut problems),
+        media: MediaConfig {
+            restream: restream(&raw.rtmp),
+            ..media(&raw.media, environment, &mut problems)
+        },
         rtmp: rtmp(&raw.rtmp, &mut problems),
+        stun_server: given(&raw.media.stun_server),
+        ice: networks::ice(&raw.ice, environment, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),
         pictures: pictures(
             &raw.pictures,
@@ -129,11 +133,6 @@ fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
         problems.add("http.cors_origin", "must be * or an origin such as https://app.example.com");
     }
     ApiConfig {
-        public_url: None,
-        scheme: "http",
-        local_authority: String::new(),
-        gate: None,
-        gpu: watch::channel(None).1,
         cors_origin: given(origin).filter(|origin| origin != "*"),
         list_shape: problems.word(
             "http.list_shape",
@@ -146,6 +145,7 @@ fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
             sdp: problems.kib("http.max_sdp_kib", raw.max_sdp_kib),
             time: problems.seconds("http.body_timeout_seconds", raw.body_timeout_seconds),
         },
+        ..ApiConfig::default()
     }
 }
 
@@ -183,7 +183,16 @@ fn rtmp(raw: &RawRtmp, problems: &mut Problems) -> Option<RtmpConfig> {
     raw.enabled.then_some(config)
 }
 
-fn media(raw: &RawMedia, rtmp: &RawRtmp, problems: &mut Problems) -> MediaConfig {
+fn restream(raw: &RawRtmp) -> RestreamConfig {
+    let authorities = given(&raw.authorities).map(PathBuf::from);
+    RestreamConfig { authorities, ..RestreamConfig::default() }
+}
+
+fn media(
+    raw: &RawMedia,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> MediaConfig {
     if raw.listen.is_empty() {
         problems.add("media.listen", "must name an address; 0.0.0.0 stands for all interfaces");
     }
@@ -191,7 +200,7 @@ fn media(raw: &RawMedia, rtmp: &RawRtmp, problems: &mut Problems) -> MediaConfig
         list.iter().map(|text| problems.address(key, text)).collect()
     };
     let rtc_bind = addresses("media.listen", &raw.listen);
-    let public_addresses = addresses("media.public_addresses", &raw.public_addresses);
+    let public_addresses = networks::public_addresses(raw, environment, problems);
     MediaConfig {
         rtc_bind,
         rtc_port: problems.port("media.port", raw.port),
@@ -201,10 +210,7 @@ fn media(raw: &RawMedia, rtmp: &RawRtmp, problems: &mut Problems) -> MediaConfig
         bitrate_kbps: problems.number("media.bitrate_kbps", raw.bitrate_kbps, 100, 100_000) as u32,
         connect_timeout: problems
             .seconds("media.connect_timeout_seconds", raw.connect_timeout_seconds),
-        restream: RestreamConfig {
-            authorities: given(&rtmp.authorities).map(PathBuf::from),
-            ..RestreamConfig::default()
-        },
+        restream: RestreamConfig::default(),
     }
 }
 
@@ -319,10 +325,10 @@ fn given(text: &str) -> Option<String> {
 
 /// Collects what is wrong, and gives something to go on with.
 #[derive(Default)]
-struct Problems(Vec<String>);
+pub struct Problems(Vec<String>);
 
 impl Problems {
-    fn add(&mut self, key: &str, problem: impl std::fmt::Display) {
+    pub fn add(&mut self, key: &str, problem: impl std::fmt::Display) {
         self.0.push(format!("`{key}`: {problem}"));
     }
 
@@ -357,7 +363,7 @@ impl Problems {
         value
     }
 
-    fn address(&mut self, key: &str, text: &str) -> IpAddr {
+    pub fn address(&mut self, key: &str, text: &str) -> IpAddr {
         text.parse().unwrap_or_else(|_| {
             self.add(key, format!("must be an IP address such as 127.0.0.1, not `{text}`"));
             Ipv4Addr::LOCALHOST.into()

@@ -296,6 +296,10 @@ fn video_header(sequence: &[u8], picture: &[u8]) -> Option<Vec<u8>> {
     tag.push(1);
     tag.extend(length(picture)?);
     tag.extend_from_slice(picture);
+    if matches!(profile, 100 | 110 | 122 | 144) {
+        // 4:2:0 of 8 bits, as all our encoders are given, and no more parameter sets.
+        tag.extend([0xfd, 0xf8, 0xf8, 0]);
+    }
     Some(tag)
 }
 

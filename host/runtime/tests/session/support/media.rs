@@ -4,6 +4,7 @@ use super::patiently;
 use host_ports::{
     Answer, EgressStats, Frame, FrameSize, FrameStamp, IngressEvent, IngressSink, IngressStats,
     MediaPath, MediaServer, OfferError, Restream, RestreamState, RestreamStats, SessionId,
+    VideoAbilities, VideoCodec, VideoSettings,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,10 @@ impl FakeMedia {
 }
 
 impl MediaServer for FakeMedia {
+    fn video_abilities(&self) -> VideoAbilities {
+        VideoAbilities { codecs: vec![VideoCodec::H264], h264_encoder: Some("x264enc") }
+    }
+
     fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
         let (shown, _) = watch::channel(Vec::new());
         let path = Arc::new(FakePath {
@@ -166,6 +171,8 @@ impl MediaPath for FakePath {
     fn restream_stats(&self) -> Option<RestreamStats> {
         None
     }
+
+    fn set_video(&self, _settings: VideoSettings) {}
 
     fn ingress_stats(&self) -> IngressStats {
         let is_publishing = self.is_publishing.load(Ordering::SeqCst);
