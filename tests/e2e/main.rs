@@ -18,6 +18,7 @@ mod pictures;
 mod plugins;
 mod processors;
 mod restart;
+mod rtmp;
 mod rtsp;
 mod schemas;
 mod secrets;

@@ -130,6 +130,11 @@ impl Host {
         format!("{}{path}", self.base)
     }
 
+    /// Where a stream is published to by RTMP.
+    pub fn rtmp_url(&self, stream_key: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/live/{stream_key}", self.ready["rtmp_port"])
+    }
+
     /// `host:port`, for those who speak HTTP by hand.
     pub fn authority(&self) -> &str {
         self.base.strip_prefix("http://").expect("a plain URL")
@@ -256,6 +261,7 @@ fn settings(folder: &TempDir) -> Vec<(&'static str, String)> {
         ("SDH_HTTP__MEDIA_PORTS", "[]".into()),
         ("SDH_MEDIA__PORT", "0".into()),
         ("SDH_RTSP__PORT", "0".into()),
+        ("SDH_RTMP__PORT", "0".into()),
         ("SDH_PLUGINS__FOLDERS", format!("[{:?}]", folder.path().join("plugins"))),
         // What tests need is here; those that fetch say so.
         ("SDH_MODELS__FETCH", "false".into()),

@@ -2,7 +2,7 @@
 //! too; what is inside `params` is left to the pipeline.
 
 use crate::errors::ApiError;
-use host_ports::{Claim, FieldError, ResolveError};
+use host_ports::{Claim, FieldError, ResolveError, RestreamTarget};
 use host_runtime::{ChangeError, NewStream, StreamChange};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -208,11 +208,13 @@ impl Fields {
 
     fn rtmp_url(&mut self) -> Option<String> {
         let url = self.text("output_rtmp_url")?;
-        if url.is_empty() || url.starts_with("rtmp://") || url.starts_with("rtmps://") {
-            return Some(url);
+        match RestreamTarget::parse(&url) {
+            Err(error) if !url.is_empty() => {
+                self.refuse("output_rtmp_url", &error.to_string());
+                None
+            }
+            _ => Some(url),
         }
-        self.refuse("output_rtmp_url", "must start with rtmp:// or rtmps://");
-        None
     }
 
     fn refuse(&mut self, name: &str, message: &str) {

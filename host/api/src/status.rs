@@ -10,7 +10,7 @@ use crate::urls::Base;
 use crate::wire::{ErrorBody, status_word};
 use axum::Json;
 use axum::extract::State;
-use host_ports::LatencyFigures;
+use host_ports::{LatencyFigures, RestreamStats};
 use host_runtime::{ChangeError, Phase, PictureReport, PictureState, StreamStatus};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -27,6 +27,8 @@ use std::time::{Duration, SystemTime};
 /// does not say, and `parts_bytes` how much of it ControlNets and image processors take.
 /// `pictures` has an entry for each param that points to a picture: `fetching`, `ready`, or `failed` with `error`, when the
 /// pipeline goes on with the one before or none.
+/// `restream` says how it stands with `output_rtmp_url`: `connecting`, `live` or `waiting` (for a first frame, or for the next
+/// attempt), since when, with the last `error` until the server takes the stream again; null without one.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody))
@@ -180,6 +182,17 @@ fn host_status(status: &StreamStatus) -> Value {
             "frames_dropped": egress.frames_dropped,
             "key_frames": egress.key_frames,
         },
+        "restream": status.restream.as_ref().map(restream),
+    })
+}
+
+fn restream(stats: &RestreamStats) -> Value {
+    json!({
+        "state": stats.state.name(),
+        "since": milliseconds(stats.since),
+        "error": stats.error,
+        "bytes_sent": stats.bytes_sent,
+        "reconnects": stats.reconnects,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::ice_servers::IceConfig;
 use crate::public_base::PublicBase;
 use crate::tokens::{TokenFile, TokensConfig};
 use host_api::ApiConfig;
-use host_media::{MediaConfig, RtspConfig};
+use host_media::{MediaConfig, RtmpConfig, RtspConfig};
 use host_runtime::Settings;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,6 +28,8 @@ pub struct Config {
     pub media: MediaConfig,
     /// None: nobody publishes or plays by RTSP.
     pub rtsp: Option<RtspConfig>,
+    /// None: publishers do not come by RTMP.
+    pub rtmp: Option<RtmpConfig>,
     /// A STUN server that tells this machine's public address; none: not asked.
     pub stun_server: Option<String>,
     pub ice: IceConfig,

@@ -144,6 +144,7 @@ fn without(key: &str) -> &'static str {
     match key {
         "http.media_ports" => ", [] does without",
         "rtsp.port" => "; `rtsp.enabled = false` does without",
+        "rtmp.port" => "; `rtmp.enabled = false` does without",
         _ => "",
     }
 }

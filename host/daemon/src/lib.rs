@@ -25,7 +25,8 @@ mod watched;
 
 use host_api::{ApiConfig, router};
 use host_media::{
-    Media, MediaConfig, MediaStartError, Rtsp, RtspConfig, RtspServer, find_public_address,
+    AuthoritiesError, Media, MediaConfig, MediaStartError, Rtmp, RtmpConfig, RtmpServer, Rtsp,
+    RtspConfig, RtspServer, find_public_address,
 };
 use host_plugins::PluginCatalog;
 use host_ports::StateStore;
@@ -58,6 +59,8 @@ pub enum StartError {
         "the media server does not start; `media.port` and `media.listen` say where it should listen"
     )]
     Media(#[source] MediaStartError),
+    #[error("streams cannot be sent by rtmps")]
+    Authorities(#[source] AuthoritiesError),
     #[error("cannot make the folder {}", path.display())]
     Folder {
         path: PathBuf,
@@ -86,6 +89,7 @@ pub struct Running {
     runtime: Runtime,
     media: Arc<Media>,
     rtsp: Option<RtspServer>,
+    rtmp: Option<RtmpServer>,
     stop_deadline: Duration,
 }
 
@@ -100,6 +104,8 @@ pub struct Addresses {
     pub media_port: u16,
     /// Where publishers and readers come by RTSP, if they may.
     pub rtsp_port: Option<u16>,
+    /// Where publishers come by RTMP, if they may.
+    pub rtmp_port: Option<u16>,
 }
 
 /// Binds everything first, so that a port in use ends the start before anything else has begun. HTTP answers when the
@@ -111,6 +117,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let store = open_store(&config).await?;
     let listeners = http::bind(&config.http).await?;
     let rtsp = bind_rtsp(config.rtsp).await?;
+    let rtmp = bind_rtmp(config.rtmp).await?;
     let media = start_media(config.media, config.stun_server).await?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
     let models = config.fetch_models.then(fetching::model_store).flatten();
@@ -124,6 +131,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         aliases: listeners.alias_urls(),
         media_port: media.port(),
         rtsp_port: rtsp.as_ref().map(Rtsp::port),
+        rtmp_port: rtmp.as_ref().map(Rtmp::port),
     };
     // Last, because a start that fails later would never tell the token it made.
     let (tokens, new_token) = Tokens::open(&config.tokens, &config.paths.state)?;
@@ -138,8 +146,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let servers = listeners.serve(router(api, runtime.clone()));
     let rtsp = rtsp.map(|rtsp| rtsp.serve(&media, Arc::new(runtime.clone())));
+    let rtmp = rtmp.map(|rtmp| rtmp.serve(&media, Arc::new(runtime.clone())));
     let stop_deadline = config.stop_deadline;
-    Ok(Running { addresses, new_token, servers, runtime, media, rtsp, stop_deadline })
+    Ok(Running { addresses, new_token, servers, runtime, media, rtsp, rtmp, stop_deadline })
 }
 
 impl Running {
@@ -159,6 +168,9 @@ impl Running {
             self.servers.refuse_more();
             if let Some(rtsp) = self.rtsp {
                 rtsp.stop().await;
+            }
+            if let Some(rtmp) = self.rtmp {
+                rtmp.stop().await;
             }
             self.runtime.shutdown().await;
             self.media.stop().await;
@@ -187,7 +199,10 @@ async fn start_media(
             ),
         }
     }
-    Media::start(config).map_err(StartError::Media)
+    Media::start(config).map_err(|error| match error {
+        MediaStartError::Authorities(error) => StartError::Authorities(error),
+        error => StartError::Media(error),
+    })
 }
 
 /// New libraries are tried out in processes of their own, which is nothing to wait for on a thread of tokio.
@@ -201,6 +216,13 @@ async fn bind_rtsp(config: Option<RtspConfig>) -> Result<Option<Rtsp>, http::Lis
     let (address, port) = (config.address, config.port);
     let bound = Rtsp::bind(config).await;
     bound.map(Some).map_err(|error| http::ListenError::new("rtsp.port", (address, port), error))
+}
+
+async fn bind_rtmp(config: Option<RtmpConfig>) -> Result<Option<Rtmp>, http::ListenError> {
+    let Some(config) = config else { return Ok(None) };
+    let (address, port) = (config.address, config.port);
+    let bound = Rtmp::bind(config).await;
+    bound.map(Some).map_err(|error| http::ListenError::new("rtmp.port", (address, port), error))
 }
 
 /// Another host that uses the file shows here, before any port is taken.

@@ -84,6 +84,12 @@ impl MediaPath for View {
         EgressStats::default()
     }
 
+    fn restream(&self, _: Option<host_ports::Restream>) {}
+
+    fn restream_stats(&self) -> Option<host_ports::RestreamStats> {
+        None
+    }
+
     fn close(&self) {}
 }
 

@@ -56,6 +56,8 @@ async fn a_host_serves_on_all_its_ports_and_frees_them_at_the_end() {
     let addresses = running.addresses().clone();
     assert_ne!(addresses.media_port, 0);
     assert_eq!(addresses.aliases.len(), 1);
+    let rtmp = ("127.0.0.1", addresses.rtmp_port.expect("publishers may come by RTMP"));
+    assert!(TcpStream::connect(rtmp).is_ok());
     for url in std::iter::once(&addresses.http).chain(&addresses.aliases) {
         assert_eq!(get(url, "/health"), "HTTP/1.1 200 OK");
         assert_eq!(get(url, "/nothing"), "HTTP/1.1 404 Not Found");
@@ -64,8 +66,13 @@ async fn a_host_serves_on_all_its_ports_and_frees_them_at_the_end() {
     assert_eq!(ask_by_rtsp(rtsp_port), "RTSP/1.0 200 OK");
     running.stop().await;
     let authority = addresses.http.strip_prefix("http://").expect("a plain URL");
-    assert!(TcpStream::connect(authority).is_err());
+    assert!(TcpStream::connect(authority).is_err() && TcpStream::connect(rtmp).is_err());
     assert!(TcpStream::connect(("127.0.0.1", rtsp_port)).is_err());
+
+    let off = [("SDH_RTMP__ENABLED", "false"), ("SDH_RTSP__ENABLED", "false")];
+    let running = start(config(&folder, &off)).await.expect("the host starts");
+    assert_eq!((running.addresses().rtmp_port, running.addresses().rtsp_port), (None, None));
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,8 +84,14 @@ async fn a_port_in_use_names_its_key_and_the_remedy() {
         ("http.port", "SDH_HTTP__PORT"),
         ("http.media_ports", "SDH_HTTP__MEDIA_PORTS"),
         ("rtsp.port", "SDH_RTSP__PORT"),
+        ("rtmp.port", "SDH_RTMP__PORT"),
     ] {
-        let error = start(config(&folder, &[(variable, &port)])).await.err();
+        let settings = [
+            (variable, port.as_str()),
+            ("SDH_RTMP__LISTEN", "127.0.0.1"),
+            ("SDH_RTSP__LISTEN", "127.0.0.1"),
+        ];
+        let error = start(config(&folder, &settings)).await.err();
         let error = error.expect("the port is in use");
         assert!(matches!(error, StartError::Listen(_)), "{error:?}");
         let text = error.to_string();

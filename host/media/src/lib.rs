@@ -2,7 +2,8 @@
 //!
 //! `offer` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
 //! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`, `color`);
-//! `rtsp` is another door in and out. `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
+//! `rtsp` is another door in and out, `rtmp` one in, and one out. `path` ties one stream's publisher, readers and codecs together.
+//! HTTP is left to the caller.
 
 mod access_unit;
 mod answer;
@@ -32,6 +33,7 @@ mod peer;
 mod public_address;
 mod publisher;
 mod reception;
+mod rtmp;
 mod rtsp;
 mod server;
 mod sockets;
@@ -43,6 +45,7 @@ mod worker;
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError, PublicAddress};
 pub use public_address::{FindAddressError, find_public_address};
+pub use rtmp::{AuthoritiesError, RestreamConfig, Rtmp, RtmpConfig, RtmpServer};
 pub use rtsp::{Rtsp, RtspConfig, RtspServer};
 pub use server::Media;
 pub use sockets::announced_addresses;

@@ -9,16 +9,18 @@ use crate::hub::{Command, HubHandle};
 use crate::negotiate::Role;
 use crate::publisher::Publisher;
 use crate::reception::Reception;
+use crate::rtmp::Restreams;
 use crate::server::Context;
 use crate::unit::AudioCodec;
 use host_ports::{
     Answer, EgressStats, Frame, IngressEvent, IngressSink, IngressStats, MediaPath, OfferError,
-    SessionId, VideoSettings,
+    Restream, RestreamStats, SessionId, VideoSettings,
 };
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Publishers that may be connecting at once: the one and some that mean to replace it.
@@ -136,6 +138,9 @@ pub(crate) struct Path {
     pub state: Arc<PathState>,
     pub hub: HubHandle,
     pub context: Arc<Context>,
+    /// Itself, for what outlives a call.
+    pub me: Weak<Path>,
+    pub restreams: Restreams,
 }
 
 impl Path {
@@ -225,7 +230,13 @@ impl Path {
         })
     }
 
+    /// Whether a frame was shown, and when the first is.
+    pub fn shown(&self) -> watch::Receiver<bool> {
+        self.state.egress.has_shown.subscribe()
+    }
+
     fn end_all(&self) {
+        self.restreams.end();
         for session in self.state.lock().by_id.values() {
             if let Some(end) = &session.end {
                 end.cancel();
@@ -264,6 +275,12 @@ impl MediaPath for Path {
         }
     }
 
+    fn restream(&self, wanted: Option<Restream>) {
+        let is_closed = self.state.lock().is_closed;
+        let wanted = wanted.filter(|_| !is_closed);
+        self.restreams.set(wanted, &self.me, &self.context.restreaming, &self.hub.runtime);
+    }
+
     fn set_video(&self, settings: VideoSettings) {
         self.state.egress.set_video(settings);
     }
@@ -277,6 +294,10 @@ impl MediaPath for Path {
             self.state.lock().by_id.values().filter(|other| other.role == Role::Reader).count();
         let egress = &self.state.egress;
         egress.counters.read(readers, egress.codecs_in_use(), egress.bitrates().iter().sum())
+    }
+
+    fn restream_stats(&self) -> Option<RestreamStats> {
+        self.restreams.stats()
     }
 
     fn close(&self) {

@@ -11,6 +11,7 @@ use crate::offer::{Offer, invalid};
 use crate::path::{Path, PathState};
 use crate::paths::Paths;
 use crate::peer::{Peer, Receiving};
+use crate::rtmp::{Restreaming, Restreams};
 use crate::sockets::{Announced, bind};
 use crate::tcp;
 use crate::unit::Unit;
@@ -28,7 +29,7 @@ use str0m::media::{Frequency, Mid, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Rtc, RtcConfig};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 /// Of an offer that the library panicked at.
@@ -80,6 +81,7 @@ pub(crate) struct Context {
     certificate: DtlsCert,
     announced: Announced,
     units: mpsc::Sender<Unit>,
+    pub restreaming: Arc<Restreaming>,
 }
 
 /// A connection to a peer that is yet to come.
@@ -127,6 +129,11 @@ impl Media {
         self.context.announced.port
     }
 
+    /// The paths by their streams.
+    pub(crate) fn paths(&self) -> Arc<Paths> {
+        self.paths.clone()
+    }
+
     /// The codec elements found on this machine.
     pub fn codecs(&self) -> &Codecs {
         &self.context.codecs
@@ -162,9 +169,16 @@ impl MediaServer for Media {
             feeds: broadcast::Sender::new(FEED),
             counters: Arc::default(),
             state: Mutex::new(EgressState::default()),
+            has_shown: watch::Sender::new(false),
         };
         let state = Arc::new(PathState::new(stream.to_owned(), ingress, egress));
-        let path = Arc::new(Path { state, hub: self.hub.clone(), context: self.context.clone() });
+        let path = Arc::new_cyclic(|me| Path {
+            state,
+            hub: self.hub.clone(),
+            context: self.context.clone(),
+            me: me.clone(),
+            restreams: Restreams::default(),
+        });
         self.paths.insert(stream, &path);
         path
     }
@@ -181,7 +195,8 @@ impl Context {
         let crypto = Arc::new(str0m::crypto::from_feature_flags());
         let certificate =
             crypto.dtls_provider.generate_certificate().ok_or(MediaStartError::Certificate)?;
-        Ok(Self { config, codecs, crypto, certificate, announced, units })
+        let restreaming = Arc::new(Restreaming::new(config.restream.clone())?);
+        Ok(Self { config, codecs, crypto, certificate, announced, units, restreaming })
     }
 
     /// Makes a peer that suits an offer, and the answer to it.

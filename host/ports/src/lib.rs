@@ -11,6 +11,7 @@ mod media;
 mod models;
 mod pictures;
 mod pipeline;
+mod restream;
 mod store;
 mod video;
 
@@ -30,6 +31,7 @@ pub use pictures::{Picture, PictureError, PictureFetch, PictureStore};
 pub use pipeline::{
     Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress, SwitchedOff,
 };
+pub use restream::{Restream, RestreamState, RestreamStats, RestreamTarget, RestreamTargetError};
 pub use store::{StateStore, StoreError, StoredStream};
 pub use video::{
     VIDEO_PRESETS, VIDEO_TUNES, VideoAbilities, VideoCodec, VideoProfile, VideoSettings,

@@ -1,6 +1,8 @@
 //! The media server as the runtime sees it: one path per stream, a publisher's frames in, shown frames out.
 
-use crate::{Frame, FrameSlot, LatencyFigures, VideoAbilities, VideoSettings};
+use crate::{
+    Frame, FrameSlot, LatencyFigures, Restream, RestreamStats, VideoAbilities, VideoSettings,
+};
 use std::sync::Arc;
 
 /// A WHIP or WHEP session of a path. URL-safe and not guessable.
@@ -78,10 +80,15 @@ pub trait MediaPath: Send + Sync {
     /// Shows a frame to all readers, newest wins. From the first call on the output never stops: the last frame is
     /// repeated while no newer one comes.
     fn show(&self, frame: Frame);
+    /// Sends what is shown to an RTMP server too, from the first frame on and whatever becomes of the connection, instead
+    /// of to the one before; none ends that.
+    fn restream(&self, wanted: Option<Restream>);
     /// How the output is encoded from now on.
     fn set_video(&self, settings: VideoSettings);
     fn ingress_stats(&self) -> IngressStats;
     fn egress_stats(&self) -> EgressStats;
+    /// None if the stream goes to no other server.
+    fn restream_stats(&self) -> Option<RestreamStats>;
     /// Ends all sessions. The path takes no more.
     fn close(&self);
 }

@@ -58,6 +58,10 @@ pub enum EventKind {
     PluginRecovered,
     /// An image processor failed; the pipeline goes on without it.
     SwitchedOff,
+    /// The server that the stream goes to takes it.
+    RestreamLive,
+    /// It does not, or no longer; it is tried again.
+    RestreamFailed,
     Error,
     Deleted,
 }
@@ -81,6 +85,8 @@ impl EventKind {
             Self::PluginCrashed => "plugin_crashed",
             Self::PluginRecovered => "plugin_recovered",
             Self::SwitchedOff => "switched_off",
+            Self::RestreamLive => "restream_live",
+            Self::RestreamFailed => "restream_failed",
             Self::Error => "error",
             Self::Deleted => "deleted",
         }

@@ -3,7 +3,9 @@
 use crate::budget::Shortage;
 use crate::events::TooManyEventReaders;
 use crate::secret::Secret;
-use host_ports::{EgressStats, FieldError, IngressStats, LatencyFigures, OfferError, ResolveError};
+use host_ports::{
+    EgressStats, FieldError, IngressStats, LatencyFigures, OfferError, ResolveError, RestreamStats,
+};
 use host_stream::{Condition, Phase, Vitals};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -96,6 +98,8 @@ pub struct StreamStatus {
     pub pictures: Vec<PictureReport>,
     pub ingress: IngressStats,
     pub egress: EgressStats,
+    /// None unless it goes to another server too.
+    pub restream: Option<RestreamStats>,
     pub frames: FrameFigures,
     /// Who follow the stream's events now.
     pub event_readers: usize,

@@ -37,6 +37,11 @@ fn publishers_by_rtsp_do_no_harm() {
 }
 
 #[test]
+fn publishers_and_servers_by_rtmp_do_no_harm() {
+    search("rtmp");
+}
+
+#[test]
 fn offers_are_answered_section_by_section() {
     search("sdp");
 }

@@ -124,6 +124,25 @@ async fn the_status_has_both_shapes() {
 }
 
 #[tokio::test]
+async fn the_status_tells_of_a_restream_as_long_as_there_is_one() {
+    let host = Host::new();
+    let stream = host.stream().await;
+    let path = format!("/v1/streams/{}", stream["id"].as_str().unwrap());
+    let nothing = Value::Null;
+    let waiting = json!({
+        "state": "waiting", "since": 1500, "error": "the server closed the connection",
+        "bytes_sent": 7, "reconnects": 2,
+    });
+    for (url, expected) in [("rtmps://tv.example/live/key", &waiting), ("", &nothing)] {
+        let changed = host.json("PATCH", &path, json!({ "output_rtmp_url": url })).await;
+        assert_eq!(changed.status, 200, "{}", changed.text);
+        assert_eq!(changed.json()["warnings"], json!([]));
+        let status = host.get(&format!("{path}/status")).await.json();
+        assert_eq!(&status["data"]["host_status"]["restream"], expected);
+    }
+}
+
+#[tokio::test]
 async fn health_counts_the_streams() {
     let host = Host::new();
     host.stream().await;

@@ -1,6 +1,8 @@
 //! From settings as written to settings that can be used.
 
-use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawRtsp, RawStreams};
+use super::raw::{
+    RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawRtmp, RawRtsp, RawStreams,
+};
 use super::{Config, LogConfig, LogFormat, Paths, networks};
 use crate::connections::Limits;
 use crate::http::HttpConfig;
@@ -8,7 +10,7 @@ use crate::public_base::{PublicBase, is_url};
 use crate::tls::TlsFiles;
 use crate::tokens::TokensConfig;
 use host_api::{ApiConfig, BodyLimits, ListShape};
-use host_media::{MediaConfig, RtspConfig};
+use host_media::{MediaConfig, RestreamConfig, RtmpConfig, RtspConfig};
 use host_models::pictures;
 use host_runtime::{Fallback, Settings};
 use std::collections::{BTreeMap, HashMap};
@@ -40,8 +42,12 @@ pub fn check(
         public: public(&raw.http.public_url, environment, &mut problems),
         tokens: tokens(&raw.http, &mut problems),
         http: http(&raw.http, &mut problems),
-        media: media(&raw.media, environment, &mut problems),
+        media: MediaConfig {
+            restream: restream(&raw.rtmp),
+            ..media(&raw.media, environment, &mut problems)
+        },
         rtsp: rtsp(&raw.rtsp, &mut problems),
+        rtmp: rtmp(&raw.rtmp, &mut problems),
         stun_server: given(&raw.media.stun_server),
         ice: networks::ice(&raw.ice, environment, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),
@@ -169,6 +175,22 @@ fn tokens(raw: &RawHttp, problems: &mut Problems) -> TokensConfig {
     TokensConfig { admin: given(&raw.token), may_be_open }
 }
 
+/// None: publishers do not come by RTMP.
+fn rtmp(raw: &RawRtmp, problems: &mut Problems) -> Option<RtmpConfig> {
+    let config = RtmpConfig {
+        address: problems.address("rtmp.listen", &raw.listen),
+        port: problems.port("rtmp.port", raw.port),
+        max_connections: problems.count("rtmp.max_connections", raw.max_connections),
+        timeout: problems.seconds("rtmp.timeout_seconds", raw.timeout_seconds),
+    };
+    raw.enabled.then_some(config)
+}
+
+fn restream(raw: &RawRtmp) -> RestreamConfig {
+    let authorities = given(&raw.authorities).map(PathBuf::from);
+    RestreamConfig { authorities, ..RestreamConfig::default() }
+}
+
 fn media(
     raw: &RawMedia,
     environment: &BTreeMap<String, String>,
@@ -191,6 +213,7 @@ fn media(
         bitrate_kbps: problems.number("media.bitrate_kbps", raw.bitrate_kbps, 100, 100_000) as u32,
         connect_timeout: problems
             .seconds("media.connect_timeout_seconds", raw.connect_timeout_seconds),
+        restream: RestreamConfig::default(),
     }
 }
 

@@ -13,6 +13,8 @@ pub struct RawConfig {
     pub media: RawMedia,
     /// RTSP
     pub rtsp: RawRtsp,
+    /// RTMP, in and out
+    pub rtmp: RawRtmp,
     /// STUN and TURN servers for clients
     pub ice: RawIce,
     /// Plugins and their workers
@@ -145,6 +147,34 @@ pub struct RawRtsp {
     /// Connections at once; others wait until one ends.
     /// Needs a restart.
     pub max_connections: i64,
+}
+
+/// Encoders publish H264 and AAC to `rtmp://HOST/live/{stream_key}`. A stream with an `output_rtmp_url` is sent there, by
+/// `rtmps://` encrypted and to servers only whose certificate is in order; `/status` says how that stands. The server connects
+/// to whatever that names, private addresses too, for whoever may create or change streams: where these are not trusted with
+/// that, let a firewall say where this machine may connect to.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRtmp {
+    /// Take publishers.
+    /// Needs a restart.
+    pub enabled: bool,
+    /// Address to listen on; `0.0.0.0` and `::` stand for all interfaces.
+    /// Needs a restart.
+    pub listen: String,
+    /// TCP port; 0 takes any free one.
+    /// Needs a restart.
+    pub port: i64,
+    /// Connections at once; more are closed.
+    /// Needs a restart.
+    pub max_connections: i64,
+    /// How long a connection may take until it publishes, and a publisher may send nothing, in seconds.
+    /// Needs a restart.
+    pub timeout_seconds: i64,
+    /// File of certificates in PEM that are believed beside the built-in authorities when a stream is sent by `rtmps://`.
+    /// Empty: none.
+    /// Needs a restart.
+    pub authorities: String,
 }
 
 /// WHIP and WHEP clients read them from the `Link` headers of answers (RFC 9725, 4.6). Clients that reach the media port by
@@ -352,6 +382,19 @@ impl Default for RawMedia {
 impl Default for RawRtsp {
     fn default() -> Self {
         Self { enabled: true, listen: "0.0.0.0".into(), port: 8554, max_connections: 200 }
+    }
+}
+
+impl Default for RawRtmp {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: "0.0.0.0".into(),
+            port: 1935,
+            max_connections: 100,
+            timeout_seconds: 10,
+            authorities: String::new(),
+        }
     }
 }
 

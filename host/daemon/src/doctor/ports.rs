@@ -18,6 +18,10 @@ pub fn check(config: &Config) -> Vec<Finding> {
         let end = (rtsp.address, rtsp.port);
         findings.push(judge("rtsp.port", "TCP", end, bind_tcp(end.0, end.1)));
     }
+    if let Some(rtmp) = &config.rtmp {
+        let end = (rtmp.address, rtmp.port);
+        findings.push(judge("rtmp.port", "TCP", end, bind_tcp(end.0, end.1)));
+    }
     for address in &config.media.rtc_bind {
         let (address, port) = (*address, config.media.rtc_port);
         let udp = UdpSocket::bind((address, port)).map(drop);
@@ -51,7 +55,7 @@ fn judge(
         Err(error) => Finding::fail(
             AREA,
             format!("{what} cannot be bound: {error}"),
-            "listen on an address of this machine (`http.listen`, `media.listen`, `rtsp.listen`); ports below 1024 need the right to use them",
+            "listen on an address of this machine (`http.listen`, `media.listen`, `rtsp.listen`, `rtmp.listen`); ports below 1024 need the right to use them",
         ),
     }
 }

@@ -12,6 +12,7 @@ pub fn settings(folder: &TempDir) -> Vec<(&'static str, OsString)> {
         ("SDH_MEDIA__PORT", "0".into()),
         ("SDH_RTSP__PORT", "0".into()),
         ("SDH_RTSP__LISTEN", "127.0.0.1".into()),
+        ("SDH_RTMP__PORT", "0".into()),
         ("SDH_MEDIA__LISTEN", "127.0.0.1".into()),
         ("SDH_PLUGINS__FOLDERS", path("plugins")),
         ("SDH_MODELS__FETCH", "false".into()),

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use host_media::{Media, MediaConfig, Rtsp, RtspConfig, RtspServer};
+use host_media::{Media, MediaConfig, Rtmp, RtmpConfig, Rtsp, RtspConfig, RtspServer};
 use host_ports::{
     Answer, Fit, Frame, FrameSize, FrameSlot, FrameStamp, IngressEvent, IngressSink, MediaPath,
     MediaServer, OfferError, StreamKeys,
@@ -32,6 +32,21 @@ impl Server {
         Self { media, runtime }
     }
 
+    /// Takes publishers by RTMP, each stream by the key `key-of-{stream}`; on a free port.
+    pub fn listen_for_rtmp(&self, config: RtmpConfig) -> u16 {
+        self.runtime.block_on(async {
+            let rtmp = Rtmp::bind(RtmpConfig { port: 0, ..config }).await.unwrap();
+            let port = rtmp.port();
+            // Serves until its runtime ends.
+            let _serving = rtmp.serve(&self.media, Arc::new(Keys));
+            port
+        })
+    }
+
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     pub fn stop(&self) {
         self.runtime.block_on(self.media.stop());
     }
@@ -53,6 +68,14 @@ impl Server {
         let path = self.media.open("echo", sink.clone());
         let _ = sink.path.set(Arc::downgrade(&path));
         (path, received)
+    }
+}
+
+struct Keys;
+
+impl StreamKeys for Keys {
+    fn stream_of(&self, stream_key: &str) -> Option<String> {
+        stream_key.strip_prefix("key-of-").map(str::to_owned)
     }
 }
 

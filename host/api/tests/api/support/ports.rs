@@ -4,11 +4,12 @@ use host_ports::{
     Answer, Claim, ClaimRef, EgressStats, Formats, Frame, FramePool, FrameSize, FrameSlot,
     IngressSink, IngressStats, MediaPath, MediaServer, OfferError, OpenRequest, Opened, Pipeline,
     PipelineCatalog, PipelineError, Plan, PlanError, PluginReport, PluginState, Progress,
-    ResolveError, SessionId, StateStore, StoreError, StoredStream, VideoAbilities, VideoCodec,
-    VideoSettings,
+    ResolveError, Restream, RestreamState, RestreamStats, SessionId, StateStore, StoreError,
+    StoredStream, VideoAbilities, VideoCodec, VideoSettings,
 };
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 const SIZE: FrameSize = FrameSize::new(64, 64);
 
@@ -178,12 +179,13 @@ impl MediaServer for FakeMedia {
     }
 
     fn open(&self, _: &str, _: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
-        Arc::new(FakePath { has_published: Mutex::new(false) })
+        Arc::new(FakePath { has_published: Mutex::new(false), is_restreamed: Mutex::new(false) })
     }
 }
 
 struct FakePath {
     has_published: Mutex<bool>,
+    is_restreamed: Mutex<bool>,
 }
 
 impl FakePath {
@@ -232,6 +234,20 @@ impl MediaPath for FakePath {
 
     fn egress_stats(&self) -> EgressStats {
         EgressStats::default()
+    }
+
+    fn restream(&self, wanted: Option<Restream>) {
+        *self.is_restreamed.lock().unwrap() = wanted.is_some();
+    }
+
+    fn restream_stats(&self) -> Option<RestreamStats> {
+        self.is_restreamed.lock().unwrap().then(|| RestreamStats {
+            state: RestreamState::Waiting,
+            since: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
+            error: Some("the server closed the connection".to_owned()),
+            bytes_sent: 7,
+            reconnects: 2,
+        })
     }
 
     fn close(&self) {}
