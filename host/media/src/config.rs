@@ -1,6 +1,7 @@
 //! What the media server is started with, and why it may not start.
 
 use crate::codecs::MissingElements;
+use crate::recording::RecordingConfig;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub struct MediaConfig {
     pub bitrate_kbps: u32,
     /// How long a session may take from its answer to being connected.
     pub connect_timeout: Duration,
+    pub recordings: RecordingConfig,
 }
 
 impl Default for MediaConfig {
@@ -33,6 +35,7 @@ impl Default for MediaConfig {
             max_sessions: 1000,
             bitrate_kbps: 2500,
             connect_timeout: Duration::from_secs(10),
+            recordings: RecordingConfig::default(),
         }
     }
 }

@@ -50,6 +50,10 @@ impl Egress {
         state.shown = Some(frame);
     }
 
+    pub fn shown(&self) -> Option<Frame> {
+        self.lock().shown.clone()
+    }
+
     pub fn has_shown(&self) -> bool {
         self.lock().shown.is_some()
     }

@@ -2,6 +2,7 @@
 //!
 //! `offer` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
 //! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`, `color`);
+//! `hls`, `recording` and `snapshot` are what else is made of a path's output, the first two of `fmp4`;
 //! `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
 
 mod access_unit;
@@ -16,21 +17,26 @@ mod decoder;
 mod egress;
 mod encoder;
 mod feed;
+mod fmp4;
 mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
 mod graph;
+mod hls;
 mod hub;
 mod negotiate;
 mod net;
 mod offer;
+mod outputs;
 mod pace;
 mod path;
 mod paths;
 mod peer;
 mod publisher;
 mod reception;
+mod recording;
 mod server;
+mod snapshot;
 mod sockets;
 mod tcp;
 mod unit;
@@ -38,5 +44,6 @@ mod worker;
 
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError};
+pub use recording::RecordingConfig;
 pub use server::Media;
 pub use sockets::announced_addresses;

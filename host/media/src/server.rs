@@ -8,9 +8,11 @@ use crate::hub::{Command, Hub, HubHandle, Inbox};
 use crate::negotiate::{Choice, Role, choose};
 use crate::net::Net;
 use crate::offer::{Offer, invalid};
+use crate::outputs::Outputs;
 use crate::path::{Path, PathState};
 use crate::paths::Paths;
 use crate::peer::{Peer, Receiving};
+use crate::recording::recover;
 use crate::sockets::{Announced, bind};
 use crate::tcp;
 use crate::unit::Unit;
@@ -29,6 +31,8 @@ use str0m::{Rtc, RtcConfig};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Of an offer that the library panicked at.
 pub const PANICKED: &str = "it cannot be understood";
@@ -67,6 +71,9 @@ pub(crate) struct Context {
     certificate: DtlsCert,
     announced: Announced,
     units: mpsc::Sender<Unit>,
+    /// Recordings under way, and what ends them all.
+    pub recorders: TaskTracker,
+    pub stopping: CancellationToken,
 }
 
 /// A connection to a peer that is yet to come.
@@ -85,6 +92,7 @@ impl Media {
         let runtime = Handle::try_current().map_err(|_| MediaStartError::NoRuntime)?;
         gst::init().map_err(MediaStartError::GStreamer)?;
         let sockets = bind(&config)?;
+        recover(&config.recordings.folder);
 
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
         let (units, unit_inbox) = mpsc::channel(UNITS);
@@ -121,6 +129,10 @@ impl Media {
 
     /// Ends all sessions and frees the port.
     pub async fn stop(&self) {
+        // What is recorded is to be whole.
+        self.context.stopping.cancel();
+        self.context.recorders.close();
+        self.context.recorders.wait().await;
         let (done, stopped) = oneshot::channel();
         if self.hub.commands.send(Command::Stop(done)).await.is_ok() {
             // An error means that the hub ended by itself.
@@ -142,7 +154,8 @@ impl MediaServer for Media {
             state: Mutex::new(EgressState::default()),
         };
         let state = Arc::new(PathState::new(stream.to_owned(), ingress, egress));
-        let path = Arc::new(Path { state, hub: self.hub.clone(), context: self.context.clone() });
+        let (hub, context, outputs) = (self.hub.clone(), self.context.clone(), Outputs::default());
+        let path = Arc::new(Path { state, hub, context, outputs });
         self.paths.insert(stream, &path);
         path
     }
@@ -159,7 +172,8 @@ impl Context {
         let crypto = Arc::new(str0m::crypto::from_feature_flags());
         let certificate =
             crypto.dtls_provider.generate_certificate().ok_or(MediaStartError::Certificate)?;
-        Ok(Self { config, codecs, crypto, certificate, announced, units })
+        let (recorders, stopping) = (TaskTracker::new(), CancellationToken::new());
+        Ok(Self { config, codecs, crypto, certificate, announced, units, recorders, stopping })
     }
 
     /// Makes a peer that suits an offer, and the answer to it.

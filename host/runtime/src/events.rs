@@ -58,6 +58,12 @@ pub enum EventKind {
     PluginRecovered,
     /// An image processor failed; the pipeline goes on without it.
     SwitchedOff,
+    /// What viewers see is recorded.
+    Recording,
+    /// The recording ended as it was meant to, and its files are whole.
+    Recorded,
+    /// It ended before it was asked to; what was recorded until then is whole.
+    RecordingFailed,
     Error,
     Deleted,
 }
@@ -81,6 +87,9 @@ impl EventKind {
             Self::PluginCrashed => "plugin_crashed",
             Self::PluginRecovered => "plugin_recovered",
             Self::SwitchedOff => "switched_off",
+            Self::Recording => "recording",
+            Self::Recorded => "recorded",
+            Self::RecordingFailed => "recording_failed",
             Self::Error => "error",
             Self::Deleted => "deleted",
         }

@@ -1,6 +1,8 @@
 //! From settings as written to settings that can be used.
 
-use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawStreams};
+use super::raw::{
+    RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawRecordings, RawStreams,
+};
 use super::{Config, LogConfig, LogFormat, Paths};
 use crate::connections::Limits;
 use crate::http::HttpConfig;
@@ -8,7 +10,7 @@ use crate::public_base::{PublicBase, is_url};
 use crate::tls::TlsFiles;
 use crate::tokens::TokensConfig;
 use host_api::{ApiConfig, BodyLimits, ListShape};
-use host_media::MediaConfig;
+use host_media::{MediaConfig, RecordingConfig};
 use host_models::pictures;
 use host_runtime::{Fallback, Settings};
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +36,7 @@ pub fn check(
         cache: own_folder(&raw.paths.cache, ("XDG_CACHE_HOME", ".cache"), environment),
         state: own_folder(&raw.paths.state, ("XDG_STATE_HOME", ".local/state"), environment),
     };
+    let recordings = recordings(&raw.recordings, &raw.paths.recordings, &paths, &mut problems);
     let stop_deadline =
         problems.seconds("streams.stop_deadline_seconds", raw.streams.stop_deadline_seconds);
     let config = Config {
@@ -41,7 +44,7 @@ pub fn check(
         public: public(&raw.http.public_url, environment, &mut problems),
         tokens: tokens(&raw.http, &mut problems),
         http: http(&raw.http, &mut problems),
-        media: media(&raw.media, &mut problems),
+        media: MediaConfig { recordings, ..media(&raw.media, &mut problems) },
         plugins: plugins(raw.plugins, &paths, &mut problems),
         pictures: pictures(
             &raw.pictures,
@@ -189,6 +192,27 @@ fn media(raw: &RawMedia, problems: &mut Problems) -> MediaConfig {
         bitrate_kbps: problems.number("media.bitrate_kbps", raw.bitrate_kbps, 100, 100_000) as u32,
         connect_timeout: problems
             .seconds("media.connect_timeout_seconds", raw.connect_timeout_seconds),
+        ..MediaConfig::default()
+    }
+}
+
+fn recordings(
+    raw: &RawRecordings,
+    folder: &str,
+    paths: &Paths,
+    problems: &mut Problems,
+) -> RecordingConfig {
+    let mut mebibytes = |key, value| problems.number(key, value, 1, 1 << 30).unsigned_abs() << 20;
+    RecordingConfig {
+        folder: given(folder).map_or_else(|| paths.state.join("recordings"), PathBuf::from),
+        max_bytes: mebibytes("recordings.max_mib", raw.max_mib),
+        min_free_bytes: mebibytes("recordings.min_free_mib", raw.min_free_mib),
+        max_length: Duration::from_secs(
+            problems
+                .number("recordings.max_minutes", raw.max_minutes, 1, 60 * 24 * 365)
+                .unsigned_abs()
+                * 60,
+        ),
     }
 }
 
