@@ -7,7 +7,7 @@ use test_peer::{Clip, Codec};
 use tests::browser;
 use tests::ffmpeg::{self, is_plain};
 use tests::host::{Host, Stream};
-use tests::http::{Answer, request};
+use tests::http::{Answer, download, request};
 use tests::libraries::library;
 use tests::peers::publish;
 
@@ -95,14 +95,10 @@ fn a_blocking_reload_is_answered_when_the_part_is_there() {
     // What is announced comes, and is what the next playlist names.
     let hint = after.rsplit("URI=\"").next().and_then(|rest| rest.split('"').next());
     let piece = url.replace("stream.m3u8", hint.expect("a hint"));
-    assert_eq!(ureq_bytes(&piece)[4..8], *b"moof");
+    assert_eq!(download(&piece)[4..8], *b"moof");
     let far = get(&format!("{url}?_HLS_msn={}", next + 100));
     assert_eq!((far.status, far.json()["code"].as_str()), (400, Some("REQUEST/INVALID_QUERY")));
     assert_eq!(get(&url.replace("stream.m3u8", "none.mp4")).json()["code"], "MEDIA/NOT_FOUND");
-}
-
-fn ureq_bytes(url: &str) -> Vec<u8> {
-    tests::http::download(url)
 }
 
 #[test]

@@ -25,6 +25,11 @@ impl Clip {
         Self::of("pattern=ball", codec, width, height)
     }
 
+    /// Noise, which takes as many bits as there are.
+    pub fn noise(codec: Codec, width: u32, height: u32) -> Arc<Self> {
+        Self::of("pattern=snow", codec, width, height)
+    }
+
     /// One colour, as 0xRRGGBB.
     pub fn plain(colour: u32, codec: Codec, width: u32, height: u32) -> Arc<Self> {
         let pattern = format!("pattern=solid-color foreground-color=0xff{colour:06x}");

@@ -9,8 +9,9 @@ mod init;
 pub(crate) use cutter::{Cuts, Cutter, Made, Part};
 pub(crate) use init::Init;
 
-/// Ticks of a second of video.
-pub(crate) const CLOCK: u32 = 90_000;
+/// Ticks of a second of video. Playlists and browsers tell thousandths without rounding: hls.js fetches parts again whose
+/// times do not match to the last digit.
+pub(crate) const CLOCK: u32 = 1000;
 
 /// The tracks' numbers.
 const VIDEO: u32 = 1;

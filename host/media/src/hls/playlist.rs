@@ -4,7 +4,6 @@ use crate::fmp4::{CLOCK, Init, Made, Part};
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The playlist that a client is pointed to, and the one that this points to.
 pub(crate) const INDEX: &str = "index.m3u8";
@@ -14,8 +13,9 @@ pub(crate) const MEDIA: &str = "stream.m3u8";
 const TARGET: u64 = 2;
 /// Seconds that parts do not exceed: at 30 frames a second they have 7, and one where the last frame is shown again.
 pub(crate) const PART_TARGET: f64 = 0.25;
-/// How far a client should stay behind what it knows of.
-const PART_HOLD_BACK: f64 = 3.0 * PART_TARGET;
+/// How far a client should stay behind what it knows of. Three parts are the least; with one more, a part that comes late
+/// does not stop the picture. After that hls.js stays a second further back.
+const PART_HOLD_BACK: f64 = 4.0 * PART_TARGET;
 /// Whole segments are listed for at least so long; the protocol asks for three times the target.
 const WINDOW: u64 = 8 * CLOCK as u64;
 /// Gone from the list, they can still be fetched by clients that have an older one.
@@ -244,13 +244,13 @@ impl Playlist {
                 let (seconds, name) = (seconds(part.ticks), self.name("part", *number));
                 line(
                     text,
-                    format_args!("#EXT-X-PART:DURATION={seconds:.5},URI=\"{name}\"{independent}"),
+                    format_args!("#EXT-X-PART:DURATION={seconds:.3},URI=\"{name}\"{independent}"),
                 );
             }
         }
         if segment.is_done {
             let name = self.name("seg", segment.number);
-            line(text, format_args!("#EXTINF:{:.5},\n{name}", seconds(segment.ticks())));
+            line(text, format_args!("#EXTINF:{:.3},\n{name}", seconds(segment.ticks())));
         }
     }
 
@@ -285,7 +285,7 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 fn seconds(ticks: u64) -> f64 {
-    Duration::from_micros(ticks * 1_000_000 / u64::from(CLOCK)).as_secs_f64()
+    ticks as f64 / f64::from(CLOCK)
 }
 
 #[cfg(test)]

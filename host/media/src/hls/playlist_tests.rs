@@ -2,6 +2,7 @@ use super::*;
 use crate::fmp4::Init;
 use expect_test::{Expect, expect};
 use host_ports::FrameSize;
+use proptest::prelude::*;
 
 const SECOND: u64 = CLOCK as u64;
 
@@ -57,18 +58,18 @@ fn parts_are_named_as_they_come_and_the_next_one_is_announced() {
             #EXTM3U
             #EXT-X-VERSION:9
             #EXT-X-TARGETDURATION:2
-            #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.750
+            #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.000
             #EXT-X-PART-INF:PART-TARGET=0.250
             #EXT-X-MEDIA-SEQUENCE:0
             #EXT-X-DISCONTINUITY-SEQUENCE:0
             #EXT-X-MAP:URI="tag_init0.mp4"
-            #EXT-X-PART:DURATION=0.25000,URI="tag_part0.mp4",INDEPENDENT=YES
-            #EXT-X-PART:DURATION=0.25000,URI="tag_part1.mp4"
-            #EXT-X-PART:DURATION=0.25000,URI="tag_part2.mp4"
-            #EXT-X-PART:DURATION=0.25000,URI="tag_part3.mp4"
-            #EXTINF:1.00000,
+            #EXT-X-PART:DURATION=0.250,URI="tag_part0.mp4",INDEPENDENT=YES
+            #EXT-X-PART:DURATION=0.250,URI="tag_part1.mp4"
+            #EXT-X-PART:DURATION=0.250,URI="tag_part2.mp4"
+            #EXT-X-PART:DURATION=0.250,URI="tag_part3.mp4"
+            #EXTINF:1.000,
             tag_seg0.mp4
-            #EXT-X-PART:DURATION=0.25000,URI="tag_part4.mp4",INDEPENDENT=YES
+            #EXT-X-PART:DURATION=0.250,URI="tag_part4.mp4",INDEPENDENT=YES
             #EXT-X-PRELOAD-HINT:TYPE=PART,URI="tag_part5.mp4"
         "#]],
     );
@@ -98,7 +99,7 @@ fn another_init_segment_is_a_discontinuity() {
         [
             "#EXT-X-DISCONTINUITY",
             "#EXT-X-MAP:URI=\"tag_init1.mp4\"",
-            "#EXT-X-PART:DURATION=0.25000,URI=\"tag_part4.mp4\",INDEPENDENT=YES",
+            "#EXT-X-PART:DURATION=0.250,URI=\"tag_part4.mp4\",INDEPENDENT=YES",
         ]
     );
     let multivariant = playlist.multivariant().unwrap();
@@ -186,6 +187,19 @@ fn the_next_playlist_of_a_stream_goes_on_with_the_numbers() {
     assert_eq!(line(&text, "#EXT-X-MEDIA-SEQUENCE:"), "5");
     assert_eq!(line(&text, "#EXT-X-DISCONTINUITY-SEQUENCE:"), "2");
     assert!(next.find("new_seg5.mp4").is_some() && next.find("tag_seg5.mp4").is_none());
+}
+
+proptest! {
+    #[test]
+    fn any_name_is_looked_up(kind in "[a-z]{0,5}", number in "[0-9+-]{0,25}", rest in ".{0,8}") {
+        let mut playlist = new();
+        add_segment(&mut playlist);
+        for name in [format!("tag_{kind}{number}.mp4"), format!("tag_{kind}{number}{rest}"), rest] {
+            if playlist.find(&name).is_some() {
+                prop_assert!(name.starts_with("tag_") && name.ends_with(".mp4"), "{name}");
+            }
+        }
+    }
 }
 
 #[test]
