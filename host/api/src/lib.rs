@@ -15,6 +15,7 @@ mod events;
 mod gpu;
 mod health;
 mod hls;
+mod ice;
 mod ledger;
 mod media;
 mod metrics;
@@ -40,6 +41,7 @@ use tokio::sync::watch;
 
 pub use access::{Gate, Scope, Scopes, UnknownScope, is_same};
 pub use gpu::GpuFigures;
+pub use ice::{IceLogin, IceServer};
 pub use routes::{https_only, router};
 
 /// What an operator decides about the HTTP side. Already checked.
@@ -55,6 +57,8 @@ pub struct ApiConfig {
     pub gate: Option<Arc<dyn Gate>>,
     /// The newest figures of the GPU; none as long as there are none.
     pub gpu: watch::Receiver<Option<GpuFigures>>,
+    /// What WHIP and WHEP clients are told of.
+    pub ice_servers: watch::Receiver<Arc<[IceServer]>>,
     /// `Access-Control-Allow-Origin`; none means any.
     pub cors_origin: Option<String>,
     /// How a list is answered when `Accept` does not name `application/json`.
@@ -72,6 +76,7 @@ impl Default for ApiConfig {
             local_authority: String::new(),
             gate: None,
             gpu: watch::channel(None).1,
+            ice_servers: watch::channel(Arc::default()).1,
             cors_origin: None,
             list_shape: ListShape::default(),
             is_whip_by_id_open: false,

@@ -5,7 +5,7 @@ use host_plugins::{Environment, PluginCatalog, WorkerCommand};
 use host_ports::{
     Answer, EgressStats, Frame, FrameStamp, HlsError, HlsFile, HlsRequest, IngressSink,
     IngressStats, MediaPath, MediaServer, OfferError, Pending, RecordError, RecordedFile,
-    Recording, SessionId,
+    Recording, SessionId, VideoAbilities, VideoCodec, VideoSettings,
 };
 use host_runtime::{Applied, Mode, NewStream, Phase, Ports, Runtime, Settings, StreamChange};
 use host_store::MemoryStore;
@@ -44,6 +44,10 @@ struct View(Arc<Media>);
 struct Server(Arc<Media>);
 
 impl MediaServer for Server {
+    fn video_abilities(&self) -> VideoAbilities {
+        VideoAbilities { codecs: vec![VideoCodec::H264], h264_encoder: Some("x264enc") }
+    }
+
     fn open(&self, _: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
         assert!(self.0.ingress.set(ingress).is_ok(), "there is one stream");
         Arc::new(View(self.0.clone()))
@@ -99,6 +103,8 @@ impl MediaPath for View {
         let _ = progress.map(|progress| progress.send(shown.frame));
         self.0.shown.lock().expect("no panic").push(shown);
     }
+
+    fn set_video(&self, _settings: VideoSettings) {}
 
     fn ingress_stats(&self) -> IngressStats {
         IngressStats::default()

@@ -42,9 +42,8 @@ impl IngressCounters {
     }
 
     pub fn read(&self) -> IngressStats {
-        let codec = [Codec::H264, Codec::Vp8]
-            .into_iter()
-            .find(|codec| 1 + *codec as u8 == self.codec.load(Relaxed));
+        let codec =
+            Codec::ALL.into_iter().find(|codec| 1 + *codec as u8 == self.codec.load(Relaxed));
         IngressStats {
             is_publishing: self.is_publishing.load(Relaxed),
             codec: codec.map(Codec::name),
@@ -83,12 +82,18 @@ impl EgressCounters {
         latency.end_to_end.record(now, now.saturating_duration_since(captured_at));
     }
 
-    pub fn read(&self, readers: usize, codecs: Vec<&'static str>) -> EgressStats {
+    pub fn read(
+        &self,
+        readers: usize,
+        codecs: Vec<&'static str>,
+        bitrate_kbps: u32,
+    ) -> EgressStats {
         let now = Instant::now();
         let latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
         EgressStats {
             readers,
             codecs,
+            bitrate_kbps,
             frames_encoded: self.frames_encoded.get(),
             frames_dropped: self.frames_dropped.get(),
             bytes_sent: self.bytes_sent.get(),

@@ -15,6 +15,7 @@ use crate::unit::AudioCodec;
 use host_ports::{
     Answer, EgressStats, Frame, HlsError, HlsFile, HlsRequest, IngressEvent, IngressSink,
     IngressStats, MediaPath, OfferError, Pending, RecordError, RecordedFile, Recording, SessionId,
+    VideoSettings,
 };
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -104,6 +105,7 @@ impl PathState {
     pub fn session_ended(&self, session: &SessionId) {
         let mut sessions = self.lock();
         sessions.by_id.remove(session);
+        self.egress.forget_way(session);
         // A replaced publisher is not missed.
         if sessions.publisher.as_ref() != Some(session) {
             return;
@@ -295,6 +297,10 @@ impl MediaPath for Path {
         }
     }
 
+    fn set_video(&self, settings: VideoSettings) {
+        self.state.egress.set_video(settings);
+    }
+
     fn ingress_stats(&self) -> IngressStats {
         self.state.ingress_counters.read()
     }
@@ -302,7 +308,8 @@ impl MediaPath for Path {
     fn egress_stats(&self) -> EgressStats {
         let readers =
             self.state.lock().by_id.values().filter(|other| other.role == Role::Reader).count();
-        self.state.egress.counters.read(readers, self.state.egress.codecs_in_use())
+        let egress = &self.state.egress;
+        egress.counters.read(readers, egress.codecs_in_use(), egress.bitrates().iter().sum())
     }
 
     fn close(&self) {

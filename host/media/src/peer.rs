@@ -5,6 +5,7 @@ use crate::negotiate::Role;
 use crate::path::PathState;
 use crate::reception::Reception;
 use crate::unit::Unit;
+use crate::way::Way;
 use host_ports::SessionId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ pub(crate) struct Peer {
     pub receiving: Receiving,
     /// A reader that cannot go on.
     pub needs_key_frame: bool,
+    /// A reader's.
+    pub way: Way,
 }
 
 /// A publisher's half of the state.
@@ -131,6 +134,10 @@ impl Peer {
         match event {
             Event::Connected => self.is_connected = true,
             Event::KeyframeRequest(_) => self.path.egress.want_key_frame(self.codec),
+            Event::MediaEgressStats(report) if self.role == Role::Reader => {
+                let kbps = self.way.note(report.loss, report.rtt);
+                self.path.egress.note_way(&self.session, self.codec, kbps);
+            }
             Event::MediaData(data) if self.role == Role::Publisher => self.receive(data, now),
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 return Some("the peer is not heard of any more".to_owned());

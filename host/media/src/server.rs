@@ -16,8 +16,9 @@ use crate::recording::recover;
 use crate::sockets::{Announced, bind};
 use crate::tcp;
 use crate::unit::Unit;
+use crate::way::Way;
 use gstreamer as gst;
-use host_ports::{IngressSink, MediaPath, MediaServer, OfferError, SessionId};
+use host_ports::{IngressSink, MediaPath, MediaServer, OfferError, SessionId, VideoAbilities};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -49,11 +50,23 @@ const FEED: usize = 128;
 /// Packets of all TCP connections that may wait for the hub; a full channel makes their senders wait.
 const TCP_EVENTS: usize = 256;
 
-/// How long a lost packet is waited for before its frame is given up.
-const REORDERING: Duration = Duration::from_millis(100);
+/// How long a lost packet is waited for before its frame is given up: on a way of 100 ms there and back, long enough to
+/// ask for it twice.
+const REORDERING: Duration = Duration::from_millis(250);
 
 /// More packets than any key frame has: with less, a large one would be given up half received.
 const REORDERING_PACKETS: usize = 2000;
+
+/// How often a reader's way is judged anew.
+const REPORTS: Duration = Duration::from_secs(1);
+
+/// What a reader may ask for again: about a second of video. Nobody waits longer for it.
+const RESENT_PACKETS: usize = 1024;
+const RESENT_AGE: Duration = Duration::from_secs(1);
+
+/// How much of what a reader is sent may be sent again: jitter makes readers ask for packets that are only late, so that
+/// less would leave nothing for the lost ones.
+const RESENT_SHARE: f32 = 0.5;
 
 /// The embedded media server. Runs until it is stopped, or it and all its paths are dropped.
 pub struct Media {
@@ -142,6 +155,10 @@ impl Media {
 }
 
 impl MediaServer for Media {
+    fn video_abilities(&self) -> VideoAbilities {
+        self.context.codecs.abilities()
+    }
+
     fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
         let egress = Egress {
             path: self.next_path.fetch_add(1, Ordering::Relaxed),
@@ -184,7 +201,8 @@ impl Context {
         path: &Arc<PathState>,
         session: &SessionId,
     ) -> Result<(Peer, String), OfferError> {
-        let Negotiated { codec, rtc, mid, pt, sdp } = self.negotiate(offer, role)?;
+        let preferred = path.egress.preferred_codec().filter(|_| role == Role::Reader);
+        let Negotiated { codec, rtc, mid, pt, sdp } = self.negotiate(offer, role, preferred)?;
         let now = Instant::now();
         let peer = Peer {
             session: session.clone(),
@@ -201,16 +219,22 @@ impl Context {
             addresses: 0,
             receiving: Receiving::default(),
             needs_key_frame: true,
+            way: Way::new(self.config.bitrate_kbps),
         };
         Ok((peer, sdp))
     }
 
-    /// Makes a connection that suits an offer, and the answer to it.
-    pub fn negotiate(&self, offer: &str, role: Role) -> Result<Negotiated, OfferError> {
+    /// Makes a connection that suits an offer, with the preferred codec if it can be, and the answer to it.
+    pub fn negotiate(
+        &self,
+        offer: &str,
+        role: Role,
+        preferred: Option<Codec>,
+    ) -> Result<Negotiated, OfferError> {
         // SDP allows tabs. Answers and refusals repeat words of the offer, and should have none.
         let offer = offer.replace('\t', " ");
         let offer = Offer::parse(&offer)?;
-        let choice = choose(&offer, role, &self.usable(role))?;
+        let choice = choose(&offer, role, &self.usable(role, preferred))?;
         // The library is given only what we wrote ourselves; should it panic all the same, it was the offer's fault.
         let connected = catch_unwind(AssertUnwindSafe(|| self.connect(&choice, role)));
         let (rtc, inner) = connected.unwrap_or_else(|_| Err(invalid(PANICKED)))?;
@@ -226,12 +250,14 @@ impl Context {
     }
 
     /// Codecs for a role, best first.
-    fn usable(&self, role: Role) -> Vec<Codec> {
+    fn usable(&self, role: Role, preferred: Option<Codec>) -> Vec<Codec> {
         let mut codecs: Vec<_> = match role {
             Role::Publisher => self.codecs.decoders().map(|(codec, _)| codec).collect(),
             Role::Reader => self.codecs.encoders().map(|(codec, _)| codec).collect(),
         };
         codecs.dedup();
+        // Stable: the others stay in their order.
+        codecs.sort_by_key(|codec| Some(*codec) != preferred);
         codecs
     }
 
@@ -252,6 +278,11 @@ impl Context {
             let codec = choice.payload.codec.name();
             return Err(invalid(format!("its {codec} parameters cannot be negotiated")));
         }
+        if role == Role::Reader
+            && let Some(video) = rtc.direct_api().stream_tx_by_mid(Mid::from(choice.mid), None)
+        {
+            video.set_rtx_cache(RESENT_PACKETS, RESENT_AGE, Some(RESENT_SHARE));
+        }
         Ok((rtc, answer))
     }
 
@@ -267,6 +298,7 @@ impl Context {
             .set_crypto_provider(self.crypto.clone())
             .set_dtls_cert(self.certificate.clone())
             .set_ice_lite(true)
+            .set_stats_interval(matches!(role, Role::Reader).then_some(REPORTS))
             .clear_codecs()
             .set_extension_map(extensions)
             .set_reordering_size_video(REORDERING_PACKETS)
@@ -275,10 +307,12 @@ impl Context {
         let codec = match payload.codec {
             Codec::H264 => str0m::format::Codec::H264,
             Codec::Vp8 => str0m::format::Codec::Vp8,
+            Codec::Vp9 => str0m::format::Codec::Vp9,
         };
         let resend = payload.retransmission.map(Into::into);
         let format = match payload.codec {
             Codec::Vp8 => FormatParams::default(),
+            Codec::Vp9 => FormatParams { profile_id: Some(0), ..FormatParams::default() },
             Codec::H264 => FormatParams {
                 level_asymmetry_allowed: Some(true),
                 packetization_mode: payload.packetization_mode.map(|mode| mode.min(1)),

@@ -13,6 +13,7 @@ mod outputs;
 mod pictures;
 mod pipeline;
 mod store;
+mod video;
 
 pub use catalog::{
     Claim, ClaimRef, Contribution, FieldError, PipelineCatalog, Plan, PlanError, PluginReport,
@@ -34,3 +35,6 @@ pub use pipeline::{
     Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress, SwitchedOff,
 };
 pub use store::{StateStore, StoreError, StoredStream};
+pub use video::{
+    VIDEO_PRESETS, VIDEO_TUNES, VideoAbilities, VideoCodec, VideoProfile, VideoSettings,
+};

@@ -43,6 +43,8 @@ pub struct Client {
     pub session: String,
     pub is_connected: bool,
     pub is_closed: bool,
+    /// The server asked for a key frame.
+    is_asked_for_key_frame: bool,
     /// The answer, for tests of its text.
     pub answer: String,
 }
@@ -53,7 +55,9 @@ fn config(codecs: &[Codec]) -> RtcConfig {
         .clear_codecs()
         .enable_h264(codecs.contains(&Codec::H264))
         .enable_vp8(codecs.contains(&Codec::Vp8))
+        .enable_vp9(codecs.contains(&Codec::Vp9))
         .set_reordering_size_video(400)
+        .set_reordering_timeout_video(Some(Duration::from_millis(300)))
 }
 
 /// An offer as a client of these codecs makes it.
@@ -117,7 +121,19 @@ impl Client {
         let (mut rtc, mid, offer, pending) = offer(codecs, direction, &link);
         let Answered { session, sdp: answer } = exchange(&offer)?;
         rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
-        Ok(Self { rtc, link, mid, session, is_connected: false, is_closed: false, answer })
+        if let Some(sent) = rtc.direct_api().stream_tx_by_mid(mid, None) {
+            sent.set_rtx_cache(1024, Duration::from_secs(1), Some(0.5));
+        }
+        Ok(Self {
+            rtc,
+            link,
+            mid,
+            session,
+            is_connected: false,
+            is_closed: false,
+            is_asked_for_key_frame: false,
+            answer,
+        })
     }
 
     /// Does what is due and waits a moment for a packet. Returns received frames.
@@ -129,6 +145,7 @@ impl Client {
                 Ok(Output::Transmit(packet)) => self.send(packet),
                 Ok(Output::Event(Event::Connected)) => self.is_connected = true,
                 Ok(Output::Event(Event::MediaData(data))) => frames.push(data),
+                Ok(Output::Event(Event::KeyframeRequest(_))) => self.is_asked_for_key_frame = true,
                 Ok(Output::Event(Event::IceConnectionStateChange(
                     IceConnectionState::Disconnected,
                 )))
@@ -236,6 +253,7 @@ impl Client {
         let wanted = match codec {
             Codec::H264 => str0m::format::Codec::H264,
             Codec::Vp8 => str0m::format::Codec::Vp8,
+            Codec::Vp9 => str0m::format::Codec::Vp9,
         };
         let Some(writer) = self.rtc.writer(self.mid) else { return };
         let pt = writer
@@ -248,7 +266,8 @@ impl Client {
     }
 }
 
-/// A client that publishes a clip over and over on a thread of its own, until dropped or closed by the server.
+/// A client that publishes a clip over and over on a thread of its own, until dropped or closed by the server; it begins
+/// anew when a key frame is asked for.
 pub struct Publisher {
     pub session: String,
     pub answer: String,
@@ -279,11 +298,14 @@ impl Publisher {
 }
 
 fn publish(client: &mut Client, clip: &Clip, fps: u32, is_stopped: &AtomicBool) {
-    let (started, mut sent) = (Instant::now(), 0);
+    let (started, mut sent, mut first) = (Instant::now(), 0, 0);
     while !is_stopped.load(Ordering::Relaxed) && !client.is_closed {
         client.step();
         if started.elapsed() >= Duration::from_secs(1) * sent / fps {
-            let frame = &clip.frames[sent as usize % clip.frames.len()];
+            if std::mem::take(&mut client.is_asked_for_key_frame) {
+                first = sent;
+            }
+            let frame = &clip.frames[(sent - first) as usize % clip.frames.len()];
             client.write(clip.codec, frame, u64::from(sent) * 90_000 / u64::from(fps));
             sent += 1;
         }

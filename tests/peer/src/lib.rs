@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod network;
 mod video;
 
 pub use client::{Answered, Client, Link, Publisher};
+pub use network::{Network, Weather};
 pub use str0m::media::MediaData;
 pub use video::{Clip, Codec, Picture, decode};
 

@@ -9,8 +9,6 @@ use super::{CLOCK, Init};
 use crate::unit::{AudioFormat, Track, Unit};
 use std::sync::Arc;
 
-/// Frames are shown again long before; after such a pause nothing that is promised of a segment's length holds.
-const LONGEST_FRAME: u64 = CLOCK as u64;
 /// What a frame lasts whose successor came too late.
 const LAST_FRAME: u64 = CLOCK as u64 / 30;
 /// A segment ends here also without a key frame.
@@ -29,6 +27,8 @@ pub(crate) struct Cuts {
     pub part: u64,
     /// From here on a key frame is asked for, and begins the next segment.
     pub segment: u64,
+    /// A frame that would last longer ends its run.
+    pub longest_frame: u64,
 }
 
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Cutter {
         }
         if let Some(run) = &mut self.run {
             let ticks = now.saturating_sub(run.held.at);
-            if ticks == 0 || ticks > LONGEST_FRAME {
+            if ticks == 0 || ticks > self.cuts.longest_frame {
                 self.end_run(LAST_FRAME);
             } else {
                 run.place_held(ticks);

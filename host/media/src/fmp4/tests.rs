@@ -17,7 +17,8 @@ const LARGE: &[u8] = &[
 ];
 const PICTURE: &[u8] = &[0x68, 0xce, 0x0f, 0xc8];
 
-const CUTS: Cuts = Cuts { part: CLOCK as u64 / 4, segment: CLOCK as u64 };
+const CUTS: Cuts =
+    Cuts { part: CLOCK as u64 / 4, segment: CLOCK as u64, longest_frame: CLOCK as u64 };
 
 fn unit(track: Track, data: Vec<u8>, is_key_frame: bool, time: Duration) -> Unit {
     let shown_at = Instant::now();
@@ -130,8 +131,18 @@ fn other_parameter_sets_audio_that_comes_and_goes_and_a_pause_begin_runs_anew() 
 }
 
 #[test]
+fn a_recording_goes_on_after_a_pause() {
+    let cuts = Cuts { part: CLOCK.into(), segment: u64::MAX, longest_frame: u64::MAX };
+    let mut cutter = Cutter::new(cuts);
+    let frames = [0, 40, 80, 5000, 5040].map(|millis| frame(millis, millis == 0, SMALL));
+    let (words, _) = cut(&mut cutter, frames);
+    assert_eq!(words, ["avc1.42c00a", "5000ms key", "end"]);
+}
+
+#[test]
 fn what_was_begun_is_handed_over_at_the_end() {
-    let mut cutter = Cutter::new(Cuts { part: CLOCK.into(), segment: u64::MAX });
+    let mut cutter =
+        Cutter::new(Cuts { part: CLOCK.into(), segment: u64::MAX, longest_frame: u64::MAX });
     let (words, _) = cut(&mut cutter, (0..5).map(|n| frame(n * 40, n == 0, SMALL)));
     assert_eq!(words, [""; 0]);
     let rest = cutter.finish();

@@ -12,9 +12,13 @@ use tokio::time::interval;
 const IDLE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A key frame is asked for early enough that segments have about a second.
-const CUTS: Cuts =
-    Cuts { part: (CLOCK as f64 * PART_TARGET) as u64, segment: CLOCK as u64 * 9 / 10 };
+/// A key frame is asked for early enough that segments have about a second. Frames are shown again after a fifth of one: after
+/// a pause nothing would hold that is promised of a segment's length.
+const CUTS: Cuts = Cuts {
+    part: (CLOCK as f64 * PART_TARGET) as u64,
+    segment: CLOCK as u64 * 9 / 10,
+    longest_frame: CLOCK as u64,
+};
 
 pub(crate) struct Muxer {
     pub playlist: watch::Receiver<Playlist>,

@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// A crash loses no more than this. Key frames are left to the encoder and the readers.
-const CUTS: Cuts = Cuts { part: CLOCK as u64, segment: u64::MAX };
+/// A crash loses no more than a part. Key frames are left to the encoder and the readers, and a pause is a long frame.
+const CUTS: Cuts = Cuts { part: CLOCK as u64, segment: u64::MAX, longest_frame: u64::MAX };
 
 /// Size or audio changed more often than anybody means to.
 const MOST_FILES: usize = 100;

@@ -5,7 +5,8 @@ use host_ports::{
     HlsError, HlsFile, HlsRequest, IngressSink, IngressStats, MediaPath, MediaServer, OfferError,
     OpenRequest, Opened, Pending, Pipeline, PipelineCatalog, PipelineError, Plan, PlanError,
     PluginReport, PluginState, Progress, RecordError, RecordedFile, Recording, RecordingEnd,
-    ResolveError, SessionId, StateStore, StoreError, StoredStream,
+    ResolveError, SessionId, StateStore, StoreError, StoredStream, VideoAbilities, VideoCodec,
+    VideoSettings,
 };
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -175,6 +176,10 @@ impl FramePool for NoMemory {
 pub struct FakeMedia;
 
 impl MediaServer for FakeMedia {
+    fn video_abilities(&self) -> VideoAbilities {
+        VideoAbilities { codecs: vec![VideoCodec::H264], h264_encoder: Some("x264enc") }
+    }
+
     fn open(&self, _: &str, _: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
         Arc::new(FakePath::default())
     }
@@ -284,6 +289,8 @@ impl MediaPath for FakePath {
     }
 
     fn show(&self, _: Frame) {}
+
+    fn set_video(&self, _settings: VideoSettings) {}
 
     fn ingress_stats(&self) -> IngressStats {
         IngressStats::default()
