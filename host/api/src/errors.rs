@@ -3,7 +3,7 @@
 use crate::access::{Scope, Scopes};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use host_ports::{FieldError, OfferError, ResolveError};
+use host_ports::{FieldError, HlsError, OfferError, RecordError, ResolveError};
 use host_runtime::{ChangeError, EventsError, MediaError, TooManyEventReaders};
 use serde_json::{Value, json};
 
@@ -168,19 +168,33 @@ fn of_media(error: &MediaError) -> (StatusCode, &'static str) {
     match error {
         MediaError::NoStream => (StatusCode::NOT_FOUND, "STREAMS/NOT_FOUND"),
         MediaError::NoSession => (StatusCode::NOT_FOUND, "SESSIONS/NOT_FOUND"),
-        MediaError::Offer(OfferError::Invalid { .. }) => {
-            (StatusCode::BAD_REQUEST, "MEDIA/INVALID_OFFER")
+        MediaError::Hls(HlsError::Invalid { .. }) => {
+            (StatusCode::BAD_REQUEST, "REQUEST/INVALID_QUERY")
         }
-        MediaError::Offer(OfferError::NoCommonCodec { .. }) => {
-            (StatusCode::BAD_REQUEST, "MEDIA/NO_COMMON_CODEC")
-        }
-        MediaError::Offer(OfferError::NotReady) => (StatusCode::NOT_FOUND, "STREAMS/NOT_READY"),
-        MediaError::Offer(OfferError::TooManyReaders { .. }) => {
-            (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT")
-        }
-        MediaError::Offer(OfferError::Unavailable { .. }) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "MEDIA/UNAVAILABLE")
-        }
+        MediaError::Hls(HlsError::NoFile { .. }) => (StatusCode::NOT_FOUND, "MEDIA/NOT_FOUND"),
+        MediaError::Record(error) => of_record(error),
+        MediaError::Hls(HlsError::Offer(error)) | MediaError::Offer(error) => of_offer(error),
+    }
+}
+
+fn of_record(error: &RecordError) -> (StatusCode, &'static str) {
+    match error {
+        RecordError::Already { .. } => (StatusCode::CONFLICT, "STREAMS/CONFLICT"),
+        RecordError::NotRecording => (StatusCode::NOT_FOUND, "RECORDINGS/NOT_FOUND"),
+        RecordError::NoFile => (StatusCode::NOT_FOUND, "MEDIA/NOT_FOUND"),
+        RecordError::NoRoom { .. } => (StatusCode::INSUFFICIENT_STORAGE, "RECORDINGS/NO_ROOM"),
+        RecordError::Files { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
+        RecordError::Offer(error) => of_offer(error),
+    }
+}
+
+fn of_offer(error: &OfferError) -> (StatusCode, &'static str) {
+    match error {
+        OfferError::Invalid { .. } => (StatusCode::BAD_REQUEST, "MEDIA/INVALID_OFFER"),
+        OfferError::NoCommonCodec { .. } => (StatusCode::BAD_REQUEST, "MEDIA/NO_COMMON_CODEC"),
+        OfferError::NotReady => (StatusCode::NOT_FOUND, "STREAMS/NOT_READY"),
+        OfferError::TooManyReaders { .. } => (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT"),
+        OfferError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "MEDIA/UNAVAILABLE"),
     }
 }
 

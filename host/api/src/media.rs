@@ -15,7 +15,7 @@ use host_ports::Answer;
 use host_runtime::{MediaError, StreamView};
 
 /// What the seed project's paths put behind the id of a stream to name its output.
-const OUTPUT_SUFFIX: &str = "_out";
+pub const OUTPUT_SUFFIX: &str = "_out";
 
 /// Publish by WHIP
 ///

@@ -2,11 +2,11 @@
 
 use crate::traffic::Traffic;
 use crate::{
-    ApiConfig, App, Shared, access, answer, docs, errors::ApiError, events, health, media, metrics,
-    openapi, page, plugins, status, streams,
+    ApiConfig, App, Shared, access, answer, docs, errors::ApiError, events, health, hls, media,
+    metrics, openapi, page, plugins, recordings, status, streams,
 };
 use axum::extract::DefaultBodyLimit;
-use axum::http::{Method, Uri};
+use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, patch, post};
 use axum::{Router, extract::State};
@@ -21,7 +21,7 @@ pub fn router(config: ApiConfig, runtime: Runtime) -> Router {
         .merge(rest(bodies.json).route_layer(from_fn_with_state(app.clone(), access::check_token)))
         .merge(media_routes(bodies.sdp))
         .merge(open())
-        .fallback(no_such_path)
+        .fallback(hls::no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), answer::complete))
         .with_state(app)
@@ -46,6 +46,10 @@ fn rest(body_limit: usize) -> Router<App> {
         .route("/v1/streams/{id}/params", patch(streams::change_hot))
         .route("/v1/streams/{id}/status", get(status::read))
         .route("/v1/streams/{id}/events", get(events::follow))
+        .route("/v1/streams/{id}/snapshot.jpg", get(recordings::snapshot))
+        .route("/v1/streams/{id}/record", post(recordings::start).delete(recordings::stop))
+        .route("/v1/streams/{id}/recordings", get(recordings::list))
+        .route("/v1/streams/{id}/recordings/{name}", get(recordings::download))
         .route("/metrics", get(metrics::read))
         .route("/v1/plugins", get(plugins::list))
         .layer(DefaultBodyLimit::max(body_limit))
@@ -62,6 +66,7 @@ fn media_routes(body_limit: usize) -> Router<App> {
         .route("/{id}/whip/{session}", delete(media::end_publishing_by_id))
         .route("/{id}/whep", post(media::play_by_id))
         .route("/{id}/whep/{session}", delete(media::end_playing_by_id))
+        .route("/{id}/{file}", get(hls::read).fallback(hls::no_such_path))
         .layer(DefaultBodyLimit::max(body_limit))
 }
 
@@ -77,10 +82,6 @@ fn open() -> Router<App> {
         .route("/health", get(health::read))
         .route("/openapi.json", get(openapi::read))
         .merge(looks)
-}
-
-async fn no_such_path(uri: Uri) -> ApiError {
-    ApiError::NoSuchPath { path: answer::without_secrets(uri.path()) }
 }
 
 async fn wrong_method(State(_): State<App>, method: Method) -> ApiError {

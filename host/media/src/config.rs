@@ -1,6 +1,7 @@
 //! What the media server is started with, and why it may not start.
 
 use crate::codecs::MissingElements;
+use crate::recording::RecordingConfig;
 use crate::rtmp::{AuthoritiesError, RestreamConfig};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub struct MediaConfig {
     /// How long a session may take from its answer to being connected.
     pub connect_timeout: Duration,
     pub restream: RestreamConfig,
+    pub recordings: RecordingConfig,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,7 @@ impl Default for MediaConfig {
             bitrate_kbps: 2500,
             connect_timeout: Duration::from_secs(10),
             restream: RestreamConfig::default(),
+            recordings: RecordingConfig::default(),
         }
     }
 }

@@ -67,6 +67,10 @@ impl Egress {
         self.has_shown.send_if_modified(|has_shown| !std::mem::replace(has_shown, true));
     }
 
+    pub fn shown(&self) -> Option<Frame> {
+        self.lock().shown.clone()
+    }
+
     /// How frames are encoded from the next one on.
     pub fn set_video(&self, settings: VideoSettings) {
         let mut state = self.lock();

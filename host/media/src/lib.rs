@@ -2,8 +2,8 @@
 //!
 //! `offer` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
 //! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`, `color`);
-//! `rtsp` is another door in and out, `rtmp` one in, and one out. `path` ties one stream's publisher, readers and codecs together.
-//! HTTP is left to the caller.
+//! `rtsp` is another door in and out, `rtmp` one in, and one out; `hls`, `recording` and `snapshot` are what else is made of a
+//! path's output, the first two of `fmp4`. `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
 
 mod access_unit;
 mod answer;
@@ -18,14 +18,17 @@ mod egress;
 mod encoder;
 mod encoding;
 mod feed;
+mod fmp4;
 mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
 mod graph;
+mod hls;
 mod hub;
 mod negotiate;
 mod net;
 mod offer;
+mod outputs;
 mod pace;
 mod path;
 mod paths;
@@ -33,9 +36,11 @@ mod peer;
 mod public_address;
 mod publisher;
 mod reception;
+mod recording;
 mod rtmp;
 mod rtsp;
 mod server;
+mod snapshot;
 mod sockets;
 mod tcp;
 mod unit;
@@ -45,6 +50,7 @@ mod worker;
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError, PublicAddress};
 pub use public_address::{FindAddressError, find_public_address};
+pub use recording::RecordingConfig;
 pub use rtmp::{AuthoritiesError, RestreamConfig, Rtmp, RtmpConfig, RtmpServer};
 pub use rtsp::{Rtsp, RtspConfig, RtspServer};
 pub use server::Media;

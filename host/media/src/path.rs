@@ -7,16 +7,19 @@ use crate::egress::{Egress, IDLE};
 use crate::feed::Feed;
 use crate::hub::{Command, HubHandle};
 use crate::negotiate::Role;
+use crate::outputs::Outputs;
 use crate::publisher::Publisher;
 use crate::reception::Reception;
 use crate::rtmp::Restreams;
 use crate::server::Context;
 use crate::unit::AudioCodec;
 use host_ports::{
-    Answer, EgressStats, Frame, IngressEvent, IngressSink, IngressStats, MediaPath, OfferError,
-    Restream, RestreamStats, SessionId, VideoSettings,
+    Answer, EgressStats, Frame, HlsError, HlsFile, HlsRequest, IngressEvent, IngressSink,
+    IngressStats, MediaPath, OfferError, Pending, RecordError, RecordedFile, Recording, Restream,
+    RestreamStats, SessionId, VideoSettings,
 };
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::runtime::Handle;
@@ -141,6 +144,7 @@ pub(crate) struct Path {
     /// Itself, for what outlives a call.
     pub me: Weak<Path>,
     pub restreams: Restreams,
+    pub outputs: Outputs,
 }
 
 impl Path {
@@ -257,6 +261,35 @@ impl MediaPath for Path {
             return Err(OfferError::NotReady);
         }
         self.join(offer, Role::Reader)
+    }
+
+    fn hls(&self, request: HlsRequest) -> Pending<Result<HlsFile, HlsError>> {
+        self.answer_hls(request)
+    }
+
+    fn snapshot(&self) -> Pending<Result<Arc<[u8]>, OfferError>> {
+        let state = self.state.clone();
+        self.outputs.snapshots.take(move || state.egress.shown())
+    }
+
+    fn record(&self) -> Pending<Result<(Recording, Pending<Recording>), RecordError>> {
+        self.begin_recording()
+    }
+
+    fn stop_recording(&self) -> Pending<Result<Recording, RecordError>> {
+        self.end_recording()
+    }
+
+    fn recording(&self) -> Option<Recording> {
+        self.last_recording()
+    }
+
+    fn recordings(&self) -> Pending<Result<Vec<RecordedFile>, RecordError>> {
+        self.list_recordings()
+    }
+
+    fn recorded_file(&self, name: &str) -> Option<PathBuf> {
+        self.find_recording(name)
     }
 
     fn hang_up(&self, session: &SessionId) -> bool {

@@ -8,9 +8,11 @@ use crate::hub::{Command, Hub, HubHandle, Inbox};
 use crate::negotiate::{Choice, Role, choose};
 use crate::net::Net;
 use crate::offer::{Offer, invalid};
+use crate::outputs::Outputs;
 use crate::path::{Path, PathState};
 use crate::paths::Paths;
 use crate::peer::{Peer, Receiving};
+use crate::recording::recover;
 use crate::rtmp::{Restreaming, Restreams};
 use crate::sockets::{Announced, bind};
 use crate::tcp;
@@ -31,6 +33,8 @@ use str0m::{Rtc, RtcConfig};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Of an offer that the library panicked at.
 pub const PANICKED: &str = "it cannot be understood";
@@ -82,6 +86,9 @@ pub(crate) struct Context {
     announced: Announced,
     units: mpsc::Sender<Unit>,
     pub restreaming: Arc<Restreaming>,
+    /// Recordings under way, and what ends them all.
+    pub recorders: TaskTracker,
+    pub stopping: CancellationToken,
 }
 
 /// A connection to a peer that is yet to come.
@@ -100,6 +107,7 @@ impl Media {
         let runtime = Handle::try_current().map_err(|_| MediaStartError::NoRuntime)?;
         gst::init().map_err(MediaStartError::GStreamer)?;
         let sockets = bind(&config)?;
+        recover(&config.recordings.folder);
 
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
         let (units, unit_inbox) = mpsc::channel(UNITS);
@@ -129,11 +137,6 @@ impl Media {
         self.context.announced.port
     }
 
-    /// The paths by their streams.
-    pub(crate) fn paths(&self) -> Arc<Paths> {
-        self.paths.clone()
-    }
-
     /// The codec elements found on this machine.
     pub fn codecs(&self) -> &Codecs {
         &self.context.codecs
@@ -146,6 +149,10 @@ impl Media {
 
     /// Ends all sessions and frees the port.
     pub async fn stop(&self) {
+        // What is recorded is to be whole.
+        self.context.stopping.cancel();
+        self.context.recorders.close();
+        self.context.recorders.wait().await;
         let (done, stopped) = oneshot::channel();
         if self.hub.commands.send(Command::Stop(done)).await.is_ok() {
             // An error means that the hub ended by itself.
@@ -172,12 +179,10 @@ impl MediaServer for Media {
             has_shown: watch::Sender::new(false),
         };
         let state = Arc::new(PathState::new(stream.to_owned(), ingress, egress));
-        let path = Arc::new_cyclic(|me| Path {
-            state,
-            hub: self.hub.clone(),
-            context: self.context.clone(),
-            me: me.clone(),
-            restreams: Restreams::default(),
+        let (hub, context, outputs) = (self.hub.clone(), self.context.clone(), Outputs::default());
+        let path = Arc::new_cyclic(|me| {
+            let (me, restreams) = (me.clone(), Restreams::default());
+            Path { state, hub, context, outputs, me, restreams }
         });
         self.paths.insert(stream, &path);
         path
@@ -196,7 +201,18 @@ impl Context {
         let certificate =
             crypto.dtls_provider.generate_certificate().ok_or(MediaStartError::Certificate)?;
         let restreaming = Arc::new(Restreaming::new(config.restream.clone())?);
-        Ok(Self { config, codecs, crypto, certificate, announced, units, restreaming })
+        let (recorders, stopping) = (TaskTracker::new(), CancellationToken::new());
+        Ok(Self {
+            config,
+            codecs,
+            crypto,
+            certificate,
+            announced,
+            units,
+            restreaming,
+            recorders,
+            stopping,
+        })
     }
 
     /// Makes a peer that suits an offer, and the answer to it.

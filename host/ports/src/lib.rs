@@ -9,6 +9,7 @@ mod latency;
 mod mailbox;
 mod media;
 mod models;
+mod outputs;
 mod pictures;
 mod pipeline;
 mod restream;
@@ -27,6 +28,9 @@ pub use media::{
     OfferError, SessionId, StreamKeys,
 };
 pub use models::{Artefact, Fetch, FetchError, FetchNews, FetchProgress, ModelStore, Size};
+pub use outputs::{
+    HlsError, HlsFile, HlsRequest, Pending, RecordError, RecordedFile, Recording, RecordingEnd,
+};
 pub use pictures::{Picture, PictureError, PictureFetch, PictureStore};
 pub use pipeline::{
     Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress, SwitchedOff,

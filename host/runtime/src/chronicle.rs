@@ -3,7 +3,8 @@
 
 use crate::events::{EventKind, EventLog};
 use host_ports::{
-    FetchProgress, PipelineError, Progress, RestreamState, RestreamStats, SwitchedOff,
+    FetchProgress, PipelineError, Progress, Recording, RecordingEnd, RestreamState, RestreamStats,
+    SwitchedOff,
 };
 use host_stream::Condition;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,6 +95,27 @@ impl Chronicle {
 
     pub fn picture_failed(&self, message: &str) {
         self.log.push(EventKind::PictureFailed, message);
+    }
+
+    pub fn recording_begins(&self, recording: &Recording) {
+        self.log.push(EventKind::Recording, &format!("recording {}", recording.name));
+    }
+
+    pub fn recording_ended(&self, recording: &Recording) {
+        let Recording { name, files, .. } = recording;
+        let files = files.join(", ");
+        let (kind, message) = match &recording.ended {
+            Some(RecordingEnd::Failed(reason)) => {
+                (EventKind::RecordingFailed, format!("recording {name} failed: {reason}"))
+            }
+            Some(RecordingEnd::Limit(reason)) => {
+                (EventKind::Recorded, format!("recorded {files}; ended because {reason}"))
+            }
+            Some(RecordingEnd::Stopped) | None => {
+                (EventKind::Recorded, format!("recorded {files}"))
+            }
+        };
+        self.log.push(kind, &message);
     }
 
     /// A model is not fetched, and the pipeline not loaded therefore.

@@ -62,6 +62,12 @@ pub enum EventKind {
     RestreamLive,
     /// It does not, or no longer; it is tried again.
     RestreamFailed,
+    /// What viewers see is recorded.
+    Recording,
+    /// The recording ended as it was meant to, and its files are whole.
+    Recorded,
+    /// It ended before it was asked to; what was recorded until then is whole.
+    RecordingFailed,
     Error,
     Deleted,
 }
@@ -87,6 +93,9 @@ impl EventKind {
             Self::SwitchedOff => "switched_off",
             Self::RestreamLive => "restream_live",
             Self::RestreamFailed => "restream_failed",
+            Self::Recording => "recording",
+            Self::Recorded => "recorded",
+            Self::RecordingFailed => "recording_failed",
             Self::Error => "error",
             Self::Deleted => "deleted",
         }

@@ -327,7 +327,7 @@ impl Runtime {
         self.directory.find(Name::Id(id)).ok_or_else(|| ChangeError::not_found(id))
     }
 
-    fn serving(&self, name: Name<'_>) -> Result<Arc<Handle>, MediaError> {
+    pub(crate) fn serving(&self, name: Name<'_>) -> Result<Arc<Handle>, MediaError> {
         let stream = self.directory.find(name).filter(|stream| !stream.is_stopping());
         stream.ok_or(MediaError::NoStream)
     }

@@ -70,7 +70,7 @@ impl Target {
 /// The folder with a folder for each target.
 pub const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
 
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "listing", run: listing, mutations: 300, words: listing::WORDS },
     Target { name: "manifest", run: manifest, mutations: 300, words: manifest::WORDS },
     Target { name: "params", run: params, mutations: 300, words: params::WORDS },

@@ -11,5 +11,6 @@ mod events;
 mod lists_and_status;
 mod media;
 mod metrics;
+mod outputs;
 mod pages;
 mod streams;

@@ -1,7 +1,8 @@
 //! From settings as written to settings that can be used.
 
 use super::raw::{
-    RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawRtmp, RawRtsp, RawStreams,
+    RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawRecordings, RawRtmp, RawRtsp,
+    RawStreams,
 };
 use super::{Config, LogConfig, LogFormat, Paths, networks};
 use crate::connections::Limits;
@@ -10,7 +11,7 @@ use crate::public_base::{PublicBase, is_url};
 use crate::tls::TlsFiles;
 use crate::tokens::TokensConfig;
 use host_api::{ApiConfig, BodyLimits, ListShape};
-use host_media::{MediaConfig, RestreamConfig, RtmpConfig, RtspConfig};
+use host_media::{MediaConfig, RecordingConfig, RestreamConfig, RtmpConfig, RtspConfig};
 use host_models::pictures;
 use host_runtime::{Fallback, Settings};
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +36,7 @@ pub fn check(
         cache: own_folder(&raw.paths.cache, ("XDG_CACHE_HOME", ".cache"), environment),
         state: own_folder(&raw.paths.state, ("XDG_STATE_HOME", ".local/state"), environment),
     };
+    let recordings = recordings(&raw.recordings, &raw.paths.recordings, &paths, &mut problems);
     let stop_deadline =
         problems.seconds("streams.stop_deadline_seconds", raw.streams.stop_deadline_seconds);
     let config = Config {
@@ -44,6 +46,7 @@ pub fn check(
         http: http(&raw.http, &mut problems),
         media: MediaConfig {
             restream: restream(&raw.rtmp),
+            recordings,
             ..media(&raw.media, environment, &mut problems)
         },
         rtsp: rtsp(&raw.rtsp, &mut problems),
@@ -213,7 +216,27 @@ fn media(
         bitrate_kbps: problems.number("media.bitrate_kbps", raw.bitrate_kbps, 100, 100_000) as u32,
         connect_timeout: problems
             .seconds("media.connect_timeout_seconds", raw.connect_timeout_seconds),
-        restream: RestreamConfig::default(),
+        ..MediaConfig::default()
+    }
+}
+
+fn recordings(
+    raw: &RawRecordings,
+    folder: &str,
+    paths: &Paths,
+    problems: &mut Problems,
+) -> RecordingConfig {
+    let mut mebibytes = |key, value| problems.number(key, value, 1, 1 << 30).unsigned_abs() << 20;
+    RecordingConfig {
+        folder: given(folder).map_or_else(|| paths.state.join("recordings"), PathBuf::from),
+        max_bytes: mebibytes("recordings.max_mib", raw.max_mib),
+        min_free_bytes: mebibytes("recordings.min_free_mib", raw.min_free_mib),
+        max_length: Duration::from_secs(
+            problems
+                .number("recordings.max_minutes", raw.max_minutes, 1, 60 * 24 * 365)
+                .unsigned_abs()
+                * 60,
+        ),
     }
 }
 

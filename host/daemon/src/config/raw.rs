@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
-    /// API, page, WHIP and WHEP
+    /// API, page, HLS, WHIP and WHEP
     pub http: RawHttp,
     /// WebRTC
     pub media: RawMedia,
@@ -25,6 +25,8 @@ pub struct RawConfig {
     pub models: RawModels,
     /// Pictures
     pub pictures: RawPictures,
+    /// Recordings
+    pub recordings: RawRecordings,
     /// Streams
     pub streams: RawStreams,
     /// The log
@@ -43,7 +45,7 @@ pub struct RawHttp {
     /// Port; 0 takes any free one.
     /// Needs a restart.
     pub port: i64,
-    /// More ports that serve the same, for clients that look for WHIP and WHEP there; 0 takes any free one, `[]` none.
+    /// More ports that serve the same, for clients that look for HLS, WHIP and WHEP there; 0 takes any free one, `[]` none.
     /// Needs a restart.
     pub media_ports: Vec<i64>,
     /// File of the server's certificate in PEM, followed by those that vouch for it. With it all HTTP ports speak TLS, and
@@ -237,6 +239,25 @@ pub struct RawPaths {
     /// `~/.local/state`.
     /// Needs a restart.
     pub state: String,
+    /// Folder of recordings, with a folder in it for each stream. Empty: `recordings` in `paths.state`.
+    /// Needs a restart.
+    pub recordings: String,
+}
+
+/// `POST /v1/streams/{id}/record` writes what viewers see to fragmented MP4, and nothing deletes it. A file's name begins with
+/// a dot while it is written; what a crash left behind is whole up to its last second, and gets its name at the next start.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRecordings {
+    /// How long one may become, in minutes; then it ends.
+    /// Needs a restart.
+    pub max_minutes: i64,
+    /// How large one may become, in MiB; then it ends.
+    /// Needs a restart.
+    pub max_mib: i64,
+    /// What recordings leave of the disk to everything else, in MiB: none begins with less, and one under way ends.
+    /// Needs a restart.
+    pub min_free_mib: i64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -346,7 +367,7 @@ impl Default for RawHttp {
         Self {
             listen: "127.0.0.1".into(),
             port: 8080,
-            media_ports: vec![8889, 8890],
+            media_ports: vec![8888, 8889, 8890],
             tls_certificate: String::new(),
             tls_key: String::new(),
             public_url: String::new(),
@@ -418,7 +439,14 @@ impl Default for RawPaths {
             engines: "engines".into(),
             cache: String::new(),
             state: String::new(),
+            recordings: String::new(),
         }
+    }
+}
+
+impl Default for RawRecordings {
+    fn default() -> Self {
+        Self { max_minutes: 240, max_mib: 8192, min_free_mib: 1024 }
     }
 }
 

@@ -18,7 +18,7 @@ fn check_problems(file: &str, environment: &[(&str, &str)], expected: Expect) {
 fn the_defaults_can_be_used() {
     let config = load("", &[("HOME", "/home/ada")]).expect("defaults").config;
     assert_eq!(config.http.port, 8080);
-    assert_eq!(config.http.media_ports, [8889, 8890]);
+    assert_eq!(config.http.media_ports, [8888, 8889, 8890]);
     assert!(config.http.address.is_loopback());
     assert_eq!(config.media.rtc_port, 8189);
     assert_eq!(config.paths.cache, Path::new("/home/ada/.cache/streamdiffusion-host"));

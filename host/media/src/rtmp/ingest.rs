@@ -80,8 +80,12 @@ impl Rtmp {
     /// Takes publishers of the streams whose keys they know.
     pub fn serve(self, media: &Media, keys: Arc<dyn StreamKeys>) -> RtmpServer {
         let stop = CancellationToken::new();
-        let door =
-            Door { keys, paths: media.paths(), timeout: self.config.timeout, stop: stop.clone() };
+        let door = Door {
+            keys,
+            paths: media.paths().clone(),
+            timeout: self.config.timeout,
+            stop: stop.clone(),
+        };
         let connections = Arc::new(Semaphore::new(self.config.max_connections));
         let task = tokio::spawn(listen(self.listener, Arc::new(door), connections));
         RtmpServer { stop, task }

@@ -3,6 +3,7 @@
 use super::{Fetching, Inputs, Pictures, Renewal, Request, Session, Succession, Told, tell};
 use crate::agreement::{Agreement, Desk};
 use crate::beside::Beside;
+use crate::chronicle::Chronicle;
 use crate::identity::short;
 use crate::inbox::{LoadOrder, Order};
 use crate::pipe::Pipe;
@@ -10,7 +11,7 @@ use crate::plain::PlainPool;
 use crate::shared::Shared;
 use crate::tally::Tally;
 use crate::{EventReader, Settings, StreamStatus, TooManyEventReaders};
-use host_ports::{MediaPath, MediaServer, Restream, StoredStream};
+use host_ports::{MediaPath, MediaServer, Recording, Restream, StoredStream};
 use host_stream::{Effect, Lifecycle};
 use std::io;
 use std::sync::Arc;
@@ -219,6 +220,15 @@ impl Handle {
         self.shared.chronicle.log.read(last)
     }
 
+    /// Tells that a recording began.
+    pub fn tell_recording(&self, begun: &Recording) {
+        self.shared.chronicle.recording_begins(begun);
+    }
+
+    pub fn chronicle(&self) -> Arc<Chronicle> {
+        self.shared.chronicle.clone()
+    }
+
     /// Tells the readers of events that the stream is no more.
     pub fn tell_deleted(&self) {
         self.shared.chronicle.deleted();
@@ -251,6 +261,7 @@ pub fn status(told: &Told, shared: &Shared, path: &dyn MediaPath) -> StreamStatu
         worker_pid: facts.worker_pid,
         switched_off: facts.switched_off,
         pictures: facts.pictures,
+        recording: path.recording(),
         ingress: path.ingress_stats(),
         egress: path.egress_stats(),
         restream: path.restream_stats(),

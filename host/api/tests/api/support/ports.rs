@@ -2,12 +2,14 @@
 
 use host_ports::{
     Answer, Claim, ClaimRef, EgressStats, Formats, Frame, FramePool, FrameSize, FrameSlot,
-    IngressSink, IngressStats, MediaPath, MediaServer, OfferError, OpenRequest, Opened, Pipeline,
-    PipelineCatalog, PipelineError, Plan, PlanError, PluginReport, PluginState, Progress,
+    HlsError, HlsFile, HlsRequest, IngressSink, IngressStats, MediaPath, MediaServer, OfferError,
+    OpenRequest, Opened, Pending, Pipeline, PipelineCatalog, PipelineError, Plan, PlanError,
+    PluginReport, PluginState, Progress, RecordError, RecordedFile, Recording, RecordingEnd,
     ResolveError, Restream, RestreamState, RestreamStats, SessionId, StateStore, StoreError,
     StoredStream, VideoAbilities, VideoCodec, VideoSettings,
 };
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -179,16 +181,33 @@ impl MediaServer for FakeMedia {
     }
 
     fn open(&self, _: &str, _: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
-        Arc::new(FakePath { has_published: Mutex::new(false), is_restreamed: Mutex::new(false) })
+        Arc::new(FakePath::default())
     }
 }
 
+#[derive(Default)]
 struct FakePath {
     has_published: Mutex<bool>,
     is_restreamed: Mutex<bool>,
+    recording: Mutex<Option<Recording>>,
 }
 
 impl FakePath {
+    fn has_published(&self) -> bool {
+        *self.has_published.lock().unwrap()
+    }
+
+    fn recording_with(&self, ended: Option<RecordingEnd>) -> Recording {
+        Recording {
+            name: "now".to_owned(),
+            started_at: SystemTime::UNIX_EPOCH,
+            length: Duration::from_millis(1500),
+            bytes: 5,
+            files: ended.iter().map(|_| "now.mp4".to_owned()).collect(),
+            ended,
+        }
+    }
+
     fn answer(&self, offer: &str, session: &str) -> Result<Answer, OfferError> {
         match offer {
             "fine" => {
@@ -214,10 +233,56 @@ impl MediaPath for FakePath {
     }
 
     fn play(&self, offer: &str) -> Result<Answer, OfferError> {
-        if !*self.has_published.lock().unwrap() {
+        if !self.has_published() {
             return Err(OfferError::NotReady);
         }
         self.answer(offer, "out1")
+    }
+
+    fn hls(&self, request: HlsRequest) -> Pending<Result<HlsFile, HlsError>> {
+        let answer = match (self.has_published(), request.file.as_str()) {
+            (false, _) => Err(OfferError::NotReady.into()),
+            (_, "index.m3u8") => {
+                Ok(HlsFile::Playlist(format!("{:?} {:?}", request.segment, request.part)))
+            }
+            (_, "piece.mp4") => Ok(HlsFile::Media(b"boxes".as_slice().into())),
+            (_, "far.m3u8") => Err(HlsError::Invalid { reason: "too far" }),
+            (_, _) => Err(HlsError::NoFile { file: request.file }),
+        };
+        Box::pin(async { answer })
+    }
+
+    fn snapshot(&self) -> Pending<Result<Arc<[u8]>, OfferError>> {
+        let shown = self.has_published().then(|| b"jpeg".as_slice().into());
+        Box::pin(async { shown.ok_or(OfferError::NotReady) })
+    }
+
+    /// Ends at once, with an empty file.
+    fn record(&self) -> Pending<Result<(Recording, Pending<Recording>), RecordError>> {
+        let begun = self.recording_with(None);
+        *self.recording.lock().unwrap() = Some(begun.clone());
+        let ended = self.recording_with(Some(RecordingEnd::Stopped));
+        Box::pin(async { Ok((begun, Box::pin(async { ended }) as Pending<_>)) })
+    }
+
+    fn stop_recording(&self) -> Pending<Result<Recording, RecordError>> {
+        let recording = self.recording.lock().unwrap().take();
+        let ended = recording.map(|_| self.recording_with(Some(RecordingEnd::Stopped)));
+        Box::pin(async { ended.ok_or(RecordError::NotRecording) })
+    }
+
+    fn recording(&self) -> Option<Recording> {
+        self.recording.lock().unwrap().clone()
+    }
+
+    fn recordings(&self) -> Pending<Result<Vec<RecordedFile>, RecordError>> {
+        let modified_at = SystemTime::UNIX_EPOCH;
+        let file = RecordedFile { name: "now.mp4".to_owned(), bytes: 5, modified_at };
+        Box::pin(async { Ok(vec![file]) })
+    }
+
+    fn recorded_file(&self, _: &str) -> Option<PathBuf> {
+        None
     }
 
     fn hang_up(&self, session: &SessionId) -> bool {

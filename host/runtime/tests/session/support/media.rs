@@ -2,11 +2,13 @@
 
 use super::patiently;
 use host_ports::{
-    Answer, EgressStats, Frame, FrameSize, FrameStamp, IngressEvent, IngressSink, IngressStats,
-    MediaPath, MediaServer, OfferError, Restream, RestreamState, RestreamStats, SessionId,
-    VideoAbilities, VideoCodec, VideoSettings,
+    Answer, EgressStats, Frame, FrameSize, FrameStamp, HlsError, HlsFile, HlsRequest, IngressEvent,
+    IngressSink, IngressStats, MediaPath, MediaServer, OfferError, Pending, RecordError,
+    RecordedFile, Recording, Restream, RestreamState, RestreamStats, SessionId, VideoAbilities,
+    VideoCodec, VideoSettings,
 };
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
@@ -148,6 +150,34 @@ impl MediaPath for FakePath {
                 sdp: format!("answer to {offer}"),
             }),
         }
+    }
+
+    fn hls(&self, _: HlsRequest) -> Pending<Result<HlsFile, HlsError>> {
+        Box::pin(async { Err(OfferError::NotReady.into()) })
+    }
+
+    fn snapshot(&self) -> Pending<Result<Arc<[u8]>, OfferError>> {
+        Box::pin(async { Err(OfferError::NotReady) })
+    }
+
+    fn record(&self) -> Pending<Result<(Recording, Pending<Recording>), RecordError>> {
+        Box::pin(async { Err(OfferError::NotReady.into()) })
+    }
+
+    fn stop_recording(&self) -> Pending<Result<Recording, RecordError>> {
+        Box::pin(async { Err(RecordError::NotRecording) })
+    }
+
+    fn recording(&self) -> Option<Recording> {
+        None
+    }
+
+    fn recordings(&self) -> Pending<Result<Vec<RecordedFile>, RecordError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn recorded_file(&self, _: &str) -> Option<PathBuf> {
+        None
     }
 
     fn hang_up(&self, session: &SessionId) -> bool {
