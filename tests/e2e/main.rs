@@ -13,6 +13,7 @@ mod frame_age;
 mod hostile;
 mod ip_adapters;
 mod main_job;
+mod mediamtx;
 mod pictures;
 mod plugins;
 mod processors;

@@ -16,6 +16,7 @@ mod gpu;
 mod health;
 mod ledger;
 mod media;
+mod mediamtx;
 mod metrics;
 mod openapi;
 mod page;
@@ -28,6 +29,7 @@ mod status;
 mod streams;
 mod timestamp;
 mod traffic;
+mod trickle;
 mod urls;
 mod wire;
 
@@ -38,7 +40,8 @@ use tokio::sync::watch;
 
 pub use access::{Gate, Scope, Scopes, UnknownScope, is_same};
 pub use gpu::GpuFigures;
-pub use routes::{https_only, router};
+pub use mediamtx::{Door, MediaMtxReport};
+pub use routes::{https_only, mediamtx_router, router};
 
 /// What an operator decides about the HTTP side. Already checked.
 #[derive(Clone)]
@@ -53,6 +56,8 @@ pub struct ApiConfig {
     pub gate: Option<Arc<dyn Gate>>,
     /// The newest figures of the GPU; none as long as there are none.
     pub gpu: watch::Receiver<Option<GpuFigures>>,
+    /// How the MediaMTX beside this server does; none where there is none.
+    pub mediamtx: Option<watch::Receiver<MediaMtxReport>>,
     /// `Access-Control-Allow-Origin`; none means any.
     pub cors_origin: Option<String>,
     /// How a list is answered when `Accept` does not name `application/json`.
@@ -70,6 +75,7 @@ impl Default for ApiConfig {
             local_authority: String::new(),
             gate: None,
             gpu: watch::channel(None).1,
+            mediamtx: None,
             cors_origin: None,
             list_shape: ListShape::default(),
             is_whip_by_id_open: false,
@@ -111,6 +117,7 @@ struct Shared {
     config: ApiConfig,
     runtime: Runtime,
     traffic: traffic::Traffic,
+    tags: trickle::Tags,
 }
 
 type App = Arc<Shared>;

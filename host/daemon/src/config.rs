@@ -7,6 +7,7 @@ mod raw;
 mod reference;
 
 use crate::http::HttpConfig;
+use crate::mediamtx::MediaMtxConfig;
 use crate::public_base::PublicBase;
 use crate::tokens::{TokenFile, TokensConfig};
 use host_api::ApiConfig;
@@ -24,6 +25,8 @@ pub struct Config {
     pub public: PublicBase,
     pub tokens: TokensConfig,
     pub media: MediaConfig,
+    /// None: no MediaMTX beside the server.
+    pub mediamtx: Option<MediaMtxConfig>,
     pub plugins: host_plugins::Config,
     pub paths: Paths,
     pub runtime: Settings,

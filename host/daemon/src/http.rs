@@ -28,7 +28,7 @@ pub enum ListenError {
     #[error("`{key}`: port {port} of {address} is in use; stop what uses it, or choose another (0 takes any free one{or})", or = without(key))]
     InUse { key: &'static str, address: IpAddr, port: u16 },
     #[error(
-        "`{key}`: cannot listen on port {port} of {address}; `http.listen` must be an address of this machine, and ports below 1024 need the right to use them"
+        "`{key}`: cannot listen on port {port} of {address}; it must be an address of this machine, and ports below 1024 need the right to use them"
     )]
     Refused {
         key: &'static str,
@@ -63,6 +63,17 @@ pub async fn bind(config: &HttpConfig) -> Result<Listeners, ListenError> {
         aliases.push(bind_one("http.media_ports", config.address, *port).await?);
     }
     Ok(Listeners { main, aliases, limits: config.limits, tls })
+}
+
+/// One listener, without TLS, for somebody who is served apart.
+pub async fn bind_alone(
+    key: &'static str,
+    address: IpAddr,
+    port: u16,
+    limits: Limits,
+) -> Result<Listeners, ListenError> {
+    let main = bind_one(key, address, port).await?;
+    Ok(Listeners { main, aliases: Vec::new(), limits, tls: None })
 }
 
 impl Listeners {

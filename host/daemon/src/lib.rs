@@ -11,6 +11,7 @@ mod fetching;
 mod gpu;
 mod http;
 pub mod logging;
+mod mediamtx;
 mod models;
 mod one_pipeline;
 mod params_help;
@@ -28,7 +29,8 @@ use host_plugins::PluginCatalog;
 use host_ports::StateStore;
 use host_runtime::{ChangeError, Ports, Runtime};
 use host_store::{MemoryStore, OpenError, RedbStore};
-use http::Servers;
+use http::{HttpConfig, Servers};
+use mediamtx::{Beside, Prepared};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +63,8 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    MediaMtx(#[from] mediamtx::PrepareError),
     #[error("cannot tell who may call")]
     Tokens(#[from] TokenError),
     #[error("cannot look for plugins; `plugins.folders` says where they are")]
@@ -82,6 +86,7 @@ pub struct Running {
     servers: Servers,
     runtime: Runtime,
     media: Arc<Media>,
+    mediamtx: Option<Beside>,
     stop_deadline: Duration,
 }
 
@@ -104,6 +109,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let store = open_store(&config).await?;
     let listeners = http::bind(&config.http).await?;
+    let mediamtx = match config.mediamtx {
+        Some(mediamtx) => {
+            let HttpConfig { address, limits, .. } = config.http;
+            let public = config.media.public_addresses.clone();
+            Some(mediamtx.prepare(address, public, limits).await?)
+        }
+        None => None,
+    };
     let media = Media::start(config.media).map_err(StartError::Media)?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
     let models = config.fetch_models.then(fetching::model_store).flatten();
@@ -122,14 +135,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let api = ApiConfig {
         gate: Some(Arc::new(tokens)),
         gpu: gpu::watch(config.visible_gpus),
+        mediamtx: mediamtx.as_ref().map(Prepared::reports),
         scheme: listeners.scheme(),
         public_url: config.public.url(listeners.scheme(), listeners.main_port()),
         local_authority: listeners.local_authority(),
         ..config.api
     };
-    let servers = listeners.serve(router(api, runtime.clone()));
+    let servers = listeners.serve(router(api.clone(), runtime.clone()));
+    let mediamtx = mediamtx.map(|prepared| prepared.start(api, runtime.clone()));
     let stop_deadline = config.stop_deadline;
-    Ok(Running { addresses, new_token, servers, runtime, media, stop_deadline })
+    Ok(Running { addresses, new_token, servers, runtime, media, mediamtx, stop_deadline })
 }
 
 impl Running {
@@ -147,6 +162,9 @@ impl Running {
         tracing::info!("stopping");
         let orderly = async {
             self.servers.refuse_more();
+            if let Some(mediamtx) = self.mediamtx {
+                mediamtx.stop().await;
+            }
             self.runtime.shutdown().await;
             self.media.stop().await;
             self.servers.join().await;

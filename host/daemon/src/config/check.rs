@@ -1,5 +1,7 @@
 //! From settings as written to settings that can be used.
 
+mod mediamtx;
+
 use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawStreams};
 use super::{Config, LogConfig, LogFormat, Paths};
 use crate::connections::Limits;
@@ -29,8 +31,8 @@ pub fn check(
 ) -> Result<Config, Vec<String>> {
     let mut problems = Problems::default();
     let paths = Paths {
-        models: PathBuf::from(problems.text("paths.models", raw.paths.models)),
-        engines: PathBuf::from(problems.text("paths.engines", raw.paths.engines)),
+        models: PathBuf::from(problems.text("paths.models", raw.paths.models.clone())),
+        engines: PathBuf::from(problems.text("paths.engines", raw.paths.engines.clone())),
         cache: own_folder(&raw.paths.cache, ("XDG_CACHE_HOME", ".cache"), environment),
         state: own_folder(&raw.paths.state, ("XDG_STATE_HOME", ".local/state"), environment),
     };
@@ -42,6 +44,7 @@ pub fn check(
         tokens: tokens(&raw.http, &mut problems),
         http: http(&raw.http, &mut problems),
         media: media(&raw.media, &mut problems),
+        mediamtx: mediamtx::check(&raw, &paths, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),
         pictures: pictures(
             &raw.pictures,
@@ -133,6 +136,7 @@ fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
         local_authority: String::new(),
         gate: None,
         gpu: watch::channel(None).1,
+        mediamtx: None,
         cors_origin: given(origin).filter(|origin| origin != "*"),
         list_shape: problems.word(
             "http.list_shape",
