@@ -10,8 +10,8 @@ use crate::trickle;
 use crate::urls::Base;
 use crate::wire::ErrorBody;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
-use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use host_ports::Answer;
 use host_runtime::{MediaError, StreamView};
 
@@ -176,11 +176,14 @@ fn published(mut response: Response, view: &StreamView, base: &Base) -> Response
 /// that candidates may follow.
 fn answered(app: &App, answer: Answer, offer: &str, endpoint: &str) -> Response {
     let location = format!("{endpoint}/{}", answer.session.0);
-    let tag = app.tags.of(&answer.session.0, offer).map(|tag| (header::ETAG, tag));
+    let tag = app.tags.of(&answer.session.0, offer).and_then(|tag| tag.parse().ok());
     let headers =
         [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
-    let patch = (HeaderName::from_static("accept-patch"), trickle::FRAGMENT.to_owned());
-    let trickled = tag.map(|tag| [tag, patch]).into_iter().flatten();
-    let headers = AppendHeaders(headers.into_iter().chain(trickled));
-    (StatusCode::CREATED, headers, answer.sdp).into_response()
+    let mut response = (StatusCode::CREATED, headers, answer.sdp).into_response();
+    if let Some(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
+        let fragment = HeaderValue::from_static(trickle::FRAGMENT);
+        response.headers_mut().insert("accept-patch", fragment);
+    }
+    response
 }

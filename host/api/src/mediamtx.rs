@@ -6,7 +6,7 @@ use crate::access::is_same;
 use crate::body::JsonObject;
 use crate::media::OUTPUT_SUFFIX;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// A question has ten short fields, and the query of a URL.
-const LONGEST_QUESTION: usize = 16 << 10;
+pub const LONGEST_QUESTION: usize = 16 << 10;
 
 /// How the MediaMTX beside the host does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -69,7 +69,7 @@ pub fn routes(door: Arc<Door>) -> Router<App> {
         // RTSP clients send what they know only after a refusal with this status.
         if lets_in(&app, &door, &question) { StatusCode::NO_CONTENT } else { StatusCode::UNAUTHORIZED }
     };
-    Router::new().route(&path, post(ask)).layer(DefaultBodyLimit::max(LONGEST_QUESTION))
+    Router::new().route(&path, post(ask))
 }
 
 /// Watching is as open as WHEP is; publishing asks for the stream key; all else is refused.

@@ -4,7 +4,7 @@ use crate::mediamtx::Door;
 use crate::traffic::Traffic;
 use crate::trickle::Tags;
 use crate::{
-    ApiConfig, App, Shared, access, answer, docs, errors::ApiError, events, health, media, metrics,
+    ApiConfig, App, BodyLimits, Shared, access, answer, docs, errors::ApiError, events, health, media, metrics,
     mediamtx, openapi, page, plugins, status, streams, trickle,
 };
 use axum::extract::DefaultBodyLimit;
@@ -25,9 +25,10 @@ pub fn router(config: ApiConfig, runtime: Runtime) -> Router {
 
 /// What a MediaMTX asks of the host: media, and whom it may let in.
 pub fn mediamtx_router(config: ApiConfig, runtime: Runtime, door: Door) -> Router {
-    let app = shared(config, runtime);
-    let media = media_routes(app.config.bodies.sdp);
-    finished(app, media.merge(mediamtx::routes(Arc::new(door))))
+    let bodies = BodyLimits { json: mediamtx::LONGEST_QUESTION, ..config.bodies };
+    let app = shared(ApiConfig { bodies, ..config }, runtime);
+    let questions = mediamtx::routes(Arc::new(door)).layer(DefaultBodyLimit::max(bodies.json));
+    finished(app, media_routes(bodies.sdp).merge(questions))
 }
 
 fn shared(config: ApiConfig, runtime: Runtime) -> App {

@@ -1,7 +1,7 @@
 //! Lists, status, health and plugins.
 
 use crate::support::Host;
-use host_api::{ApiConfig, GpuFigures, ListShape};
+use host_api::{ApiConfig, GpuFigures, ListShape, MediaMtxReport};
 use host_runtime::Settings;
 use serde_json::{Value, json};
 use tokio::sync::watch;
