@@ -40,10 +40,7 @@ fn exchange(url: &str, token: &str, offer: &str) -> Result<Answered, Answer> {
     let headers = if token.is_empty() { &headers[..1] } else { &headers };
     let answer = request_with("POST", url, headers, offer.as_bytes());
     match answer.status {
-        201 => Ok(Answered {
-            session: answer.header("location").to_owned(),
-            sdp: answer.text,
-        }),
+        201 => Ok(Answered { session: answer.header("location").to_owned(), sdp: answer.text }),
         _ => Err(answer),
     }
 }
@@ -94,9 +91,7 @@ fn a_mediamtx_shows_the_output_comes_back_when_it_dies_and_takes_publishers() {
         let pid = running().expect("it runs");
         let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
         assert!(killed.expect("kill runs").success());
-        host.wait_for("another one runs", || {
-            running().filter(|other| *other != pid)
-        });
+        host.wait_for("another one runs", || running().filter(|other| *other != pid));
         let mediamtx = connected(&host);
         sees(&mut watch_there(&host, &mediamtx, &stream), LUMA_OF_BLACK);
     }

@@ -43,7 +43,9 @@ pub fn child_named(pid: u64, beginning: &str) -> Option<u64> {
 fn numbers_of_children(pid: u64) -> Vec<u64> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs").flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>()).collect()
+    lists
+        .flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
+        .collect()
 }
 
 /// The most that a process ever had resident, in KiB.

@@ -47,7 +47,9 @@ pub enum ApiError {
         "publishing by the stream's id asks for its stream key: send `Authorization: Bearer <stream_key>`, or publish to the stream's `whip_url`"
     )]
     NoStreamKey,
-    #[error("send the session's `ETag` as `If-Match`, so that it is known which ICE session the candidates are of")]
+    #[error(
+        "send the session's `ETag` as `If-Match`, so that it is known which ICE session the candidates are of"
+    )]
     NoIceSession,
     #[error("the candidates are of another ICE session than this; the answer's `ETag` names it")]
     OtherIceSession,

@@ -14,6 +14,7 @@ mod errors;
 mod events;
 mod gpu;
 mod health;
+mod ice;
 mod ledger;
 mod media;
 mod mediamtx;
@@ -40,6 +41,7 @@ use tokio::sync::watch;
 
 pub use access::{Gate, Scope, Scopes, UnknownScope, is_same};
 pub use gpu::GpuFigures;
+pub use ice::{IceLogin, IceServer};
 pub use mediamtx::{Door, MediaMtxReport};
 pub use routes::{https_only, mediamtx_router, router};
 
@@ -58,6 +60,8 @@ pub struct ApiConfig {
     pub gpu: watch::Receiver<Option<GpuFigures>>,
     /// How the MediaMTX beside this server does; none where there is none.
     pub mediamtx: Option<watch::Receiver<MediaMtxReport>>,
+    /// What WHIP and WHEP clients are told of.
+    pub ice_servers: watch::Receiver<Arc<[IceServer]>>,
     /// `Access-Control-Allow-Origin`; none means any.
     pub cors_origin: Option<String>,
     /// How a list is answered when `Accept` does not name `application/json`.
@@ -76,6 +80,7 @@ impl Default for ApiConfig {
             gate: None,
             gpu: watch::channel(None).1,
             mediamtx: None,
+            ice_servers: watch::channel(Arc::default()).1,
             cors_origin: None,
             list_shape: ListShape::default(),
             is_whip_by_id_open: false,

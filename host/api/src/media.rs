@@ -1,7 +1,6 @@
 //! WHIP and WHEP: offers in, answers out. The URL is the permission, so that a browser needs no token; only publishing by
 //! the stream's id, which every viewer learns, asks for the stream key.
 
-use crate::App;
 use crate::access::has_bearer;
 use crate::body::Sdp;
 use crate::errors::ApiError;
@@ -9,6 +8,7 @@ use crate::path::Parameters;
 use crate::trickle;
 use crate::urls::Base;
 use crate::wire::ErrorBody;
+use crate::{ApiConfig, App, IceServer};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -185,5 +185,20 @@ fn answered(app: &App, answer: Answer, offer: &str, endpoint: &str) -> Response 
         let fragment = HeaderValue::from_static(trickle::FRAGMENT);
         response.headers_mut().insert("accept-patch", fragment);
     }
+    add_ice_servers(response.headers_mut(), &app.config);
     response
+}
+
+/// Tells a client of the STUN and TURN servers it may need. A login is given to whoever may publish or watch, which is
+/// what it is for.
+pub fn add_ice_servers(headers: &mut HeaderMap, config: &ApiConfig) {
+    for link in config.ice_servers.borrow().iter().filter_map(IceServer::link) {
+        headers.append(header::LINK, link);
+    }
+}
+
+/// What an `OPTIONS` on an endpoint tells beside CORS (RFC 9725, 4.6): clients ask so before they make their offer.
+pub fn add_options(headers: &mut HeaderMap, config: &ApiConfig) {
+    headers.insert("accept-post", HeaderValue::from_static("application/sdp"));
+    add_ice_servers(headers, config);
 }

@@ -67,7 +67,11 @@ pub fn routes(door: Arc<Door>) -> Router<App> {
     let ask = async move |State(app): State<App>, JsonObject(question): JsonObject| {
         let question = Question::of(&question);
         // RTSP clients send what they know only after a refusal with this status.
-        if lets_in(&app, &door, &question) { StatusCode::NO_CONTENT } else { StatusCode::UNAUTHORIZED }
+        if lets_in(&app, &door, &question) {
+            StatusCode::NO_CONTENT
+        } else {
+            StatusCode::UNAUTHORIZED
+        }
     };
     Router::new().route(&path, post(ask))
 }

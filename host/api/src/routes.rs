@@ -4,8 +4,8 @@ use crate::mediamtx::Door;
 use crate::traffic::Traffic;
 use crate::trickle::Tags;
 use crate::{
-    ApiConfig, App, BodyLimits, Shared, access, answer, docs, errors::ApiError, events, health, media, metrics,
-    mediamtx, openapi, page, plugins, status, streams, trickle,
+    ApiConfig, App, BodyLimits, Shared, access, answer, docs, errors::ApiError, events, health,
+    media, mediamtx, metrics, openapi, page, plugins, status, streams, trickle,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
@@ -72,9 +72,15 @@ fn rest(body_limit: usize) -> Router<App> {
 fn media_routes(body_limit: usize) -> Router<App> {
     Router::new()
         .route("/live/{stream_key}/whip", post(media::publish))
-        .route("/live/{stream_key}/whip/{session}", delete(media::end_publishing).patch(trickle::take))
+        .route(
+            "/live/{stream_key}/whip/{session}",
+            delete(media::end_publishing).patch(trickle::take),
+        )
         .route("/play/{playback_id}/whep", post(media::play))
-        .route("/play/{playback_id}/whep/{session}", delete(media::end_playing).patch(trickle::take))
+        .route(
+            "/play/{playback_id}/whep/{session}",
+            delete(media::end_playing).patch(trickle::take),
+        )
         .route("/{id}/whip", post(media::publish_by_id))
         .route("/{id}/whip/{session}", delete(media::end_publishing_by_id).patch(trickle::take))
         .route("/{id}/whep", post(media::play_by_id))

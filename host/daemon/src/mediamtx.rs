@@ -3,7 +3,9 @@
 use crate::connections::Limits;
 use crate::http::{ListenError, Listeners, Servers, bind_alone};
 use host_api::{ApiConfig, Door, MediaMtxReport, mediamtx_router};
-use host_mediamtx::{API_USER, Access, Config, MediaMtx, Place, Ports, Report, Spawn, Stream, Streams};
+use host_mediamtx::{
+    API_USER, Access, Config, MediaMtx, Place, Ports, Report, Spawn, Stream, Streams,
+};
 use host_runtime::Runtime;
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -148,7 +150,9 @@ async fn hand_on(
 /// This program again, which becomes MediaMTX after it has seen to it that it ends with this process.
 fn launcher() -> Vec<OsString> {
     let Ok(program) = std::env::current_exe() else {
-        tracing::warn!("this program does not know where it lies; MediaMTX will outlive it if it is killed");
+        tracing::warn!(
+            "this program does not know where it lies; MediaMTX will outlive it if it is killed"
+        );
         return Vec::new();
     };
     vec![program.into(), "beside".into(), std::process::id().to_string().into()]

@@ -15,13 +15,13 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
-const PORTS: [&str; 8] =
-    ["", "API_", "RTSP_", "RTMP_", "HLS_", "WEBRTC_", "WEBRTC_MEDIA_", "SRT_"];
+const PORTS: [&str; 8] = ["", "API_", "RTSP_", "RTMP_", "HLS_", "WEBRTC_", "WEBRTC_MEDIA_", "SRT_"];
 
 /// The stand-in as a program of this version.
 fn stand_in(folder: &TempDir, version: &str) -> PathBuf {
     let binary = folder.path().join("mediamtx");
-    std::fs::write(&binary, include_str!("../../mediamtx/tests/beside/stand_in.py")).expect("a file");
+    std::fs::write(&binary, include_str!("../../mediamtx/tests/beside/stand_in.py"))
+        .expect("a file");
     std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755)).expect("a mode");
     let behaviour = json!({ "version": version }).to_string();
     std::fs::write(folder.path().join("behaviour.json"), behaviour).expect("a file");
@@ -143,7 +143,10 @@ fn a_program_that_ends_in_order_takes_it_along() {
     assert!(signal.expect("kill runs").success());
     assert!(program.process.wait().expect("it ends").success());
     assert!(TcpStream::connect(&api).is_err());
-    assert_eq!(std::fs::read_dir(folder.path().join("cache/mediamtx")).expect("a folder").count(), 0);
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("cache/mediamtx")).expect("a folder").count(),
+        0
+    );
 }
 
 #[test]

@@ -13,7 +13,8 @@ pub fn run_beside(parent: u32, command: &[OsString]) -> io::Error {
         return error.into();
     }
     // It may have ended before it was watched.
-    let is_alive = getppid().is_some_and(|pid| pid.as_raw_nonzero().get().cast_unsigned() == parent);
+    let is_alive =
+        getppid().is_some_and(|pid| pid.as_raw_nonzero().get().cast_unsigned() == parent);
     match command {
         _ if !is_alive => io::Error::other("the process that this one was to end with is gone"),
         [] => io::Error::other("no program was named"),

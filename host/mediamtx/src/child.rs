@@ -97,13 +97,12 @@ struct Begun {
     heard_out: mpsc::Receiver<()>,
 }
 
-fn begin(
-    mut command: Command,
-    secrets: Vec<String>,
-    words: Arc<LastWords>,
-) -> io::Result<Begun> {
+fn begin(mut command: Command, secrets: Vec<String>, words: Arc<LastWords>) -> io::Result<Begun> {
     let (output, input) = io::pipe()?;
-    without_surroundings(&mut command).stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
+    without_surroundings(&mut command)
+        .stdin(Stdio::null())
+        .stdout(input.try_clone()?)
+        .stderr(input);
     let mut child = command.spawn()?;
     // It holds our ends of the pipe, and the log ends with the last of them.
     drop(command);

@@ -186,7 +186,9 @@ impl Client {
         let response = answered.map_err(unreachable)?;
         let status = response.status();
         let text = read(response).map_err(|error| match error {
-            ReadError::TooLong => nonsense(call, format!("it is longer than {LARGEST_ANSWER} bytes")),
+            ReadError::TooLong => {
+                nonsense(call, format!("it is longer than {LARGEST_ANSWER} bytes"))
+            }
             ReadError::Broken(error) => unreachable(ureq::Error::Io(error)),
         })?;
         match status {

@@ -52,7 +52,8 @@ pub fn log(output: PipeReader, secrets: &[String], words: &LastWords) {
     // A broken pipe ends it as an end does.
     while let Ok(true) = next_line(&mut output, &mut line) {
         let text = String::from_utf8_lossy(&line);
-        let text = secrets.iter().fold(text.into_owned(), |text, secret| text.replace(secret, "***"));
+        let text =
+            secrets.iter().fold(text.into_owned(), |text, secret| text.replace(secret, "***"));
         let (level, text) = read(text.trim_end());
         if matches!(level, Level::Error | Level::Warn) {
             words.set(text);

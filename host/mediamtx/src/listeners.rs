@@ -81,15 +81,7 @@ mod tests {
 
     #[test]
     fn zeros_become_free_ports_and_the_rest_stays() {
-        let wish = Ports {
-            api: 0,
-            rtsp: 0,
-            rtmp: 7,
-            hls: 0,
-            webrtc: 0,
-            webrtc_media: 9,
-            srt: 0,
-        };
+        let wish = Ports { api: 0, rtsp: 0, rtmp: 7, hls: 0, webrtc: 0, webrtc_media: 9, srt: 0 };
         let local = Ipv4Addr::LOCALHOST.into();
         let found = wish.with_free_ones(local).unwrap();
         assert_eq!((found.rtmp, found.webrtc_media), (7, 9));

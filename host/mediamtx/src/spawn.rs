@@ -48,9 +48,14 @@ pub struct Spawn {
 enum LifeError {
     #[error(transparent)]
     Binary(#[from] BinaryError),
-    #[error("MediaMTX {found} is older than {}, the oldest that is known to work; `mediamtx.binary` names the program", Version::OLDEST)]
+    #[error(
+        "MediaMTX {found} is older than {}, the oldest that is known to work; `mediamtx.binary` names the program",
+        Version::OLDEST
+    )]
     TooOld { found: Version },
-    #[error("no port is free for MediaMTX on {address}; `[mediamtx]` in the settings names its ports")]
+    #[error(
+        "no port is free for MediaMTX on {address}; `[mediamtx]` in the settings names its ports"
+    )]
     Ports {
         address: IpAddr,
         #[source]

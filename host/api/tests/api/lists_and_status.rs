@@ -158,7 +158,10 @@ async fn health_tells_of_the_mediamtx_that_is_to_stand_beside_the_server() {
     told.send_replace(MediaMtxReport { connected: true, readers: 3, ..report });
     let health = host.get("/health").await.json();
     assert_eq!((&health["status"], &health["mediamtx_connected"]), (&json!("ok"), &json!(true)));
-    assert_eq!((&health["mediamtx"]["readers"], &health["mediamtx"]["error"]), (&json!(3), &json!(null)));
+    assert_eq!(
+        (&health["mediamtx"]["readers"], &health["mediamtx"]["error"]),
+        (&json!(3), &json!(null))
+    );
 }
 
 #[tokio::test]

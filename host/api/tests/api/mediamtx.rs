@@ -87,7 +87,8 @@ async fn its_api_is_the_host_s_alone() {
 async fn only_who_knows_the_secret_may_ask_and_nothing_else_is_there_but_media() {
     let (host, inside) = Host::with_door(door());
     let stream = host.stream().await;
-    let question = json!({"action": "read", "path": format!("{}_out", stream["id"].as_str().unwrap())});
+    let question =
+        json!({"action": "read", "path": format!("{}_out", stream["id"].as_str().unwrap())});
     let elsewhere = inside.json("POST", "/mediamtx/fedcba9876543210", question.clone()).await;
     let error = elsewhere.assert_error(404, "REQUEST/NOT_FOUND");
     assert!(!error.to_string().contains("fedcba"), "{error}");

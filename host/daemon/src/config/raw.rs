@@ -1,6 +1,10 @@
 //! The settings as they are written: every key with what it means, in what unit, when a change counts, and its default.
 //! `docs/config.md` is made of it: `cargo xtask gen`.
 
+mod mediamtx;
+
+pub use mediamtx::RawMediaMtx;
+
 use serde::{Deserialize, Serialize};
 
 /// Whole numbers are wider than what they become, so that a value out of range is reported with all the others.
@@ -11,6 +15,8 @@ pub struct RawConfig {
     pub http: RawHttp,
     /// WebRTC
     pub media: RawMedia,
+    /// STUN and TURN servers for clients
+    pub ice: RawIce,
     /// MediaMTX beside the server
     pub mediamtx: RawMediaMtx,
     /// Plugins and their workers
@@ -100,10 +106,15 @@ pub struct RawMedia {
     /// UDP and TCP port of all media; 0 takes any free one.
     /// Needs a restart.
     pub port: i64,
-    /// Addresses by which clients reach this machine although no interface has them (NAT, containers). The port must be
-    /// forwarded unchanged.
+    /// Addresses by which clients reach this machine although no interface has them (NAT, containers): alone where the
+    /// port is forwarded unchanged, else with the port that leads to `media.port`, such as `203.0.113.7:40189`. Empty in
+    /// a RunPod pod that exposes TCP port `media.port`: the address and port that RunPod's variables name.
     /// Needs a restart.
     pub public_addresses: Vec<String>,
+    /// A STUN server, as `HOST:PORT`, that is asked at the start which IPv4 address this machine has in the internet, to
+    /// announce it like one of `media.public_addresses`. Empty: none is asked.
+    /// Needs a restart.
+    pub stun_server: String,
     /// Viewers of one stream; more are refused with 429.
     /// Needs a restart.
     pub max_readers: i64,
@@ -118,72 +129,22 @@ pub struct RawMedia {
     pub connect_timeout_seconds: i64,
 }
 
-/// [MediaMTX](https://github.com/bluenviron/mediamtx) 1.5.1 or newer serves what this server does not: hundreds of viewers,
-/// recording, SRT. Whoever watches the path `{id}_out` there, by any of its protocols, sees the stream's output; it is fetched
-/// from this server while somebody watches. From MediaMTX 1.20 on streams can be published to through it, at the path `{id}`:
-/// with the stream key as password or bearer token, or as `key` in the query, such as `rtsp://…/{id}?key={stream_key}` or,
-/// with SRT, `streamid=publish:{id}:any:{stream_key}`. What it publishes must be H264 without B-frames, VP8, VP9 or AV1. Older
-/// ones can only be watched. `/health` tells how it does.
-///
-/// One that is attached keeps its own settings; only paths of our streams are made there, and taken away again. So that it
-/// lets in nobody else, set `mediamtx.hook_secret`, and there
-/// `authMethod: http` and `authHTTPAddress: http://{this server}:{mediamtx.port}/mediamtx/{hook_secret}`; as long as that is
-/// not so, streams can only be watched through it. This server then answers for all its paths: it lets anyone watch the
-/// outputs of streams, lets those publish who know the key, lets `mediamtx.user` use its API, and refuses all else.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// WHIP and WHEP clients read them from the `Link` headers of answers (RFC 9725, 4.6). Clients that reach the media port by
+/// UDP or TCP need none.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct RawMediaMtx {
-    /// `off`; `spawn`, which runs the program `mediamtx.binary`, and again when it ends; or `attach`, to one that runs
-    /// already.
+pub struct RawIce {
+    /// Each a URL, and for TURN a user name and a credential after it: `stun:stun.example.org:3478`,
+    /// `turn:turn.example.org:3478?transport=tcp USERNAME CREDENTIAL`.
     /// Needs a restart.
-    pub mode: String,
-    /// Port on which this server serves MediaMTX and nobody else, by plain HTTP; 0 takes any free one, by which it does not
-    /// know paths again that a killed server left in an attached one.
+    pub servers: Vec<String>,
+    /// An account at Twilio, whose STUN and TURN servers are told as well, with logins that are made anew before they end.
+    /// Empty: `TWILIO_ACCOUNT_SID`.
     /// Needs a restart.
-    pub port: i64,
-    /// Address of that port.
+    pub twilio_account_sid: String,
+    /// The account's secret. Empty: `TWILIO_AUTH_TOKEN`.
     /// Needs a restart.
-    pub listen: String,
-    /// How MediaMTX reaches that port, such as `http://10.0.0.5:8891`. Empty: as this machine does.
-    /// Needs a restart.
-    pub host_url: String,
-    /// To `spawn`: the program, by its path or as `PATH` has it.
-    /// Needs a restart.
-    pub binary: String,
-    /// To `spawn`: port of its API, on loopback; 0 takes any free one, as with all that follow.
-    /// Needs a restart.
-    pub api_port: i64,
-    /// To `spawn`: port of RTSP by TCP, on the address `http.listen`, as with all that follow.
-    /// Needs a restart.
-    pub rtsp_port: i64,
-    /// To `spawn`: port of RTMP.
-    /// Needs a restart.
-    pub rtmp_port: i64,
-    /// To `spawn`: port of HLS.
-    /// Needs a restart.
-    pub hls_port: i64,
-    /// To `spawn`: port of WHIP and WHEP.
-    /// Needs a restart.
-    pub webrtc_port: i64,
-    /// To `spawn`: UDP port of the media of WebRTC.
-    /// Needs a restart.
-    pub webrtc_media_port: i64,
-    /// To `spawn`: UDP port of SRT.
-    /// Needs a restart.
-    pub srt_port: i64,
-    /// To `attach`: where its API is.
-    /// Needs a restart.
-    pub api_url: String,
-    /// To `attach`: user of its API. Empty: it asks for none.
-    /// Needs a restart.
-    pub user: String,
-    /// To `attach`: that user's password.
-    /// Needs a restart.
-    pub password: String,
-    /// To `attach`: a secret of 16 or more letters and digits, by which it may ask this server whom to let in. Empty: it asks
-    /// somebody else.
-    /// Needs a restart.
-    pub hook_secret: String,
+    pub twilio_auth_token: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -315,13 +276,22 @@ pub struct RawLog {
 }
 
 impl RawConfig {
-    /// TOML of all keys, without what is secret.
+    /// TOML of all keys, without secrets.
     pub fn written(&self) -> String {
         let mut shown = self.clone();
-        let mediamtx = &mut shown.mediamtx;
-        let secrets =
-            [&mut shown.http.token, &mut mediamtx.password, &mut mediamtx.hook_secret].into_iter();
-        secrets.filter(|secret| !secret.is_empty()).for_each(|secret| *secret = "***".into());
+        let (ice, mediamtx) = (&mut shown.ice, &mut shown.mediamtx);
+        let others = [&mut mediamtx.password, &mut mediamtx.hook_secret];
+        for secret in [&mut shown.http.token, &mut ice.twilio_auth_token].into_iter().chain(others)
+        {
+            if !secret.is_empty() {
+                *secret = "***".into();
+            }
+        }
+        for server in &mut ice.servers {
+            if let Some((url, _login)) = server.split_once(' ') {
+                *server = format!("{url} ***");
+            }
+        }
         toml::to_string(&shown).expect("tables of plain values can be written as TOML")
     }
 }
@@ -355,34 +325,11 @@ impl Default for RawMedia {
             listen: vec!["0.0.0.0".into()],
             port: 8189,
             public_addresses: Vec::new(),
+            stun_server: String::new(),
             max_readers: 100,
             max_sessions: 1000,
             bitrate_kbps: 2500,
             connect_timeout_seconds: 10,
-        }
-    }
-}
-
-/// The ports are none of this server's own.
-impl Default for RawMediaMtx {
-    fn default() -> Self {
-        Self {
-            mode: "off".into(),
-            port: 8891,
-            listen: "127.0.0.1".into(),
-            host_url: String::new(),
-            binary: "mediamtx".into(),
-            api_port: 9997,
-            rtsp_port: 9554,
-            rtmp_port: 9935,
-            hls_port: 9888,
-            webrtc_port: 9889,
-            webrtc_media_port: 9189,
-            srt_port: 8890,
-            api_url: "http://127.0.0.1:9997".into(),
-            user: String::new(),
-            password: String::new(),
-            hook_secret: String::new(),
         }
     }
 }

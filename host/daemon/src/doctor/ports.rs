@@ -21,7 +21,8 @@ pub fn check(config: &Config) -> Vec<Finding> {
         findings.push(judge("media.port", "UDP", (address, port), udp));
         findings.push(judge("media.port", "TCP", (address, port), bind_tcp(address, port)));
     }
-    findings.extend(config.mediamtx.iter().flat_map(|mediamtx| of_mediamtx(mediamtx, http.address)));
+    findings
+        .extend(config.mediamtx.iter().flat_map(|mediamtx| of_mediamtx(mediamtx, http.address)));
     findings
 }
 

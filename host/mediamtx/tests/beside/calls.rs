@@ -36,7 +36,8 @@ fn both_versions_take_what_the_host_asks_of_them() {
 
 #[test]
 fn what_only_a_newer_one_knows_an_older_one_refuses_by_name() {
-    let forward = json!({"forward": [{"dest": "whip://127.0.0.1:1/a/whip", "whipBearerToken": "k"}]});
+    let forward =
+        json!({"forward": [{"dest": "whip://127.0.0.1:1/a/whip", "whipBearerToken": "k"}]});
     let old = StandIn::running(json!({"version": OLD}));
     let error = Client::new(&old.access()).add_path("a", &forward).unwrap_err().to_string();
     assert!(error.ends_with("json: unknown field \"forward\""), "{error}");
@@ -82,8 +83,12 @@ fn answers_that_nobody_should_believe_are_errors() {
     assert!(endless.to_string().contains("longer than"), "{endless}");
     let pages = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\nConnection: close\r\n\r\n{\"pageCount\":1000000000000,\"items\":[    ]}";
     let pages = error(pages, false).to_string();
-    assert!(pages.contains("more than 100 pages") || pages.contains("answer of its API"), "{pages}");
-    let html = error(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>", false);
+    assert!(
+        pages.contains("more than 100 pages") || pages.contains("answer of its API"),
+        "{pages}"
+    );
+    let html =
+        error(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>", false);
     assert!(matches!(html, CallError::Nonsense { .. }), "{html}");
     let redirect = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     assert!(matches!(error(redirect, false), CallError::Refused { status: 302, .. }));

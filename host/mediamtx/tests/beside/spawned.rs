@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-const ANY: Ports =
-    Ports { api: 0, rtsp: 0, rtmp: 0, hls: 0, webrtc: 0, webrtc_media: 0, srt: 0 };
+const ANY: Ports = Ports { api: 0, rtsp: 0, rtmp: 0, hls: 0, webrtc: 0, webrtc_media: 0, srt: 0 };
 
 fn spawn(binary: PathBuf, folder: PathBuf, ports: Ports) -> Place {
     Place::Spawn(Spawn {
@@ -33,8 +32,7 @@ fn settings(stand_in: &StandIn) -> Value {
 
 async fn paths(stand_in: &StandIn) -> Vec<String> {
     let url = format!("http://{}", settings(stand_in)["apiAddress"].as_str().unwrap());
-    let client =
-        Client::new(&Access { url, user: API_USER.into(), password: "password".into() });
+    let client = Client::new(&Access { url, user: API_USER.into(), password: "password".into() });
     let paths = tokio::task::spawn_blocking(move || client.path_configs()).await.unwrap();
     paths.unwrap().into_iter().map(|path| path.name).collect()
 }
@@ -114,6 +112,9 @@ async fn programs_that_are_none_are_told() {
     let missing = spawn(folder.path().join("none"), folder.path().to_owned(), ANY);
     let mediamtx = FakeStreams::default().start(missing, Some(HOOK));
     let error = failure(&mediamtx).await;
-    assert!(error.starts_with("there is no program ") && error.contains("mediamtx.binary"), "{error}");
+    assert!(
+        error.starts_with("there is no program ") && error.contains("mediamtx.binary"),
+        "{error}"
+    );
     mediamtx.stop().await;
 }

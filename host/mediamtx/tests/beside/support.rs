@@ -65,7 +65,8 @@ impl StandIn {
         let mut command = Command::new(self.binary());
         let mut process = command.arg(settings).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port = lines.find_map(|line| line.unwrap().strip_prefix("ready on ").map(str::to_owned));
+        let port =
+            lines.find_map(|line| line.unwrap().strip_prefix("ready on ").map(str::to_owned));
         self.url = format!("http://127.0.0.1:{}", port.unwrap());
         self.process = Some(process);
     }

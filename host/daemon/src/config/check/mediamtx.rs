@@ -43,7 +43,8 @@ pub fn check(raw: &RawConfig, paths: &Paths, problems: &mut Problems) -> Option<
 fn attach(written: &RawMediaMtx, problems: &mut Problems) -> MediaMtxPlace {
     let url = written.api_url.trim_end_matches('/');
     if !is_url(url) {
-        problems.add("mediamtx.api_url", "must be a URL without query, such as http://10.0.0.5:9997");
+        problems
+            .add("mediamtx.api_url", "must be a URL without query, such as http://10.0.0.5:9997");
     }
     let secret = &written.hook_secret;
     let is_plain = secret.chars().all(|c| c.is_ascii_alphanumeric());
