@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// What an operator decides.
 pub struct MediaMtxConfig {
@@ -47,6 +48,8 @@ pub struct Prepared {
 /// A MediaMTX that is kept in step, and the server that it finds here.
 pub struct Beside {
     mediamtx: MediaMtx,
+    /// Ends with it.
+    reporting: JoinHandle<()>,
     servers: Servers,
 }
 
@@ -103,8 +106,8 @@ impl Prepared {
         let news = runtime.arrivals();
         let streams = Streams { list: Box::new(move || streams_of(&runtime)), news };
         let mediamtx = MediaMtx::start(self.config, streams);
-        tokio::spawn(hand_on(mediamtx.report(), self.reports, self.mode));
-        Beside { mediamtx, servers }
+        let reporting = tokio::spawn(hand_on(mediamtx.report(), self.reports, self.mode));
+        Beside { mediamtx, reporting, servers }
     }
 }
 
@@ -112,6 +115,9 @@ impl Beside {
     /// First of all: what fetches streams and hands publishers on is to end before they do.
     pub async fn stop(self) {
         self.mediamtx.stop().await;
+        if let Err(error) = self.reporting.await {
+            tracing::error!(%error, "what tells of MediaMTX ended with a panic");
+        }
         self.servers.refuse_more();
         self.servers.join().await;
     }

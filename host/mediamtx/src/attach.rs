@@ -23,7 +23,7 @@ pub async fn run(access: Access, host: Arc<Host>, mut wake: Wake, told: watch::S
         };
         let pause = match round {
             Ok((met, round)) => {
-                round.inputs.tell(&mut inputs, &host, met.version);
+                round.inputs.tell(&mut inputs, met.version);
                 tell(&told, met.report(round));
                 keeper = Some(met);
                 backoff = Backoff::new();

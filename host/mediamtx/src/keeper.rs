@@ -149,7 +149,7 @@ fn has_publisher(path: &PathFigures) -> bool {
 
 impl Inputs {
     /// Tells once how it is; `before` is what was told last.
-    pub fn tell(self, before: &mut Option<Self>, host: &Host, version: Option<Version>) {
+    pub fn tell(self, before: &mut Option<Self>, version: Option<Version>) {
         if before.replace(self) == Some(self) {
             return;
         }
@@ -159,15 +159,10 @@ impl Inputs {
                 version = version.map(tracing::field::display),
                 "streams can be watched through this MediaMTX and not published to, which takes version 1.20"
             ),
-            Self::HostIsNotAsked => {
-                let hook = host.hook_path.as_ref().map(|_| "mediamtx.hook_secret");
-                tracing::warn!(
-                    host = host.url,
-                    secret = hook.unwrap_or("not set"),
-                    "streams can be watched through this MediaMTX and not published to, as it does not ask this host whom \
-                     to let in; `mediamtx.hook_secret` in the settings says how it would"
-                );
-            }
+            Self::HostIsNotAsked => tracing::warn!(
+                "streams can be watched through this MediaMTX and not published to, as it does not ask this host whom to let \
+                 in; `mediamtx.hook_secret` in the settings says how it would"
+            ),
         }
     }
 }

@@ -26,7 +26,7 @@ const LONGEST_START: Duration = Duration::from_secs(15);
 /// How often a new one is asked whether it is there.
 const START_INTERVAL: Duration = Duration::from_millis(100);
 /// How long it may not answer before it is ended.
-const LONGEST_SILENCE: Duration = Duration::from_secs(15);
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 
 pub struct Spawn {
     /// A path, or a name that `PATH` leads to.
@@ -152,7 +152,7 @@ async fn keep(
         match keeper.round().await {
             Ok(round) => {
                 answered_at = Instant::now();
-                round.inputs.tell(&mut inputs, host, keeper.version);
+                round.inputs.tell(&mut inputs, keeper.version);
                 let report = Report { urls: urls.clone(), ..keeper.report(round) };
                 if report.error != problems {
                     problems.clone_from(&report.error);

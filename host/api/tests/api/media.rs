@@ -71,7 +71,7 @@ async fn candidates_of_the_session_s_own_ice_are_taken_after_the_offer() {
     let id = stream["id"].as_str().unwrap();
     let by_id = format!("/{id}_out/whep");
     for endpoint in [path(&stream["whip_url"]), path(&stream["output_stream_url"]), by_id] {
-        let answer = host.sdp(&endpoint, "v=0\r\na=ice-ufrag:abcd\r\na=ice-pwd:x\r\n").await;
+        let answer = host.sdp(&endpoint, "fine\r\na=ice-ufrag:abcd\r\na=ice-pwd:x\r\n").await;
         assert_eq!(answer.status, 201, "{}", answer.text);
         assert_eq!(answer.header("accept-patch"), "application/trickle-ice-sdpfrag");
         assert_eq!(answer.header("content-type"), "application/sdp");

@@ -34,7 +34,8 @@ pub struct RawMediaMtx {
     /// To `spawn`: the program, by its path or as `PATH` has it.
     /// Needs a restart.
     pub binary: String,
-    /// To `spawn`: port of its API, on loopback; 0 takes any free one, as with all that follow.
+    /// To `spawn`: port of its API, on loopback, where from 1.6 on only this server may call it, and before it whoever uses
+    /// this machine; 0 takes any free one, as with all that follow.
     /// Needs a restart.
     pub api_port: i64,
     /// To `spawn`: port of RTSP by TCP, on the address `http.listen`, as with all that follow.
