@@ -1,7 +1,9 @@
 //! A real MediaMTX beside the server, where `MEDIAMTX_BIN` names its program.
 
 use serde_json::{Value, json};
-use std::process::Command;
+use std::net::TcpListener;
+use std::process::{Child, Command};
+use tempfile::TempDir;
 use test_peer::{Answered, Client, Clip, Codec, Publisher, decode};
 use tests::host::{Host, Stream};
 use tests::http::{Answer, request_with};
@@ -10,20 +12,24 @@ use tests::peers::{publish, watch};
 use tests::process::child_named;
 
 /// None, and a word about it, where there is none to try.
-fn settings(mode: &str) -> Option<Vec<(&'static str, String)>> {
-    let Ok(binary) = std::env::var("MEDIAMTX_BIN") else {
+fn binary() -> Option<String> {
+    let binary = std::env::var("MEDIAMTX_BIN").ok();
+    if binary.is_none() {
         eprintln!("skipped: MEDIAMTX_BIN names no program of MediaMTX");
-        return None;
-    };
+    }
+    binary
+}
+
+fn spawning(binary: String) -> Vec<(&'static str, String)> {
     let ports = ["API", "RTSP", "RTMP", "HLS", "WEBRTC", "WEBRTC_MEDIA", "SRT"];
     let ports = ports.map(|port| -> &'static str { format!("SDH_MEDIAMTX__{port}_PORT").leak() });
     let mut settings = vec![
-        ("SDH_MEDIAMTX__MODE", mode.to_owned()),
+        ("SDH_MEDIAMTX__MODE", "spawn".to_owned()),
         ("SDH_MEDIAMTX__BINARY", binary),
         ("SDH_MEDIAMTX__PORT", "0".to_owned()),
     ];
     settings.extend(ports.map(|port| (port, "0".to_owned())));
-    Some(settings)
+    settings
 }
 
 /// What `/health` says of it, once it is connected.
@@ -73,8 +79,8 @@ const LUMA_OF_BLACK: u8 = 16;
 
 #[test]
 fn a_mediamtx_shows_the_output_comes_back_when_it_dies_and_takes_publishers() {
-    let Some(settings) = settings("spawn") else { return };
-    let host = Host::start_with(&[library("passthrough")], &settings);
+    let Some(binary) = binary() else { return };
+    let host = Host::start_with(&[library("passthrough")], &spawning(binary));
     let stream = host.create("passthrough", json!({"width": 64, "height": 64, "invert": true}));
     let mediamtx = connected(&host);
     let white = Clip::plain(WHITE, Codec::H264, 64, 64);
@@ -95,14 +101,101 @@ fn a_mediamtx_shows_the_output_comes_back_when_it_dies_and_takes_publishers() {
         let mediamtx = connected(&host);
         sees(&mut watch_there(&host, &mediamtx, &stream), LUMA_OF_BLACK);
     }
-    takes_publishers(&host, &stream);
+    takes_publishers(&host, &connected(&host), &stream);
     host.end();
 }
 
-fn takes_publishers(host: &Host, stream: &Stream<'_>) {
-    let mediamtx = connected(host);
+/// One that somebody else runs. Killed with the test.
+struct Attached {
+    binary: String,
+    folder: TempDir,
+    process: Option<Child>,
+}
+
+impl Attached {
+    fn start(&mut self) {
+        let command = Command::new(&self.binary).arg(self.folder.path().join("own.yml")).spawn();
+        self.process = Some(command.expect("MediaMTX starts"));
+    }
+
+    fn kill(&mut self) {
+        for mut process in self.process.take() {
+            process.kill().expect("it runs");
+            process.wait().expect("it has ended");
+        }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("bound").port()
+}
+
+#[test]
+fn an_attached_mediamtx_gets_its_paths_again_and_asks_the_server_whom_to_let_in() {
+    let Some(binary) = binary() else { return };
+    let version = Command::new(&binary).arg("--version").output().expect("it runs").stdout;
+    let is_old = version.starts_with(b"v1.5.");
+    let [api, webrtc, media, own] = [(); 4].map(|()| free_port());
+    let hook = format!("http://127.0.0.1:{own}/mediamtx/0123456789abcdef");
+    let mut settings = json!({
+        "api": true, "apiAddress": format!("127.0.0.1:{api}"),
+        "webrtcAddress": format!("127.0.0.1:{webrtc}"),
+        "webrtcLocalUDPAddress": format!("127.0.0.1:{media}"),
+        "rtsp": false, "rtmp": false, "hls": false, "srt": false,
+    });
+    let auth = match is_old {
+        true => json!({ "externalAuthenticationURL": hook }),
+        false => {
+            json!({ "authMethod": "http", "authHTTPAddress": hook, "authHTTPExclude": [], "moq": false })
+        }
+    };
+    settings
+        .as_object_mut()
+        .expect("an object")
+        .extend(auth.as_object().expect("an object").clone());
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("own.yml"), settings.to_string()).expect("a file");
+    let mut attached = Attached { binary, folder, process: None };
+    attached.start();
+
+    let host = Host::start_with(
+        &[library("passthrough")],
+        &[
+            ("SDH_MEDIAMTX__MODE", "attach".into()),
+            ("SDH_MEDIAMTX__PORT", own.to_string()),
+            ("SDH_MEDIAMTX__API_URL", format!("http://127.0.0.1:{api}")),
+            ("SDH_MEDIAMTX__USER", "ops".into()),
+            ("SDH_MEDIAMTX__PASSWORD", "password".into()),
+            ("SDH_MEDIAMTX__HOOK_SECRET", "0123456789abcdef".into()),
+        ],
+    );
+    let stream = host.create("passthrough", json!({"width": 64, "height": 64, "invert": true}));
+    let mut told = connected(&host);
+    told["urls"]["webrtc"] = format!("http://127.0.0.1:{webrtc}").into();
+    takes_publishers(&host, &told, &stream);
+    attached.kill();
+    host.wait_for("it is missed", || {
+        (host.get("/health").json()["mediamtx_connected"] == false).then_some(())
+    });
+    attached.start();
+    connected(&host);
+    let _publisher = publish(&stream, &Clip::plain(WHITE, Codec::H264, 64, 64), 20);
+    sees(&mut watch_there(&host, &told, &stream), LUMA_OF_BLACK);
+    host.end();
+}
+
+fn takes_publishers(host: &Host, mediamtx: &Value, stream: &Stream<'_>) {
     let minor = mediamtx["version"].as_str().and_then(|version| version.split('.').nth(1));
-    if minor.and_then(|minor| minor.parse().ok()) < Some(20) {
+    let minor = minor.and_then(|minor| minor.parse::<u32>().ok());
+    if minor.is_none_or(|minor| minor < 20) {
         eprintln!("skipped: publishing through a MediaMTX before 1.20");
         return;
     }

@@ -4,16 +4,18 @@ use serde::{Deserialize, Serialize};
 
 /// [MediaMTX](https://github.com/bluenviron/mediamtx) 1.5.1 or newer serves what this server does not: hundreds of viewers,
 /// recording, SRT. Whoever watches the path `{id}_out` there, by any of its protocols, sees the stream's output; it is fetched
-/// from this server while somebody watches. From MediaMTX 1.20 on streams can be published to through it, at the path `{id}`:
-/// with the stream key as password or bearer token, or as `key` in the query, such as `rtsp://…/{id}?key={stream_key}` or,
-/// with SRT, `streamid=publish:{id}:any:{stream_key}`. What it publishes must be H264 without B-frames, VP8, VP9 or AV1. Older
-/// ones can only be watched. `/health` tells how it does.
+/// from this server while somebody watches, and the first viewer waits two seconds longer than one of this server.
+///
+/// From MediaMTX 1.20 on streams can be published to through it, at the path `{id}`: with the stream key as password or bearer
+/// token, or as `key` in the query, such as `rtsp://…/{id}?key={stream_key}`, `rtmp://…/{id}?key={stream_key}` and
+/// `srt://…?streamid=publish:{id}:any:{stream_key}`. The video must be VP8, or H264 without B-frames and with its parameter sets
+/// before each key frame. Older ones can only be watched. `/health` tells how it does.
 ///
 /// One that is attached keeps its own settings; only paths of our streams are made there, and taken away again. So that it
-/// lets in nobody else, set `mediamtx.hook_secret`, and there
-/// `authMethod: http` and `authHTTPAddress: http://{this server}:{mediamtx.port}/mediamtx/{hook_secret}`; as long as that is
-/// not so, streams can only be watched through it. This server then answers for all its paths: it lets anyone watch the
-/// outputs of streams, lets those publish who know the key, lets `mediamtx.user` use its API, and refuses all else.
+/// lets in nobody else, set `mediamtx.hook_secret`, `mediamtx.user` and `mediamtx.password`, and there `authMethod: http` and
+/// `authHTTPAddress: http://{this server}:{mediamtx.port}/mediamtx/{hook_secret}`; as long as that is not so, streams can only
+/// be watched through it. This server then answers for all its paths: it lets anyone watch the outputs of streams, lets those
+/// publish who know the key, lets `mediamtx.user` use its API, and refuses all else.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawMediaMtx {
