@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use tempfile::TempDir;
 use test_peer::{Answered, Client, Clip, Codec, Publisher, decode};
 use tests::host::{Host, Stream};
-use tests::http::{Answer, request_with};
+use tests::http::request_with;
 use tests::libraries::library;
 use tests::peers::{publish, watch};
 use tests::process::child_named;
@@ -40,14 +40,17 @@ fn connected(host: &Host) -> Value {
     })
 }
 
-fn exchange(url: &str, token: &str, offer: &str) -> Result<Answered, Answer> {
+/// The status, where the offer is refused.
+fn exchange(url: &str, token: &str, offer: &str) -> Result<Answered, u16> {
     let authorization = format!("Bearer {token}");
     let headers = [("content-type", "application/sdp"), ("authorization", authorization.as_str())];
     let headers = if token.is_empty() { &headers[..1] } else { &headers };
     let answer = request_with("POST", url, headers, offer.as_bytes());
-    match answer.status {
-        201 => Ok(Answered { session: answer.header("location").to_owned(), sdp: answer.text }),
-        _ => Err(answer),
+    let session = answer.header("location").to_owned();
+    if answer.status == 201 {
+        Ok(Answered { session, sdp: answer.text })
+    } else {
+        Err(answer.status)
     }
 }
 
@@ -119,7 +122,7 @@ impl Attached {
     }
 
     fn kill(&mut self) {
-        for mut process in self.process.take() {
+        if let Some(mut process) = self.process.take() {
             process.kill().expect("it runs");
             process.wait().expect("it has ended");
         }
@@ -210,13 +213,13 @@ fn takes_publishers(host: &Host, mediamtx: &Value, stream: &Stream<'_>) {
     for wrong in ["", "sk_wrong"] {
         // As long as it has no such path it answers otherwise.
         host.wait_for("it asks for the key", || {
-            let refused = publish(wrong).err().map(|answer| answer.status);
+            let refused = publish(wrong).err();
             assert_ne!(refused, None, "{wrong:?} is let in");
             (refused == Some(401)).then_some(())
         });
     }
     let client = publish(&stream.text("stream_key"));
-    let client = client.unwrap_or_else(|answer| panic!("{}", answer.text));
+    let client = client.unwrap_or_else(|status| panic!("its key is refused with {status}"));
     let black = Clip::plain(BLACK, Codec::H264, 64, 64);
     let _publisher = Publisher::start(client, black, 20);
     sees(&mut watch(host, stream, Codec::H264), LUMA_OF_WHITE);
