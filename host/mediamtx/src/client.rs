@@ -1,4 +1,4 @@
-//! Calls of MediaMTX's control API, version 3, which has been the same since 1.1 but for names in its answers.
+//! Calls of MediaMTX's control API, version 3, which has been the same since 1.2 but for names in its answers.
 
 use crate::figures::PathFigures;
 use crate::paths::PathConfig;
