@@ -124,12 +124,13 @@ impl Beside {
 }
 
 fn streams_of(runtime: &Runtime) -> Vec<Stream> {
-    let stream = |view: host_runtime::StreamView| Stream {
-        id: view.id,
-        playback_id: view.playback_id,
-        stream_key: view.stream_key,
+    let stream = |status: host_runtime::StreamStatus| Stream {
+        id: status.view.id,
+        playback_id: status.view.playback_id,
+        stream_key: status.view.stream_key,
+        has_output: status.has_picture,
     };
-    runtime.list().into_iter().map(stream).collect()
+    runtime.statuses().into_iter().map(stream).collect()
 }
 
 /// As long as there are any.

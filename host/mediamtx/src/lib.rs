@@ -42,6 +42,8 @@ pub struct Stream {
     pub id: String,
     pub playback_id: String,
     pub stream_key: String,
+    /// There is something to watch, and will be from now on.
+    pub has_output: bool,
 }
 
 /// The host's streams.

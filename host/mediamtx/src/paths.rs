@@ -84,7 +84,8 @@ impl Wanted {
     }
 }
 
-/// The paths of these streams. `host_url` is `http…`, without a slash at the end.
+/// The paths of these streams. `host_url` is `http…`, without a slash at the end. What cannot be watched yet has no output:
+/// 1.5.1 never recovers from a refused WHEP, and newer ones would keep viewers waiting.
 pub fn wanted(streams: &[Stream], host_url: &str, with_inputs: bool) -> Vec<Wanted> {
     let (whep, whip) = (host_url.replacen("http", "whep", 1), host_url.replacen("http", "whip", 1));
     let output = |stream: &Stream| Wanted::Output {
@@ -100,7 +101,7 @@ pub fn wanted(streams: &[Stream], host_url: &str, with_inputs: bool) -> Vec<Want
         },
     };
     let inputs = streams.iter().filter(|_| with_inputs).map(input);
-    streams.iter().map(output).chain(inputs).collect()
+    streams.iter().filter(|stream| stream.has_output).map(output).chain(inputs).collect()
 }
 
 /// What makes of the paths that are there those that are wanted.
@@ -144,7 +145,8 @@ mod tests {
     const HOST: &str = "http://127.0.0.1:8891";
 
     fn stream(id: &str) -> Stream {
-        Stream { id: id.into(), playback_id: format!("play_{id}"), stream_key: format!("key_{id}") }
+        let (playback_id, stream_key) = (format!("play_{id}"), format!("key_{id}"));
+        Stream { id: id.into(), playback_id, stream_key, has_output: true }
     }
 
     /// As MediaMTX shows them.
@@ -175,6 +177,9 @@ mod tests {
         let names: Vec<_> = paths.iter().map(Wanted::name).collect();
         assert_eq!(names, ["a_out", "a"]);
         assert_eq!(wanted(&[stream("a")], HOST, false).len(), 1);
+        let new = Stream { has_output: false, ..stream("a") };
+        assert_eq!(wanted(std::slice::from_ref(&new), HOST, true)[0].name(), "a");
+        assert!(wanted(&[new], HOST, false).is_empty());
         let far = wanted(&[stream("a")], "https://host.example/sd", false);
         let Wanted::Output { source, .. } = &far[0] else { panic!("an output") };
         assert_eq!(source, "wheps://host.example/sd/play/play_a/whep");

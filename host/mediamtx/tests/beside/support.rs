@@ -116,6 +116,7 @@ impl FakeStreams {
             id: (*id).to_owned(),
             playback_id: format!("play_{id}"),
             stream_key: format!("key_{id}"),
+            has_output: true,
         };
         *self.streams.lock().unwrap() = ids.iter().map(stream).collect();
         self.news.send_replace(());

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// [MediaMTX](https://github.com/bluenviron/mediamtx) 1.5.1 or newer serves what this server does not: hundreds of viewers,
-/// recording, SRT. Whoever watches the path `{id}_out` there, by any of its protocols, sees the stream's output; it is fetched
-/// from this server while somebody watches, and the first viewer waits two seconds longer than one of this server.
+/// recording, SRT. Whoever watches the path `{id}_out` there, by any of its protocols, sees the stream's output, which is there
+/// within two seconds of the first that is published. It is fetched from this server while somebody watches, and the first
+/// viewer waits two seconds longer than one of this server.
 ///
 /// From MediaMTX 1.20 on streams can be published to through it, at the path `{id}`: with the stream key as password or bearer
 /// token, or as `key` in the query, such as `rtsp://…/{id}?key={stream_key}`, `rtmp://…/{id}?key={stream_key}` and
