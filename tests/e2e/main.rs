@@ -15,6 +15,7 @@ mod hostile;
 mod ip_adapters;
 mod main_job;
 mod media_peers;
+mod mediamtx;
 mod pictures;
 mod plugins;
 mod processors;

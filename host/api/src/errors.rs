@@ -47,6 +47,14 @@ pub enum ApiError {
         "publishing by the stream's id asks for its stream key: send `Authorization: Bearer <stream_key>`, or publish to the stream's `whip_url`"
     )]
     NoStreamKey,
+    #[error(
+        "send the session's `ETag` as `If-Match`, so that it is known which ICE session the candidates are of"
+    )]
+    NoIceSession,
+    #[error("the candidates are of another ICE session than this; the answer's `ETag` names it")]
+    OtherIceSession,
+    #[error("this server does not restart ICE; end the session and send a new offer")]
+    IceRestart,
     #[error("the server failed at this request; its log says more under this request id")]
     Panicked,
 }
@@ -87,6 +95,9 @@ impl ApiError {
             Self::HttpsOnly => (StatusCode::BAD_REQUEST, "REQUEST/HTTPS_ONLY"),
             Self::NoToken | Self::NoStreamKey => (StatusCode::UNAUTHORIZED, "AUTH/UNAUTHORIZED"),
             Self::NotAllowed { .. } => (StatusCode::FORBIDDEN, "AUTH/FORBIDDEN"),
+            Self::NoIceSession => (StatusCode::PRECONDITION_REQUIRED, "SESSIONS/NO_ETAG"),
+            Self::OtherIceSession => (StatusCode::PRECONDITION_FAILED, "SESSIONS/CONFLICT"),
+            Self::IceRestart => (StatusCode::UNPROCESSABLE_ENTITY, "SESSIONS/NO_RESTART"),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
         }
     }

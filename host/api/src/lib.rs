@@ -18,6 +18,7 @@ mod hls;
 mod ice;
 mod ledger;
 mod media;
+mod mediamtx;
 mod metrics;
 mod openapi;
 mod page;
@@ -31,6 +32,7 @@ mod status;
 mod streams;
 mod timestamp;
 mod traffic;
+mod trickle;
 mod urls;
 mod wire;
 
@@ -42,7 +44,8 @@ use tokio::sync::watch;
 pub use access::{Gate, Scope, Scopes, UnknownScope, is_same};
 pub use gpu::GpuFigures;
 pub use ice::{IceLogin, IceServer};
-pub use routes::{https_only, router};
+pub use mediamtx::{Door, MediaMtxReport};
+pub use routes::{https_only, mediamtx_router, router};
 
 /// What an operator decides about the HTTP side. Already checked.
 #[derive(Clone)]
@@ -57,6 +60,8 @@ pub struct ApiConfig {
     pub gate: Option<Arc<dyn Gate>>,
     /// The newest figures of the GPU; none as long as there are none.
     pub gpu: watch::Receiver<Option<GpuFigures>>,
+    /// How the MediaMTX beside this server does; none where there is none.
+    pub mediamtx: Option<watch::Receiver<MediaMtxReport>>,
     /// What WHIP and WHEP clients are told of.
     pub ice_servers: watch::Receiver<Arc<[IceServer]>>,
     /// `Access-Control-Allow-Origin`; none means any.
@@ -76,6 +81,7 @@ impl Default for ApiConfig {
             local_authority: String::new(),
             gate: None,
             gpu: watch::channel(None).1,
+            mediamtx: None,
             ice_servers: watch::channel(Arc::default()).1,
             cors_origin: None,
             list_shape: ListShape::default(),
@@ -118,6 +124,7 @@ struct Shared {
     config: ApiConfig,
     runtime: Runtime,
     traffic: traffic::Traffic,
+    tags: trickle::Tags,
 }
 
 type App = Arc<Shared>;

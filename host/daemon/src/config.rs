@@ -9,6 +9,7 @@ mod reference;
 
 use crate::http::HttpConfig;
 use crate::ice_servers::IceConfig;
+use crate::mediamtx::MediaMtxConfig;
 use crate::public_base::PublicBase;
 use crate::tokens::{TokenFile, TokensConfig};
 use host_api::ApiConfig;
@@ -33,6 +34,8 @@ pub struct Config {
     /// A STUN server that tells this machine's public address; none: not asked.
     pub stun_server: Option<String>,
     pub ice: IceConfig,
+    /// None: no MediaMTX beside the server.
+    pub mediamtx: Option<MediaMtxConfig>,
     pub plugins: host_plugins::Config,
     pub paths: Paths,
     pub runtime: Settings,

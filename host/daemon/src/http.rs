@@ -66,6 +66,17 @@ pub async fn bind(config: &HttpConfig) -> Result<Listeners, ListenError> {
     Ok(Listeners { main, aliases, limits: config.limits, tls })
 }
 
+/// One listener, without TLS, for somebody who is served apart.
+pub async fn bind_alone(
+    key: &'static str,
+    address: IpAddr,
+    port: u16,
+    limits: Limits,
+) -> Result<Listeners, ListenError> {
+    let main = bind_one(key, address, port).await?;
+    Ok(Listeners { main, aliases: Vec::new(), limits, tls: None })
+}
+
 impl Listeners {
     pub fn main_url(&self) -> String {
         self.url(self.main.1)

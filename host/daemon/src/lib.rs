@@ -12,6 +12,7 @@ mod gpu;
 mod http;
 mod ice_servers;
 pub mod logging;
+mod mediamtx;
 mod models;
 mod one_pipeline;
 mod params_help;
@@ -32,7 +33,8 @@ use host_plugins::PluginCatalog;
 use host_ports::StateStore;
 use host_runtime::{ChangeError, Ports, Runtime};
 use host_store::{MemoryStore, OpenError, RedbStore};
-use http::Servers;
+use http::{HttpConfig, Servers};
+use mediamtx::{Beside, Prepared};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,6 +69,8 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    MediaMtx(#[from] mediamtx::PrepareError),
     #[error("cannot tell who may call")]
     Tokens(#[from] TokenError),
     #[error("cannot look for plugins; `plugins.folders` says where they are")]
@@ -90,6 +94,7 @@ pub struct Running {
     media: Arc<Media>,
     rtsp: Option<RtspServer>,
     rtmp: Option<RtmpServer>,
+    mediamtx: Option<Beside>,
     stop_deadline: Duration,
 }
 
@@ -118,6 +123,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let listeners = http::bind(&config.http).await?;
     let rtsp = bind_rtsp(config.rtsp).await?;
     let rtmp = bind_rtmp(config.rtmp).await?;
+    let mediamtx = match config.mediamtx {
+        Some(mediamtx) => {
+            let HttpConfig { address, limits, .. } = config.http;
+            let public = config.media.public_addresses.iter();
+            // A port that is forwarded to ours is none of its own.
+            let public = public.filter(|address| !address.is_tcp_only).map(|address| address.ip);
+            let public = public.collect();
+            Some(mediamtx.prepare(address, public, limits).await?)
+        }
+        None => None,
+    };
     let media = start_media(config.media, config.stun_server).await?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
     let models = config.fetch_models.then(fetching::model_store).flatten();
@@ -138,17 +154,29 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let api = ApiConfig {
         gate: Some(Arc::new(tokens)),
         gpu: gpu::watch(config.visible_gpus),
+        mediamtx: mediamtx.as_ref().map(Prepared::reports),
         ice_servers: ice_servers::watch(config.ice),
         scheme: listeners.scheme(),
         public_url: config.public.url(listeners.scheme(), listeners.main_port()),
         local_authority: listeners.local_authority(),
         ..config.api
     };
-    let servers = listeners.serve(router(api, runtime.clone()));
+    let servers = listeners.serve(router(api.clone(), runtime.clone()));
     let rtsp = rtsp.map(|rtsp| rtsp.serve(&media, Arc::new(runtime.clone())));
     let rtmp = rtmp.map(|rtmp| rtmp.serve(&media, Arc::new(runtime.clone())));
+    let mediamtx = mediamtx.map(|prepared| prepared.start(api, runtime.clone()));
     let stop_deadline = config.stop_deadline;
-    Ok(Running { addresses, new_token, servers, runtime, media, rtsp, rtmp, stop_deadline })
+    Ok(Running {
+        addresses,
+        new_token,
+        servers,
+        runtime,
+        media,
+        rtsp,
+        rtmp,
+        mediamtx,
+        stop_deadline,
+    })
 }
 
 impl Running {
@@ -171,6 +199,9 @@ impl Running {
             }
             if let Some(rtmp) = self.rtmp {
                 rtmp.stop().await;
+            }
+            if let Some(mediamtx) = self.mediamtx {
+                mediamtx.stop().await;
             }
             self.runtime.shutdown().await;
             self.media.stop().await;

@@ -137,6 +137,11 @@ impl Runtime {
         self.directory.all().iter().map(|stream| stream.told.borrow().view.clone()).collect()
     }
 
+    /// Wakes whenever a stream came or went.
+    pub fn arrivals(&self) -> watch::Receiver<()> {
+        self.directory.news()
+    }
+
     pub fn get(&self, id: &str) -> Option<StreamView> {
         Some(self.directory.find(Name::Id(id))?.told.borrow().view.clone())
     }

@@ -1,5 +1,7 @@
 //! From settings as written to settings that can be used.
 
+mod mediamtx;
+
 use super::raw::{
     RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawRecordings, RawRtmp, RawRtsp,
     RawStreams,
@@ -31,8 +33,8 @@ pub fn check(
 ) -> Result<Config, Vec<String>> {
     let mut problems = Problems::default();
     let paths = Paths {
-        models: PathBuf::from(problems.text("paths.models", raw.paths.models)),
-        engines: PathBuf::from(problems.text("paths.engines", raw.paths.engines)),
+        models: PathBuf::from(problems.text("paths.models", raw.paths.models.clone())),
+        engines: PathBuf::from(problems.text("paths.engines", raw.paths.engines.clone())),
         cache: own_folder(&raw.paths.cache, ("XDG_CACHE_HOME", ".cache"), environment),
         state: own_folder(&raw.paths.state, ("XDG_STATE_HOME", ".local/state"), environment),
     };
@@ -51,6 +53,7 @@ pub fn check(
         },
         rtsp: rtsp(&raw.rtsp, &mut problems),
         rtmp: rtmp(&raw.rtmp, &mut problems),
+        mediamtx: mediamtx::check(&raw, &paths, &mut problems),
         stun_server: given(&raw.media.stun_server),
         ice: networks::ice(&raw.ice, environment, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),

@@ -1,6 +1,10 @@
 //! The settings as they are written: every key with what it means, in what unit, when a change counts, and its default.
 //! `docs/config.md` is made of it: `cargo xtask gen`.
 
+mod mediamtx;
+
+pub use mediamtx::RawMediaMtx;
+
 use serde::{Deserialize, Serialize};
 
 /// Whole numbers are wider than what they become, so that a value out of range is reported with all the others.
@@ -17,6 +21,8 @@ pub struct RawConfig {
     pub rtmp: RawRtmp,
     /// STUN and TURN servers for clients
     pub ice: RawIce,
+    /// MediaMTX beside the server
+    pub mediamtx: RawMediaMtx,
     /// Plugins and their workers
     pub plugins: RawPlugins,
     /// Folders
@@ -348,12 +354,15 @@ impl RawConfig {
     /// TOML of all keys, without secrets.
     pub fn written(&self) -> String {
         let mut shown = self.clone();
-        for secret in [&mut shown.http.token, &mut shown.ice.twilio_auth_token] {
+        let (ice, mediamtx) = (&mut shown.ice, &mut shown.mediamtx);
+        let others = [&mut mediamtx.password, &mut mediamtx.hook_secret];
+        for secret in [&mut shown.http.token, &mut ice.twilio_auth_token].into_iter().chain(others)
+        {
             if !secret.is_empty() {
                 *secret = "***".into();
             }
         }
-        for server in &mut shown.ice.servers {
+        for server in &mut ice.servers {
             if let Some((url, _login)) = server.split_once(' ') {
                 *server = format!("{url} ***");
             }

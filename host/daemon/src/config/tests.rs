@@ -147,6 +147,50 @@ fn the_token_is_not_printed() {
 }
 
 #[test]
+fn the_secrets_of_mediamtx_are_not_printed() {
+    let file = "[mediamtx]\nmode = 'attach'\nuser = 'u'\npassword = 's3cret'\nhook_secret = 'abcdefabcdefabcdef'";
+    let written = load(file, &[]).expect("settings").written;
+    assert!(!written.contains("s3cret") && !written.contains("abcdef"), "{written}");
+    assert!(load("", &[]).expect("settings").config.mediamtx.is_none());
+}
+
+#[test]
+fn what_a_mediamtx_cannot_be_run_or_reached_with_is_reported_at_once() {
+    check_problems(
+        "[mediamtx]\nmode = 'attach'\napi_url = '10.0.0.5'\nhost_url = 'host'\npassword = 'p'\nhook_secret = 'short'\nlisten = 'all'",
+        &[],
+        expect![[r#"
+            the settings cannot be used:
+              `mediamtx.api_url`: must be a URL without query, such as http://10.0.0.5:9997
+              `mediamtx.hook_secret`: must be 16 or more letters and digits
+              `mediamtx.user`: must be set as well: a password is of a user
+              `mediamtx.host_url`: must be a URL without query, such as http://10.0.0.5:8891
+              `mediamtx.listen`: must be an IP address such as 127.0.0.1, not `all`
+        "#]],
+    );
+    check_problems(
+        "[mediamtx]\nmode = 'spawn'\nbinary = ''\nrtsp_port = 8080\nhls_port = 8890\nsrt_port = 8189\napi_port = 70000\nwebrtc_port = 0\nrtmp_port = 0",
+        &[],
+        expect![[r#"
+            the settings cannot be used:
+              `mediamtx.rtsp_port`: must be another than `http.port`, which is 8080 too
+              `mediamtx.hls_port`: must be another than `http.media_ports`, which is 8890 too
+              `mediamtx.srt_port`: must be another than `media.port`, which is 8189 too
+              `mediamtx.api_port`: must be from 0 to 65535, not 70000
+              `mediamtx.binary`: must not be empty
+        "#]],
+    );
+    check_problems(
+        "[mediamtx]\nmode = 'on'",
+        &[],
+        expect![[r#"
+            the settings cannot be used:
+              `mediamtx.mode`: must be one of off, spawn, attach, not `on`
+        "#]],
+    );
+}
+
+#[test]
 fn the_surroundings_tell_the_public_url_where_the_settings_do_not() {
     let pod = ("RUNPOD_POD_ID", "m7dbsf4fu06e7f");
     let url = |file, environment: &[_]| {

@@ -2,8 +2,9 @@
 
 use super::Finding;
 use crate::Config;
+use crate::mediamtx::{MediaMtxConfig, MediaMtxPlace};
 use std::io;
-use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 
 const AREA: &str = "ports";
 
@@ -27,6 +28,29 @@ pub fn check(config: &Config) -> Vec<Finding> {
         let udp = UdpSocket::bind((address, port)).map(drop);
         findings.push(judge("media.port", "UDP", (address, port), udp));
         findings.push(judge("media.port", "TCP", (address, port), bind_tcp(address, port)));
+    }
+    findings
+        .extend(config.mediamtx.iter().flat_map(|mediamtx| of_mediamtx(mediamtx, http.address)));
+    findings
+}
+
+fn of_mediamtx(config: &MediaMtxConfig, address: IpAddr) -> Vec<Finding> {
+    let tcp = |key, address, port| judge(key, "TCP", (address, port), bind_tcp(address, port));
+    let udp = |key, port| {
+        let bound = UdpSocket::bind((address, port)).map(drop);
+        judge(key, "UDP", (address, port), bound)
+    };
+    let mut findings = vec![tcp("mediamtx.port", config.address, config.port)];
+    if let MediaMtxPlace::Spawn { ports, .. } = &config.place {
+        findings.extend([
+            tcp("mediamtx.api_port", Ipv4Addr::LOCALHOST.into(), ports.api),
+            tcp("mediamtx.rtsp_port", address, ports.rtsp),
+            tcp("mediamtx.rtmp_port", address, ports.rtmp),
+            tcp("mediamtx.hls_port", address, ports.hls),
+            tcp("mediamtx.webrtc_port", address, ports.webrtc),
+            udp("mediamtx.webrtc_media_port", ports.webrtc_media),
+            udp("mediamtx.srt_port", ports.srt),
+        ]);
     }
     findings
 }

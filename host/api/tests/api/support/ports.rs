@@ -209,7 +209,7 @@ impl FakePath {
     }
 
     fn answer(&self, offer: &str, session: &str) -> Result<Answer, OfferError> {
-        match offer {
+        match offer.lines().next().unwrap_or_default() {
             "fine" => {
                 Ok(Answer { session: SessionId(session.to_owned()), sdp: "v=0 answer".to_owned() })
             }
