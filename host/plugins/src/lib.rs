@@ -5,6 +5,7 @@
 //! again ([`run_worker`]). Frames cross in shared memory; words cross on sockets. What HTTP and media make of it is left
 //! to others.
 
+mod aliases;
 mod blame;
 mod candidates;
 mod catalog;
