@@ -10,6 +10,7 @@ mod events;
 mod faults;
 mod fetching;
 mod frame_age;
+mod given_names;
 mod hls;
 mod hostile;
 mod ip_adapters;

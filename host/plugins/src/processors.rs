@@ -1,6 +1,7 @@
 //! The image processors that a stream's params name: which plugins have them, which of them were switched off.
 
 use crate::library::Library;
+use crate::marks::Mark;
 use crate::message::Offered;
 use host_ports::SwitchedOff;
 use serde_json::{Map, Value};
@@ -48,7 +49,6 @@ pub(crate) fn offered(found: &BTreeMap<String, Arc<Library>>) -> Vec<Offered> {
 /// Those of one stream.
 #[derive(Clone, Default)]
 pub(crate) struct Processors {
-    /// In the order that the worker's mark counts, from 1.
     pub offered: Vec<Offered>,
     off: Vec<SwitchedOff>,
 }
@@ -65,8 +65,8 @@ impl Processors {
     }
 
     /// Which one the worker's mark names.
-    pub(crate) fn marked(&self, mark: u32) -> Option<&Offered> {
-        self.offered.get((mark as usize).checked_sub(1)?)
+    pub(crate) fn marked(&self, mark: Mark) -> Option<&Offered> {
+        self.offered.iter().find(|one| Mark::of(one) == mark)
     }
 
     /// Whatever a worker says, only those named can be switched off, each once.
@@ -127,8 +127,9 @@ mod tests {
     fn a_mark_names_whom_the_worker_calls() {
         let mut processors = Processors::default();
         processors.name(offered(&["blur", "tint"]), vec![]);
-        let marked = [0, 1, 2, 3, u32::MAX].map(|mark| processors.marked(mark));
-        let names = marked.map(|one| one.map(|one| one.name.as_str()));
-        assert_eq!(names, [None, Some("blur"), Some("tint"), None, None]);
+        let named = |mark| processors.marked(mark).map(|one| one.name.as_str());
+        assert_eq!(named(Mark::of(&offered(&["tint"])[0])), Some("tint"));
+        assert_eq!(named(Mark::of(&offered(&["swap"])[0])), None);
+        assert_eq!([Mark::IDLE, Mark::OWN].map(named), [None, None]);
     }
 }

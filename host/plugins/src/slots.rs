@@ -6,7 +6,7 @@
 //! the property's own `enum` is opened too where a plugin contributes it by its name, and missed by nobody where none does.
 
 use jsonschema::PatternOptions;
-use plugin_api::{ANY_VALUE, Choice, Contribution, Feature, IMAGE_PROCESSOR_SLOT, Manifest};
+use plugin_api::{ANY_VALUE, Alias, Choice, Contribution, Feature, IMAGE_PROCESSOR_SLOT, Manifest};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,6 +86,22 @@ impl<'a> Slots<'a> {
     fn choices_for(&self, property: &Map<String, Value>) -> Option<&[&'a Choice]> {
         let slot = property.get("x-slot")?.as_str()?;
         Some(self.choices.get(slot).map_or(&[], Vec::as_slice))
+    }
+}
+
+/// Whether a pipeline with this schema opens something that the plugin contributes.
+pub(crate) fn opens(schema: &Value, manifest: &Manifest) -> bool {
+    let is_of_plugin = |(feature, slot): (Feature, &str)| {
+        manifest.has_feature(feature.id())
+            && manifest.contributes.iter().any(|contribution| contribution.slot == slot)
+    };
+    match schema {
+        Value::Object(object) => {
+            opened(schema).is_some_and(is_of_plugin)
+                || object.iter().any(|(key, value)| !is_data(key) && opens(value, manifest))
+        }
+        Value::Array(items) => items.iter().any(|item| opens(item, manifest)),
+        _ => false,
     }
 }
 
@@ -176,25 +192,33 @@ fn is_data(key: &str) -> bool {
     ["default", "const", "enum", "examples"].contains(&key)
 }
 
-/// A bad contribution would make the schemas of others useless, so it is looked at before.
+/// A bad contribution or alias would make the schemas of others useless, so it is looked at before.
 pub(crate) fn check(manifest: &Manifest) -> Result<(), String> {
+    for Alias { pipeline, requires, .. } in &manifest.aliases {
+        if let Err(reason) = check_schema(requires) {
+            return Err(format!("what its alias `{pipeline}` requires {reason}"));
+        }
+    }
     for Contribution { slot, items } in &manifest.contributes {
         for Choice { value, params } in items {
             let Some(schema) = params else { continue };
-            let problem = |reason: String| {
-                Err(format!("the params of its choice `{value}` in the slot `{slot}` {reason}"))
-            };
-            if has_reference(schema) {
-                return problem("must be a schema without references".to_owned());
-            }
-            let options = jsonschema::draft202012::options();
-            let options = options.with_pattern_options(PatternOptions::regex()).offline();
-            if let Err(error) = options.build(schema) {
-                return problem(format!("are no valid schema: {error}"));
+            if let Err(reason) = check_schema(schema) {
+                let of = format!("of its choice `{value}` in the slot `{slot}`");
+                return Err(format!("what it says of the params {of} {reason}"));
             }
         }
     }
     Ok(())
+}
+
+/// For a schema that becomes a part of others.
+fn check_schema(schema: &Value) -> Result<(), String> {
+    if has_reference(schema) {
+        return Err("must be a schema without references".to_owned());
+    }
+    let options = jsonschema::draft202012::options();
+    let options = options.with_pattern_options(PatternOptions::regex()).offline();
+    options.build(schema).map(drop).map_err(|error| format!("is no valid schema: {error}"))
 }
 
 /// Within another schema, references and names would mean something else.

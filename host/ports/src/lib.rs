@@ -17,8 +17,8 @@ mod store;
 mod video;
 
 pub use catalog::{
-    Claim, ClaimRef, Contribution, FieldError, PipelineCatalog, Plan, PlanError, PluginReport,
-    PluginState, ResolveError, Unsupported,
+    Claim, ClaimRef, Contribution, FieldError, NameGiven, PipelineCatalog, Plan, PlanError,
+    PluginReport, PluginState, ResolveError, Unsupported, Withheld,
 };
 pub use frame::{Frame, FramePool, FrameSize, FrameSlot, FrameStamp};
 pub use latency::{LATENCY_BOUNDS_MS, LatencyFigures, LatencyHistogram, LatencyWindow};

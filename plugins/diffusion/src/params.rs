@@ -164,6 +164,8 @@ pub struct ControlNet {
     pub control_guidance_start: f64,
     #[serde(default = "one")]
     pub control_guidance_end: f64,
+    #[serde(default)]
+    pub per_frame_control: bool,
 }
 
 /// Absent where the family has none.

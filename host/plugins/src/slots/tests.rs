@@ -73,7 +73,7 @@ fn a_contribution_that_would_spoil_the_schema_is_refused() {
     assert_eq!(check(json!({ "type": "object" })), Ok(()));
     let wrong = json!({ "type": "object", "properties": { "a": { "type": "colour" } } });
     let error = check(wrong).unwrap_err();
-    assert!(error.contains("`v` in the slot `s` are no valid schema"), "{error}");
+    assert!(error.contains("`v` in the slot `s` is no valid schema"), "{error}");
     let pattern = json!({ "type": "object", "properties": { "a": { "pattern": "(" } } });
     assert!(check(pattern).is_err());
     let reference = json!({ "type": "object", "properties": { "a": { "$ref": "#" } } });

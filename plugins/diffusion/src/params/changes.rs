@@ -5,7 +5,7 @@ use super::{ControlNet, IpAdapter, StreamParams};
 /// The fields of which more changed than can be applied between two frames.
 pub fn reload(old: &StreamParams, new: &StreamParams) -> Vec<String> {
     let is_same = |old: &[ControlNet], new: &[ControlNet]| {
-        old.iter().map(at_any_scale).eq(new.iter().map(at_any_scale))
+        old.iter().map(as_loaded).eq(new.iter().map(as_loaded))
     };
     let fields = [
         ("controlnets", !is_same(&old.controlnets, &new.controlnets)),
@@ -22,7 +22,7 @@ fn loaded(adapter: &IpAdapter) -> Option<(&str, [Option<&str>; 2])> {
     adapter.enabled.then(|| (&*adapter.kind, paths.map(Option::as_deref)))
 }
 
-/// The scale is the one thing that a running ControlNet takes.
-fn at_any_scale(controlnet: &ControlNet) -> ControlNet {
-    ControlNet { conditioning_scale: 0.0, ..controlnet.clone() }
+/// Without what a running ControlNet takes.
+fn as_loaded(controlnet: &ControlNet) -> ControlNet {
+    ControlNet { conditioning_scale: 0.0, per_frame_control: false, ..controlnet.clone() }
 }

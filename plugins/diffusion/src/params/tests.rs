@@ -34,12 +34,13 @@ fn reloads(name: &str, old: Value, new: Value) -> bool {
 }
 
 #[test]
-fn of_a_controlnet_only_the_scale_changes_without_a_reload() {
+fn of_a_controlnet_the_scale_and_the_frame_it_looks_at_change_without_a_reload() {
     let with =
         |key: &str, value: Value| json!([{"model_id": "a/b", "preprocessor": "canny", key: value}]);
     let plain = with("conditioning_scale", json!(1.0));
     assert!(!reloads("controlnets", plain.clone(), plain.clone()));
     assert!(!reloads("controlnets", plain.clone(), with("conditioning_scale", json!(0.2))));
+    assert!(!reloads("controlnets", plain.clone(), with("per_frame_control", json!(true))));
     for other in [
         json!([]),
         with("model_id", json!("a/c")),

@@ -39,7 +39,7 @@ impl PipelineCatalog for Schemas {
         }
         let pipeline = pipeline.to_owned();
         let claims: Vec<_> =
-            self.claims().into_iter().filter(|claim| claim.id.pipeline == pipeline).collect();
+            self.claims().into_iter().filter(|claim| claim.pipeline == pipeline).collect();
         let on_offer = claims.iter().flat_map(|claim| claim.models.clone().unwrap_or_default());
         let on_offer: Vec<_> = on_offer.collect();
         if claims.is_empty() {
@@ -96,6 +96,7 @@ fn report(file: &str, id: Option<&str>, state: PluginState) -> PluginReport {
         description: None,
         features: vec![],
         pipelines: vec![],
+        withheld: vec![],
         contributes: vec![],
         hash: "00".repeat(32),
         state,
@@ -117,6 +118,8 @@ fn claim(plugin: &str, pipeline: &str, model: Option<&str>) -> Claim {
         properties["model_id"] = json!({"const": model, "x-apply": "reload"});
     }
     Claim {
+        pipeline: pipeline.into(),
+        name_given: None,
         id: ClaimRef { plugin: plugin.into(), pipeline: pipeline.into(), index: 0 },
         models: model.map(|model| vec![model.to_owned()]),
         description: String::new(),
