@@ -17,6 +17,7 @@ mod pictures;
 mod plugins;
 mod processors;
 mod restart;
+mod safety;
 mod schemas;
 mod secrets;
 mod steered_job;

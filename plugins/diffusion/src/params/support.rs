@@ -58,8 +58,6 @@ fn refuse_models(params: &StreamParams, refuse: &mut Refuse<'_>) {
     let reason = "adapters for faces are not available yet, and no other takes a face model";
     let is_wished = adapter.enabled && is_given(&adapter.insightface_model_name);
     refuse(is_wished, "ip_adapter.insightface_model_name", reason);
-    let reason = "no safety checker is available yet; pictures are shown unchecked";
-    refuse(params.use_safety_checker, "use_safety_checker", reason);
 }
 
 fn refuse_modes(params: &StreamParams, refuse: &mut Refuse<'_>) {
