@@ -1,5 +1,6 @@
-//! An adapter and its image encoder on this machine.
+//! An adapter and what looks at its picture, on this machine.
 
+use super::face::FaceFiles;
 use super::params::{Family, Wishes};
 use plugin_api::{Artefact, Environment};
 use plugins_diffusion::config::{Config, ConfigError};
@@ -9,7 +10,7 @@ use plugins_diffusion::nets::{
 };
 use plugins_diffusion::resolve::{ModelRoots, ResolveError};
 use plugins_diffusion::weights::{Weights, WeightsError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the adapters' authors have them; the one for SDXL was trained with the larger encoder.
 const SD15: [&str; 2] =
@@ -18,6 +19,9 @@ const SDXL: [&str; 2] = [
     "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl.safetensors",
     "h94/IP-Adapter/sdxl_models/image_encoder",
 ];
+/// Those for faces, which take no image encoder.
+const FACES_SD15: &str = "h94/IP-Adapter-FaceID/ip-adapter-faceid_sd15.bin";
+const FACES_SDXL: &str = "h94/IP-Adapter-FaceID/ip-adapter-faceid_sdxl.bin";
 /// Of an encoder's folder.
 const ENCODER: [&str; 2] = ["config.json", "model.safetensors"];
 
@@ -27,11 +31,31 @@ pub struct Names {
     pub encoder: String,
 }
 
+/// What `type` says of an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of pictures as a whole, or of their patches.
+    Regular,
+    Face,
+}
+
+impl Kind {
+    /// By the value of the slot.
+    pub fn of_name(name: &str) -> Self {
+        if name == "faceid" { Self::Face } else { Self::Regular }
+    }
+}
+
 impl Names {
-    pub fn of(wishes: &Wishes) -> Self {
-        let [adapter, encoder] = match wishes.family {
+    pub fn of(wishes: &Wishes, kind: Kind) -> Self {
+        let [regular, encoder] = match wishes.family {
             Family::Sd15 => SD15,
             Family::Sdxl => SDXL,
+        };
+        let adapter = match (kind, wishes.family) {
+            (Kind::Regular, _) => regular,
+            (Kind::Face, Family::Sd15) => FACES_SD15,
+            (Kind::Face, Family::Sdxl) => FACES_SDXL,
         };
         let or = |wish: &Option<String>, usual: &str| wish.clone().unwrap_or_else(|| usual.into());
         Self {
@@ -59,10 +83,12 @@ pub enum AdapterError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Files(#[from] FilesError),
-    #[error(
-        "`{name}` is an adapter for faces, which is not supported yet; a regular one or Plus is"
-    )]
-    Face { name: String },
+    #[error(transparent)]
+    Encoder(ResolveError),
+    #[error("{0} ({licence})", licence = super::face::LICENCE)]
+    FaceModel(ResolveError),
+    #[error("`{name}` is {is}; `type` has to be {wanted} for it")]
+    Kind { name: String, is: &'static str, wanted: &'static str },
     #[error(
         "the adapter `{adapter}` takes {takes} values of an image encoder, `{encoder}` gives {gives}; `image_encoder_path` can name another"
     )]
@@ -72,22 +98,33 @@ pub enum AdapterError {
 /// What is there, and what its networks look like.
 pub struct Files {
     pub adapter: PathBuf,
-    pub encoder: PathBuf,
     pub projection: ImageProjection,
-    pub vision: ClipVision,
+    pub eyes: Eyes,
+}
+
+/// What looks at the picture.
+pub enum Eyes {
+    Encoder { weights: PathBuf, vision: ClipVision },
+    Faces(FaceFiles),
 }
 
 /// The file of an adapter.
 pub fn find_adapter(names: &Names, roots: &ModelRoots) -> Result<PathBuf, AdapterError> {
-    match roots.find(&names.adapter) {
+    let name = &names.adapter;
+    match roots.find(name) {
         // Its pickle is parsed, never run.
-        Err(ResolveError::NotSafetensors { path, .. })
-            if path.extension().is_some_and(|ending| ending == "bin") =>
-        {
-            Ok(path)
+        Err(ResolveError::NotSafetensors { path, .. }) if is_bin(&path) => Ok(path),
+        Err(ResolveError::NotFound { .. }) if is_bin(Path::new(name)) => {
+            let parts: Vec<&str> = name.splitn(3, '/').collect();
+            let [owner, repository, file] = parts[..] else { return Ok(roots.find(name)?) };
+            Ok(roots.resolve_file(&format!("{owner}/{repository}"), file)?)
         }
         found => Ok(found?),
     }
+}
+
+fn is_bin(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "bin")
 }
 
 /// The folder of an image encoder.
@@ -101,7 +138,7 @@ pub fn find_encoder(names: &Names, roots: &ModelRoots) -> Result<PathBuf, Adapte
             });
             AdapterError::NoEncoder { name, download }
         }
-        error => error.into(),
+        error => AdapterError::Encoder(error),
     })
 }
 
@@ -116,23 +153,52 @@ pub fn encoder_artefact(name: &str) -> Option<Artefact> {
 }
 
 impl Files {
-    pub fn find(wishes: &Wishes, environment: &Environment) -> Result<Self, AdapterError> {
+    /// Or all that is missing or does not fit.
+    pub fn find(
+        names: &Names,
+        kind: Kind,
+        wishes: &Wishes,
+        environment: &Environment,
+    ) -> Result<Self, Vec<AdapterError>> {
         let roots = ModelRoots::from_environment(environment.models_dir.clone());
-        let names = Names::of(wishes);
-        let (adapter, encoder) = (find_adapter(&names, &roots)?, find_encoder(&names, &roots)?);
-        Self::open(&names, adapter, encoder)
+        let adapter = find_adapter(names, &roots);
+        match kind {
+            Kind::Face => {
+                let face = wishes.insightface_model_name.as_deref();
+                let (adapter, faces) = both(adapter, FaceFiles::find(face, &roots))?;
+                Self::for_faces(names, adapter, faces)
+            }
+            Kind::Regular => {
+                let encoder = find_encoder(names, &roots).map_err(|error| vec![error]);
+                let (adapter, encoder) = both(adapter, encoder)?;
+                Self::regular(names, adapter, &encoder)
+            }
+        }
+        .map_err(|error| vec![error])
+    }
+
+    fn for_faces(names: &Names, adapter: PathBuf, faces: FaceFiles) -> Result<Self, AdapterError> {
+        let projection = ImageProjection::of(&Weights::open(&adapter)?)?;
+        if projection.seen() != Seen::Face {
+            let (name, is) = (names.adapter.clone(), "no adapter for faces");
+            return Err(AdapterError::Kind { name, is, wanted: "regular" });
+        }
+        Ok(Self { adapter, projection, eyes: Eyes::Faces(faces) })
     }
 
     /// Reads what kind of networks they are, and whether they fit each other.
-    pub fn open(names: &Names, adapter: PathBuf, encoder: PathBuf) -> Result<Self, AdapterError> {
+    fn regular(names: &Names, adapter: PathBuf, encoder: &Path) -> Result<Self, AdapterError> {
         let projection = ImageProjection::of(&Weights::open(&adapter)?)?;
         let vision = ClipVision::from_config(&Config::read(&encoder.join("config.json"))?)?;
-        let encoder = weights_file(&encoder, "model")?;
+        let weights = weights_file(encoder, "model")?;
         let [hidden, pooled] = &vision.outputs()[..] else { unreachable!("it has two outputs") };
         let gives = match projection.seen() {
             Seen::Whole => width(pooled),
             Seen::Patches => width(hidden),
-            Seen::Face => return Err(AdapterError::Face { name: names.adapter.clone() }),
+            Seen::Face => {
+                let (name, is) = (names.adapter.clone(), "an adapter for faces");
+                return Err(AdapterError::Kind { name, is, wanted: "faceid" });
+            }
         };
         let takes = projection.inputs().first().map_or(0, width);
         if takes != gives {
@@ -140,7 +206,30 @@ impl Files {
             let (adapter, encoder) = (adapter.clone(), encoder.clone());
             return Err(AdapterError::Widths { adapter, encoder, takes, gives });
         }
-        Ok(Self { adapter, encoder, projection, vision })
+        Ok(Self { adapter, projection, eyes: Eyes::Encoder { weights, vision } })
+    }
+
+    /// What is looked at with first, then what else there is.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        match &self.eyes {
+            Eyes::Encoder { weights, .. } => vec![self.adapter.clone(), weights.clone()],
+            Eyes::Faces(faces) => {
+                vec![self.adapter.clone(), faces.detector.clone(), faces.embedder.clone()]
+            }
+        }
+    }
+}
+
+/// Both, or all errors of both.
+fn both<A, B>(
+    one: Result<A, AdapterError>,
+    other: Result<B, Vec<AdapterError>>,
+) -> Result<(A, B), Vec<AdapterError>> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (one, other) => {
+            Err(one.err().into_iter().chain(other.err().into_iter().flatten()).collect())
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub fn read(path: &Path, side: usize) -> Result<Tensor, PictureError> {
     Ok(prepare(&decode(path)?, side as u32))
 }
 
-fn decode(path: &Path) -> Result<RgbImage, PictureError> {
+pub fn decode(path: &Path) -> Result<RgbImage, PictureError> {
     // Opening what is no file could take for ever.
     let metadata = std::fs::metadata(path)
         .map_err(|source| PictureError::Open { path: path.to_owned(), source })?;
