@@ -19,9 +19,9 @@ const SDXL: [&str; 2] = [
     "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl.safetensors",
     "h94/IP-Adapter/sdxl_models/image_encoder",
 ];
-/// Those for faces, which take no image encoder.
-const FACES_SD15: &str = "h94/IP-Adapter-FaceID/ip-adapter-faceid_sd15.bin";
-const FACES_SDXL: &str = "h94/IP-Adapter-FaceID/ip-adapter-faceid_sdxl.bin";
+/// Those for faces, of which only Plus ones look at more than who it is, all by the smaller encoder.
+const FACES_SD15: [&str; 2] = ["h94/IP-Adapter-FaceID/ip-adapter-faceid_sd15.bin", SD15[1]];
+const FACES_SDXL: [&str; 2] = ["h94/IP-Adapter-FaceID/ip-adapter-faceid_sdxl.bin", SD15[1]];
 /// Of an encoder's folder.
 const ENCODER: [&str; 2] = ["config.json", "model.safetensors"];
 
@@ -48,12 +48,9 @@ impl Kind {
 
 impl Names {
     pub fn of(wishes: &Wishes, kind: Kind) -> Self {
-        let [regular, encoder] = match wishes.family {
-            Family::Sd15 => SD15,
-            Family::Sdxl => SDXL,
-        };
-        let adapter = match (kind, wishes.family) {
-            (Kind::Regular, _) => regular,
+        let [adapter, encoder] = match (kind, wishes.family) {
+            (Kind::Regular, Family::Sd15) => SD15,
+            (Kind::Regular, Family::Sdxl) => SDXL,
             (Kind::Face, Family::Sd15) => FACES_SD15,
             (Kind::Face, Family::Sdxl) => FACES_SDXL,
         };
@@ -99,13 +96,10 @@ pub enum AdapterError {
 pub struct Files {
     pub adapter: PathBuf,
     pub projection: ImageProjection,
-    pub eyes: Eyes,
-}
-
-/// What looks at the picture.
-pub enum Eyes {
-    Encoder { weights: PathBuf, vision: ClipVision },
-    Faces(FaceFiles),
+    /// What looks at the picture, or at the face in it.
+    pub encoder: Option<(PathBuf, ClipVision)>,
+    /// What finds the face and tells whose it is.
+    pub faces: Option<FaceFiles>,
 }
 
 /// The file of an adapter.
@@ -161,76 +155,68 @@ impl Files {
         environment: &Environment,
     ) -> Result<Self, Vec<AdapterError>> {
         let roots = ModelRoots::from_environment(environment.models_dir.clone());
-        let adapter = find_adapter(names, &roots);
-        match kind {
-            Kind::Face => {
-                let face = wishes.insightface_model_name.as_deref();
-                let (adapter, faces) = both(adapter, FaceFiles::find(face, &roots))?;
-                Self::for_faces(names, adapter, faces)
+        let adapter = find_adapter(names, &roots).and_then(|path| {
+            let projection = ImageProjection::of(&Weights::open(&path)?)?;
+            check_kind(kind, &projection, names)?;
+            Ok((path, projection))
+        });
+        let seen = adapter.as_ref().ok().map(|(_, projection)| projection.seen());
+        // Of an adapter that is not here its kind has to tell what it needs.
+        let needs_encoder = seen.map_or(kind == Kind::Regular, |seen| seen != Seen::Face);
+        let face = wishes.insightface_model_name.as_deref();
+        let faces = (kind == Kind::Face).then(|| FaceFiles::find(face, &roots)).transpose();
+        let encoder = needs_encoder.then(|| encoder(names, &roots)).transpose();
+        match (adapter, faces, encoder) {
+            (Ok((adapter, projection)), Ok(faces), Ok(encoder)) => {
+                let files = Self { adapter, projection, encoder, faces };
+                files.check_widths(names).map(|()| files).map_err(|error| vec![error])
             }
-            Kind::Regular => {
-                let encoder = find_encoder(names, &roots).map_err(|error| vec![error]);
-                let (adapter, encoder) = both(adapter, encoder)?;
-                Self::regular(names, adapter, &encoder)
+            (adapter, faces, encoder) => {
+                let faces = faces.err().into_iter().flatten();
+                Err(adapter.err().into_iter().chain(faces).chain(encoder.err()).collect())
             }
         }
-        .map_err(|error| vec![error])
     }
 
-    fn for_faces(names: &Names, adapter: PathBuf, faces: FaceFiles) -> Result<Self, AdapterError> {
-        let projection = ImageProjection::of(&Weights::open(&adapter)?)?;
-        if projection.seen() != Seen::Face {
-            let (name, is) = (names.adapter.clone(), "no adapter for faces");
-            return Err(AdapterError::Kind { name, is, wanted: "regular" });
-        }
-        Ok(Self { adapter, projection, eyes: Eyes::Faces(faces) })
-    }
-
-    /// Reads what kind of networks they are, and whether they fit each other.
-    fn regular(names: &Names, adapter: PathBuf, encoder: &Path) -> Result<Self, AdapterError> {
-        let projection = ImageProjection::of(&Weights::open(&adapter)?)?;
-        let vision = ClipVision::from_config(&Config::read(&encoder.join("config.json"))?)?;
-        let weights = weights_file(encoder, "model")?;
+    /// Whether the projection takes what the encoder gives.
+    fn check_widths(&self, names: &Names) -> Result<(), AdapterError> {
+        let Some((_, vision)) = &self.encoder else { return Ok(()) };
         let [hidden, pooled] = &vision.outputs()[..] else { unreachable!("it has two outputs") };
-        let gives = match projection.seen() {
-            Seen::Whole => width(pooled),
-            Seen::Patches => width(hidden),
-            Seen::Face => {
-                let (name, is) = (names.adapter.clone(), "an adapter for faces");
-                return Err(AdapterError::Kind { name, is, wanted: "faceid" });
-            }
-        };
-        let takes = projection.inputs().first().map_or(0, width);
+        let gives = width(if self.projection.seen() == Seen::Whole { pooled } else { hidden });
+        let takes = self.projection.inputs().last().map_or(0, width);
         if takes != gives {
             let Names { adapter, encoder } = names;
             let (adapter, encoder) = (adapter.clone(), encoder.clone());
             return Err(AdapterError::Widths { adapter, encoder, takes, gives });
         }
-        Ok(Self { adapter, projection, eyes: Eyes::Encoder { weights, vision } })
+        Ok(())
     }
 
-    /// What is looked at with first, then what else there is.
     pub fn paths(&self) -> Vec<PathBuf> {
-        match &self.eyes {
-            Eyes::Encoder { weights, .. } => vec![self.adapter.clone(), weights.clone()],
-            Eyes::Faces(faces) => {
-                vec![self.adapter.clone(), faces.detector.clone(), faces.embedder.clone()]
-            }
-        }
+        let encoder = self.encoder.iter().map(|(weights, _)| weights);
+        let faces = self.faces.iter().flat_map(|faces| [&faces.detector, &faces.embedder]);
+        [&self.adapter].into_iter().chain(encoder).chain(faces).cloned().collect()
     }
 }
 
-/// Both, or all errors of both.
-fn both<A, B>(
-    one: Result<A, AdapterError>,
-    other: Result<B, Vec<AdapterError>>,
-) -> Result<(A, B), Vec<AdapterError>> {
-    match (one, other) {
-        (Ok(one), Ok(other)) => Ok((one, other)),
-        (one, other) => {
-            Err(one.err().into_iter().chain(other.err().into_iter().flatten()).collect())
+fn check_kind(kind: Kind, projection: &ImageProjection, names: &Names) -> Result<(), AdapterError> {
+    let is_for_faces = matches!(projection.seen(), Seen::Face | Seen::FaceAndPatches);
+    let name = names.adapter.clone();
+    match (kind, is_for_faces) {
+        (Kind::Regular, true) => {
+            Err(AdapterError::Kind { name, is: "an adapter for faces", wanted: "faceid" })
         }
+        (Kind::Face, false) => {
+            Err(AdapterError::Kind { name, is: "no adapter for faces", wanted: "regular" })
+        }
+        _ => Ok(()),
     }
+}
+
+fn encoder(names: &Names, roots: &ModelRoots) -> Result<(PathBuf, ClipVision), AdapterError> {
+    let folder = find_encoder(names, roots)?;
+    let vision = ClipVision::from_config(&Config::read(&folder.join("config.json"))?)?;
+    Ok((weights_file(&folder, "model")?, vision))
 }
 
 fn width(port: &Port) -> usize {

@@ -1,12 +1,13 @@
 //! An adapter's networks in memory, and what they make of pictures.
 
 use super::face::Faces;
-use super::files::{Eyes, Files, Kind, Names};
+use super::files::{Files, Kind, Names};
 use super::params::Wishes;
-use super::picture::{self, PictureError};
+use super::picture;
+use image::RgbImage;
 use plugin_api::{Error, Host, LogLevel, Params};
 use plugins_diffusion::engine::Model;
-use plugins_diffusion::nets::{ClipVision, ImageProjection, Network as _, Seen};
+use plugins_diffusion::nets::{ClipVision, ImageProjection, Network as _, Port, Seen};
 use plugins_diffusion::params::Acceleration;
 use plugins_diffusion::pipeline::start_engine;
 use plugins_diffusion::shared::Shared;
@@ -19,14 +20,9 @@ const NO_FACE: &str =
     "no face was found in the style image; nothing of it is added until there is one with a face";
 
 pub struct Networks {
-    looks: Looks,
+    encoder: Option<Box<Model<ClipVision>>>,
+    faces: Option<Faces>,
     projection: Model<ImageProjection>,
-}
-
-/// By what a picture is looked at.
-enum Looks {
-    Encoder(Box<Model<ClipVision>>),
-    Faces(Faces),
 }
 
 /// Those in memory, by the files of all networks, and what they run on.
@@ -60,50 +56,66 @@ fn read(host: &Host, acceleration: Acceleration, files: Files) -> Result<Network
         host.progress(0.5, "loading the image encoder");
         !host.is_cancelled()
     };
-    let looks = match files.eyes {
-        Eyes::Encoder { weights, vision } => {
-            Looks::Encoder(Box::new(engine.load(vision, &weights, &mut goes_on)?))
-        }
-        Eyes::Faces(faces) => Looks::Faces(Faces::load(host, &faces)?),
+    let encoder = match files.encoder {
+        Some((weights, vision)) => Some(Box::new(engine.load(vision, &weights, &mut goes_on)?)),
+        None => None,
     };
+    let faces = files.faces.map(|faces| Faces::load(host, &faces)).transpose()?;
     let projection = engine.load(files.projection, &files.adapter, &mut goes_on)?;
-    Ok(Networks { looks, projection })
+    Ok(Networks { encoder, faces, projection })
 }
 
 impl Networks {
     /// The tokens of the picture that is wished for; none without one, and without a face for those that look for one.
     pub fn tokens(&self, wishes: &Wishes, host: &Host) -> Result<Option<Tensor>, Error> {
         let Some(path) = &wishes.image else { return Ok(None) };
-        let wrong = |error: PictureError| Error::invalid(error.to_string());
-        let seen = match &self.looks {
-            Looks::Encoder(encoder) => {
-                let pixels = picture::read(path, encoder.network().side()).map_err(wrong)?;
-                let mut seen = encoder.run_all(&[&pixels])?;
-                Some(seen.swap_remove(self.place()))
-            }
-            Looks::Faces(faces) => faces.embed(&picture::decode(path).map_err(wrong)?)?,
+        let picture = picture::decode(path).map_err(|error| Error::invalid(error.to_string()))?;
+        let Some(seen) = self.look(&picture)? else {
+            host.log(LogLevel::Warn, NO_FACE);
+            return Ok(None);
         };
-        match seen {
-            Some(seen) => Ok(Some(self.projection.run(&[&seen])?)),
-            None => {
-                host.log(LogLevel::Warn, NO_FACE);
-                Ok(None)
-            }
+        Ok(Some(self.projection.run(&seen.iter().collect::<Vec<_>>())?))
+    }
+
+    /// What the projection takes; none without a face.
+    fn look(&self, picture: &RgbImage) -> Result<Option<Vec<Tensor>>, Error> {
+        let mut seen = Vec::new();
+        let mut close = None;
+        if let Some(faces) = &self.faces {
+            let Some(face) = faces.find(picture)? else { return Ok(None) };
+            seen.push(faces.embed(picture, &face)?);
+            close = Some(face);
         }
+        if let Some(encoder) = &self.encoder {
+            let side = encoder.network().side();
+            let pixels = match close {
+                Some(face) => picture::prepare(&face.cut_out(picture, side as u32), side as u32),
+                None => picture::prepare(picture, side as u32),
+            };
+            seen.push(encoder.run_all(&[&pixels])?.swap_remove(self.place()));
+        }
+        Ok(Some(seen))
     }
 
     /// The tokens of nothing.
     pub fn empty(&self) -> Result<Tensor, Error> {
-        let port = match &self.looks {
-            Looks::Encoder(encoder) => encoder.network().outputs().swap_remove(self.place()),
-            Looks::Faces(_) => self.projection.network().inputs().swap_remove(0),
-        };
-        let shape: Vec<usize> = port.dims.iter().map(|dim| dim.fixed().unwrap_or(1)).collect();
-        Ok(self.projection.run(&[&Tensor::zeros(shape)])?)
+        let encoder = self.encoder.iter().flat_map(|encoder| encoder.network().outputs());
+        let patches = encoder.map(|port| sizes(&port)).next();
+        let zeros = self.projection.network().inputs().into_iter().map(|port| {
+            // How many patches there are, the encoder says.
+            let is_open = port.dims.iter().any(|dim| dim.fixed().is_none());
+            Tensor::zeros(patches.clone().filter(|_| is_open).unwrap_or_else(|| sizes(&port)))
+        });
+        let zeros: Vec<Tensor> = zeros.collect();
+        Ok(self.projection.run(&zeros.iter().collect::<Vec<_>>())?)
     }
 
     /// Of what the projection takes among the encoder's outputs.
     fn place(&self) -> usize {
-        if self.projection.network().seen() == Seen::Patches { 0 } else { 1 }
+        if self.projection.network().seen() == Seen::Whole { 1 } else { 0 }
     }
+}
+
+fn sizes(port: &Port) -> Vec<usize> {
+    port.dims.iter().map(|dim| dim.fixed().unwrap_or(1)).collect()
 }

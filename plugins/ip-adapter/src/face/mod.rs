@@ -57,14 +57,17 @@ impl Faces {
         Ok(Self { detector, embedder })
     }
 
-    /// `[1, width]` of length 1, of the face that is surest; none without one.
-    pub fn embed(&self, picture: &RgbImage) -> Result<Option<Tensor>, FaceError> {
-        let Some(landmarks) = self.detector.find(picture)? else { return Ok(None) };
-        let Some(alignment) = Alignment::of(&landmarks) else { return Ok(None) };
-        let upright = alignment.cut_out(picture, SIDE as u32);
+    /// How the face that is surest lies; none without one.
+    pub fn find(&self, picture: &RgbImage) -> Result<Option<Alignment>, FaceError> {
+        Ok(self.detector.find(picture)?.as_ref().and_then(Alignment::of))
+    }
+
+    /// `[1, width]` of length 1.
+    pub fn embed(&self, picture: &RgbImage, face: &Alignment) -> Result<Tensor, FaceError> {
+        let upright = face.cut_out(picture, SIDE as u32);
         let number = |level: u8| (f32::from(level) - 127.5) / 127.5;
         let outputs = self.embedder.run(&[&planes(&upright, number)])?;
-        unit(&self.embedder.declared().path, outputs.first()).map(Some)
+        unit(&self.embedder.declared().path, outputs.first())
     }
 }
 

@@ -94,14 +94,16 @@ fn faces_are_turned_upright_as_by_insightface() {
 fn embeddings_are_those_of_insightface() {
     let faces = Faces::load(&host(), &files()).unwrap();
     for name in ["wide", "tall", "near"] {
-        let made = faces.embed(&picture(name)).unwrap().unwrap();
+        let picture = picture(name);
+        let face = faces.find(&picture).unwrap().unwrap();
+        let made = faces.embed(&picture, &face).unwrap();
         let theirs = numbers(&format!("{name}_embedding"));
         assert_eq!(made.shape(), [1, theirs.len()]);
         let alike: f32 = made.data().iter().zip(&theirs).map(|(ours, theirs)| ours * theirs).sum();
         println!("{name}: cosine {alike}");
         assert!(alike > 0.9999, "{name}: {alike}");
     }
-    assert!(faces.embed(&picture("nobody")).unwrap().is_none());
+    assert!(faces.find(&picture("nobody")).unwrap().is_none());
 }
 
 #[test]
@@ -109,7 +111,11 @@ fn networks_that_are_not_the_wanted_ones_are_refused() {
     let FaceFiles { detector, embedder } = files();
     let refusal = |detector: &Path, embedder: &Path| {
         let files = FaceFiles { detector: detector.into(), embedder: embedder.into() };
-        let made = Faces::load(&host(), &files).and_then(|faces| faces.embed(&picture("wide")));
+        let picture = picture("wide");
+        let made = Faces::load(&host(), &files).and_then(|faces| {
+            let face = faces.find(&picture)?.unwrap();
+            faces.embed(&picture, &face)
+        });
         made.unwrap_err().to_string()
     };
     let size = refusal(&embedder, &embedder);
