@@ -1,5 +1,5 @@
 """Writes small networks for the tests, in the places of those that find and tell apart faces, into models/, and what InsightFace
-makes with them of pictures with a spot for a face into faces.safetensors.
+makes with them of pictures with a spot for a face into faces.safetensors; beside them a small adapter for faces, and its tokens.
 
     pip install numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 opencv-python-headless==5.0.0.93 scikit-image==0.26.0 safetensors==0.8.0
     pip install requests tqdm
@@ -7,18 +7,18 @@ makes with them of pictures with a spot for a face into faces.safetensors.
     faces.py
 """
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
-import onnxruntime
 from insightface.model_zoo.arcface_onnx import ArcFaceONNX
 from insightface.model_zoo.scrfd import SCRFD
 from insightface.utils import face_align
 from onnx import TensorProto as T
 from onnx import checker, helper, numpy_helper
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 HERE = Path(__file__).parent
 DETECTOR = "immich-app/buffalo_l/detection/model.onnx"
@@ -90,6 +90,36 @@ def embedder():
     return write(EMBEDDER, nodes, [("input.1", T.FLOAT, ["None", 3, 112, 112])], [("683", T.FLOAT, ["None", 512])], {"weight": weight})
 
 
+def adapter():
+    """As FaceID's are, with the LoRAs that come in their files and that nobody uses."""
+    regular = load_file(HERE / "../../../models/test/ip-adapter-sd15-tiny/ip-adapter.safetensors")
+    tensors = {name: value for name, value in regular.items() if name.startswith("ip_adapter.")}
+    random = np.random.default_rng(7)
+    normal = lambda *shape: random.normal(0, 1, shape).astype(np.float32)
+    tensors |= {
+        "image_proj.proj.0.weight": normal(16, 512), "image_proj.proj.0.bias": normal(16),
+        "image_proj.proj.2.weight": normal(4 * 32, 16), "image_proj.proj.2.bias": normal(4 * 32),
+        "image_proj.norm.weight": 1 + normal(32) / 4, "image_proj.norm.bias": normal(32) / 4,
+    }
+    for layer in range(32):
+        for part, width in [("q", 32), ("out", 32)]:
+            tensors[f"ip_adapter.{layer}.to_{part}_lora.down.weight"] = normal(2, width)
+            tensors[f"ip_adapter.{layer}.to_{part}_lora.up.weight"] = normal(width, 2)
+    path = HERE / "models/h94/IP-Adapter-FaceID/ip-adapter-faceid_sd15-tiny.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    return {name: value.astype(np.float64) for name, value in tensors.items()}
+
+
+def tokens(tensors, embedding):
+    of = lambda name: tensors[f"image_proj.{name}"]
+    hidden = of("proj.0.weight") @ embedding.astype(np.float64) + of("proj.0.bias")
+    hidden = np.array([x * 0.5 * (1 + math.erf(x / math.sqrt(2))) for x in hidden])
+    made = (of("proj.2.weight") @ hidden + of("proj.2.bias")).reshape(1, 4, 32)
+    made = (made - made.mean(-1, keepdims=True)) / np.sqrt(made.var(-1, keepdims=True) + 1e-5)
+    return (made * of("norm.weight") + of("norm.bias")).astype(np.float32)
+
+
 def spotted(width, height, spots):
     """Waves in gray, and spots (x, y, size, strength, green, blue)."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
@@ -112,7 +142,8 @@ def main():
         "near": spotted(256, 256, [(120, 150, 30, 1, 20, 70)]),
         "nobody": spotted(200, 160, []),
     }
-    record = {}
+    faceid = adapter()
+    record = {"nothing_tokens": tokens(faceid, np.zeros(512))}
     for name, picture in pictures.items():
         record[name] = picture
         bgr = np.ascontiguousarray(picture[..., ::-1])
@@ -124,9 +155,10 @@ def main():
             continue
         face = SimpleNamespace(kps=points[0])
         embedding = arcface.get(bgr, face)
+        embedding = embedding / np.linalg.norm(embedding)
         record |= {f"{name}_side": np.int32([side]), f"{name}_points": points[0].astype(np.float32),
                    f"{name}_crop": np.ascontiguousarray(face_align.norm_crop(bgr, points[0])[..., ::-1]),
-                   f"{name}_embedding": (embedding / np.linalg.norm(embedding)).astype(np.float32)}
+                   f"{name}_embedding": embedding.astype(np.float32), f"{name}_tokens": tokens(faceid, embedding)}
         print(name, side, len(boxes), boxes[:2].tolist(), points[0].tolist())
     assert "nobody_side" not in record
     save_file({name: np.ascontiguousarray(value) for name, value in record.items()}, HERE / "faces.safetensors")
