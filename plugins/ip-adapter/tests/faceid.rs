@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)] // A test may stop where it stands.
 
 use plugin_api::{
-    Conditions, Environment, FrameFormat, Host, Params, Pipeline, Plan, PlanRequest, Plugin, Stream, Tensor,
+    Conditions, Environment, FrameFormat, Host, Params, Pipeline, Plan, PlanRequest, Plugin,
+    Stream, Tensor,
 };
 use plugin_ip_adapter::{IpAdapters, Prompt};
 use safetensors::SafeTensors;
@@ -115,7 +116,8 @@ fn the_plan_has_what_is_grafted_and_the_memory_of_all_networks() {
     assert_eq!((graft.tokens, graft.weights), (4, folder().join("models").join(ADAPTER)));
     let models = folder().join("models/immich-app/buffalo_l");
     let bytes = |path: &Path| path.metadata().unwrap().len();
-    let all = ["detection/model.onnx", "recognition/model.onnx"].map(|file| bytes(&models.join(file)));
+    let all =
+        ["detection/model.onnx", "recognition/model.onnx"].map(|file| bytes(&models.join(file)));
     let own = bytes(&folder().join("models").join(ADAPTER));
     assert_eq!(said.memory_bytes, own + all.iter().sum::<u64>());
     assert!(said.warnings.is_empty() && said.unsupported.is_empty(), "{said:?}");
@@ -125,7 +127,9 @@ fn the_plan_has_what_is_grafted_and_the_memory_of_all_networks() {
 fn what_is_missing_is_told_with_where_to_get_it() {
     let nothing = tempfile::tempdir().unwrap();
     let host = host_of(nothing.path());
-    for (family, file) in [("sd15", "ip-adapter-faceid_sd15.bin"), ("sdxl", "ip-adapter-faceid_sdxl.bin")] {
+    for (family, file) in
+        [("sd15", "ip-adapter-faceid_sd15.bin"), ("sdxl", "ip-adapter-faceid_sdxl.bin")]
+    {
         let said = plan(&host, "faceid", json!({ "family": family }));
         let told = said.warnings.join("\n");
         for pull in [
