@@ -141,10 +141,9 @@ impl ImageProjection {
 impl Network for ImageProjection {
     fn inputs(&self) -> Vec<Port> {
         let one = Dim::Fixed(1);
-        let vector = |name| Port::new(name, [one.clone(), Dim::Fixed(self.input)]);
-        let patches = |width| {
-            Port::new("hidden_state", [one.clone(), Dim::Free("tokens"), Dim::Fixed(width)])
-        };
+        let vector = |name| Port::new(name, [one, Dim::Fixed(self.input)]);
+        let patches =
+            |width| Port::new("hidden_state", [one, Dim::Free("tokens"), Dim::Fixed(width)]);
         match &self.kind {
             Kind::Linear => vec![vector("image_embeds")],
             Kind::Face { .. } => vec![vector("face_embeds")],
