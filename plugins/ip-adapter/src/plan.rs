@@ -14,9 +14,13 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Error> {
         Ok(files) => files,
         Err(errors) => return Ok(without(&names, errors)),
     };
+    let is_blind = files.encoder.is_none() && wishes.image_encoder_path.is_some();
+    let warning = "`image_encoder_path` has no effect: this adapter looks at whose face it is, and no further.";
+    let warnings = is_blind.then(|| warning.to_owned()).into_iter().collect();
     let bytes = files.paths().iter().map(|path| stored_bytes(path, "")).sum();
     let (tokens, weights) = (files.projection.tokens(), absolute(files.adapter)?);
-    Ok(Plan { memory_bytes: bytes, graft: Some(Graft { tokens, weights }), ..Plan::default() })
+    let graft = Some(Graft { tokens, weights });
+    Ok(Plan { memory_bytes: bytes, graft, warnings, ..Plan::default() })
 }
 
 fn absolute(path: std::path::PathBuf) -> Result<std::path::PathBuf, Error> {

@@ -121,6 +121,11 @@ fn the_plan_has_what_is_grafted_and_the_memory_of_all_networks() {
     let own = bytes(&folder().join("models").join(ADAPTER));
     assert_eq!(said.memory_bytes, own + all.iter().sum::<u64>());
     assert!(said.warnings.is_empty() && said.unsupported.is_empty(), "{said:?}");
+    let mut values = params(None);
+    values.insert("image_encoder_path".into(), json!("test/image-encoder-tiny"));
+    let said = plan(&host(), "faceid", Value::Object(values));
+    assert!(said.warnings[0].contains("`image_encoder_path` has no effect"), "{said:?}");
+    assert!(said.graft.is_some());
 }
 
 #[test]

@@ -111,6 +111,27 @@ def adapter():
     return {name: value.astype(np.float64) for name, value in tensors.items()}
 
 
+def plus():
+    """The part of a FaceID Plus adapter that makes tokens, for the image encoder among the test models."""
+    random = np.random.default_rng(8)
+    normal = lambda *shape: (random.normal(0, 1, shape) / math.sqrt(shape[-1])).astype(np.float32)
+    ask = {
+        "proj_in": (32, 32), "proj_out": (32, 32), "layers.0.0.to_q": (64, 32), "layers.0.0.to_kv": (128, 32),
+        "layers.0.0.to_out": (32, 64), "layers.0.1.1": (64, 32), "layers.0.1.3": (32, 64),
+    }
+    tensors = {
+        "proj.0.weight": 20 * normal(16, 512), "proj.0.bias": normal(16),
+        "proj.2.weight": normal(4 * 32, 16), "proj.2.bias": normal(4 * 32),
+    }
+    tensors |= {f"perceiver_resampler.{name}.weight": normal(*shape) for name, shape in ask.items()}
+    tensors |= {f"perceiver_resampler.{name}.bias": normal(32) for name in ("proj_in", "proj_out")}
+    norms = ["norm", *(f"perceiver_resampler.{name}" for name in ("norm_out", "layers.0.0.norm1", "layers.0.0.norm2", "layers.0.1.0"))]
+    for name in norms:
+        tensors |= {f"{name}.weight": 1 + normal(32), f"{name}.bias": normal(32)}
+    path = HERE / "models/h94/IP-Adapter-FaceID/ip-adapter-faceid-plusv2_sd15-tiny.safetensors"
+    save_file({f"image_proj.{name}": value for name, value in tensors.items()}, path)
+
+
 def tokens(tensors, embedding):
     of = lambda name: tensors[f"image_proj.{name}"]
     hidden = of("proj.0.weight") @ embedding.astype(np.float64) + of("proj.0.bias")
@@ -143,6 +164,7 @@ def main():
         "nobody": spotted(200, 160, []),
     }
     faceid = adapter()
+    plus()
     record = {"nothing_tokens": tokens(faceid, np.zeros(512))}
     for name, picture in pictures.items():
         record[name] = picture

@@ -2,7 +2,14 @@
 
 use super::detector::{Detector, Landmarks};
 use super::*;
+use crate::networks;
+use crate::params::Wishes;
+use crate::picture::prepare;
+use plugin_api::{FrameFormat, Params};
+use plugins_diffusion::config::Config;
+use plugins_diffusion::nets::{ClipVision, ImageProjection};
 use plugins_diffusion::resolve::ModelRoots;
+use plugins_diffusion::weights::Weights;
 use safetensors::SafeTensors;
 use std::sync::LazyLock;
 
@@ -145,4 +152,53 @@ fn a_pack_that_is_missing_is_told_with_how_to_get_it_and_its_licence() {
         assert_eq!(told.len(), 2);
     }
     assert!(FaceFiles::find(Some("../x"), &roots).is_err());
+}
+
+/// Plus is given the embedding and, of the face alone, what the image encoder sees.
+#[test]
+fn plus_looks_at_the_face_with_the_image_encoder_too() {
+    let models = tempfile::tempdir().unwrap();
+    let test = folder().join("../../../models/test");
+    std::os::unix::fs::symlink(&test, models.path().join("test")).unwrap();
+    for owner in ["h94", "immich-app"] {
+        let own = folder().join("models").join(owner);
+        std::os::unix::fs::symlink(own, models.path().join(owner)).unwrap();
+    }
+    let environment =
+        Environment { models_dir: models.path().into(), ..host().environment().clone() };
+    let host = Host::detached(environment);
+    let image = models.path().join("wide.png");
+    picture("wide").save(&image).unwrap();
+    let adapter = "h94/IP-Adapter-FaceID/ip-adapter-faceid-plusv2_sd15-tiny.safetensors";
+    let values = serde_json::json!({
+        "family": "sd15", "image": image, "ipadapter_model_path": adapter, "acceleration": "none",
+        "image_encoder_path": "test/image-encoder-tiny",
+    });
+    let values = values.as_object().unwrap().clone();
+    let params = Params::of_lent("faceid", &values, FrameFormat::new(64, 64));
+    let networks = networks::load(&host, &params).unwrap();
+    let made = networks.tokens(&Wishes::read(&params).unwrap(), &host).unwrap().unwrap();
+    assert_eq!(networks.empty().unwrap().shape(), [1, 4, 32]);
+
+    let engine = start(host.environment()).unwrap();
+    let folder = test.join("image-encoder-tiny");
+    let vision = ClipVision::from_config(&Config::read(&folder.join("config.json")).unwrap());
+    let weights = folder.join("model.safetensors");
+    let encoder = engine.load(vision.unwrap(), &weights, &mut || true).unwrap();
+    let face = Alignment::of(&points("wide")).unwrap().cut_out(&picture("wide"), 32);
+    let hidden = encoder.run_all(&[&prepare(&face, 32)]).unwrap().swap_remove(0);
+    let path = models.path().join(adapter);
+    let projection = ImageProjection::of(&Weights::open(&path).unwrap()).unwrap();
+    let projection = engine.load(projection, &path, &mut || true).unwrap();
+    let embedding = Tensor::new([1, 512], numbers("wide_embedding"));
+    let wanted = projection.run(&[&embedding, &hidden]).unwrap();
+    let apart = |one: &Tensor, other: &Tensor| {
+        let pairs = one.data().iter().zip(other.data());
+        pairs.fold(0.0_f32, |apart, (a, b)| apart.max((a - b).abs()))
+    };
+    println!("tokens of Plus at most {} apart", apart(&made, &wanted));
+    assert!(apart(&made, &wanted) < 0.02);
+    let whole = encoder.run_all(&[&prepare(&picture("wide"), 32)]).unwrap().swap_remove(0);
+    let other = projection.run(&[&embedding, &whole]).unwrap();
+    assert!(apart(&made, &other) > 0.1, "the whole picture is another");
 }
