@@ -24,6 +24,7 @@ mod recordings;
 mod restart;
 mod rtmp;
 mod rtsp;
+mod safety;
 mod schemas;
 mod secrets;
 mod steered_job;

@@ -85,8 +85,8 @@ impl WorkerPipeline {
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
         let Parts { library, claim, config, workers, memory, find } = &self.parts;
-        let Named { found, missing } = find(params);
-        self.processors.name(offered(&found), missing);
+        let Named { found, missing, without } = find(params);
+        self.processors.name(offered(&found), missing, without);
         let strangers = strangers(library, found);
         let worker = workers.get(config, (library, &strangers), &self.stop)?;
         let wish = StreamWish {
@@ -222,8 +222,8 @@ impl Pipeline for WorkerPipeline {
         }
         let Some(link) = &mut self.link else { return Err(not_loaded()) };
         let before = self.processors.clone();
-        let Named { found, missing } = (self.parts.find)(params);
-        self.processors.name(offered(&found), missing);
+        let Named { found, missing, without } = (self.parts.find)(params);
+        self.processors.name(offered(&found), missing, without);
         let processors = self.processors.offered.clone();
         link.worker.blame().offer(link.seat, &processors);
         let question = ToStream::Update { values: to_text(params), processors };

@@ -67,6 +67,9 @@ impl Registry {
         let mut named = Named::default();
         for choosing in slots::chosen(&claim.params, params) {
             let name = choosing.value.to_owned();
+            if let Some(without) = choosing.without {
+                named.without.insert(name.clone(), without.to_owned());
+            }
             match self.contributor(&choosing) {
                 Some(library) => drop(named.found.insert(name, library.clone())),
                 None if choosing.is_own => {}

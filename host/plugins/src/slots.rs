@@ -4,6 +4,8 @@
 //! `enum`; `x-slot-params` names the property beside it that holds the params of the chosen one. Where the pipeline opens what
 //! is chosen, `x-slot-feature` names the feature by which it does, which goes without saying for image processors. A value of
 //! the property's own `enum` is opened too where a plugin contributes it by its name, and missed by nobody where none does.
+//! A boolean chooses the one value in its `x-slot-value` where it is true. What goes missing without the one that is chosen
+//! stands in `x-slot-without`, for those who are told that it is switched off.
 
 use jsonschema::PatternOptions;
 use plugin_api::{ANY_VALUE, Alias, Choice, Contribution, Feature, IMAGE_PROCESSOR_SLOT, Manifest};
@@ -42,7 +44,8 @@ impl<'a> Slots<'a> {
     /// The property's own values, then the contributed ones. Where any is taken, the property stays as it is.
     fn offer(&self, property: &mut Map<String, Value>) {
         let Some(choices) = self.choices_for(property) else { return };
-        if choices.iter().any(|choice| choice.value == ANY_VALUE) {
+        let is_fixed = property.contains_key("x-slot-value");
+        if is_fixed || choices.iter().any(|choice| choice.value == ANY_VALUE) {
             return;
         }
         let contributed = choices.iter().map(|choice| Value::from(choice.value.as_str()));
@@ -144,6 +147,8 @@ pub(crate) struct Choosing<'v> {
     pub value: &'v str,
     /// Whether it is in the property's own `enum`.
     pub is_own: bool,
+    /// What goes missing without it, where the schema says so.
+    pub without: Option<&'v str>,
 }
 
 /// The slot of a property whose values are opened, and by what.
@@ -157,14 +162,22 @@ fn opened(property: &Value) -> Option<(Feature, &str)> {
     Feature::LENT.contains(&feature).then_some((feature, slot))
 }
 
+fn choosing<'v>(schema: &'v Value, value: &'v str, is_own: bool) -> Option<Choosing<'v>> {
+    let (feature, slot) = opened(schema)?;
+    let without = schema.get("x-slot-without").and_then(Value::as_str);
+    Some(Choosing { feature, slot, value, is_own, without })
+}
+
 fn collect<'v>(schema: &'v Value, value: &'v Value, chosen: &mut Chosen<'v>) {
     match value {
         Value::String(text) => {
             let own = schema.get("enum").and_then(Value::as_array);
             let is_own = own.is_some_and(|own| own.contains(value));
-            if let Some((feature, slot)) = opened(schema) {
-                chosen.insert(Choosing { feature, slot, value: text, is_own });
-            }
+            chosen.extend(choosing(schema, text, is_own));
+        }
+        Value::Bool(true) => {
+            let fixed = schema.get("x-slot-value").and_then(Value::as_str);
+            chosen.extend(fixed.and_then(|fixed| choosing(schema, fixed, false)));
         }
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {

@@ -17,8 +17,10 @@ pub fn reload(old: &StreamParams, new: &StreamParams) -> Vec<String> {
 }
 
 /// What of an adapter is loaded; of one that is not used, nothing.
-fn loaded(adapter: &IpAdapter) -> Option<(&str, [Option<&str>; 2])> {
-    let paths = [&adapter.ipadapter_model_path, &adapter.image_encoder_path];
+fn loaded(adapter: &IpAdapter) -> Option<(&str, [Option<&str>; 3])> {
+    let IpAdapter { ipadapter_model_path, image_encoder_path, insightface_model_name, .. } =
+        adapter;
+    let paths = [ipadapter_model_path, image_encoder_path, insightface_model_name];
     adapter.enabled.then(|| (&*adapter.kind, paths.map(Option::as_deref)))
 }
 

@@ -67,7 +67,8 @@ fn kinds_of_attention_and_adapters_need_a_reload_and_their_figures_do_not() {
     assert!(!reloads("ip_adapter", plain.clone(), with("scale", json!(2.0))));
     assert!(!reloads("ip_adapter", plain.clone(), with("weight_type", json!("ease in"))));
     assert!(reloads("ip_adapter", plain.clone(), with("ipadapter_model_path", json!("a/b"))));
-    assert!(reloads("ip_adapter", plain, with("image_encoder_path", json!("a/b"))));
+    assert!(reloads("ip_adapter", plain.clone(), with("image_encoder_path", json!("a/b"))));
+    assert!(reloads("ip_adapter", plain, with("insightface_model_name", json!("buffalo_s"))));
 }
 
 #[test]
