@@ -252,7 +252,7 @@ fn a_plugin_that_declares_a_host_param_keeps_it_for_itself() {
     let plugin = json!({ "properties": { "fit": { "type": "number", "default": 2 } } });
     let schema = ParamsSchema::compile(&plugin, Fallback::Black).unwrap();
     let params = schema.create(&Map::new()).unwrap().params;
-    assert_eq!(Value::Object(params.clone()), json!({ "fit": 2, "fallback": "black" }));
+    assert_eq!((&params["fit"], &params["fallback"]), (&json!(2), &json!("black")));
     assert_eq!(schema.host_param(&params, "fit"), None);
     assert_eq!(Value::Object(schema.for_plugin(&params)), json!({ "fit": 2 }));
 }
