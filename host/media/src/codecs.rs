@@ -1,5 +1,6 @@
 //! Which codecs this machine has: GStreamer elements, looked up once and tried in order of preference.
 
+use crate::audio::AudioCodecs;
 use crate::config::MediaStartError;
 use crate::graph::Graph;
 use gstreamer as gst;
@@ -175,6 +176,7 @@ pub struct MissingElements {
 pub struct Codecs {
     decoders: Vec<&'static Element>,
     encoders: Vec<&'static Element>,
+    pub(crate) audio: AudioCodecs,
 }
 
 impl Codecs {
@@ -208,7 +210,7 @@ impl Codecs {
                 }
             }
         }
-        Ok(Self { decoders, encoders })
+        Ok(Self { decoders, encoders, audio: AudioCodecs::among(has) })
     }
 
     /// What decodes, best first: codec and GStreamer element.

@@ -1,6 +1,8 @@
 //! Figures that hub and codec threads count and anyone may read.
 
+use crate::audio::AudioStats;
 use crate::codecs::Codec;
+use crate::unit::AudioCodec;
 use host_ports::{EgressStats, Frame, IngressStats, LatencyWindow};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -41,7 +43,7 @@ impl IngressCounters {
         self.codec.store(1 + codec as u8, Relaxed);
     }
 
-    pub fn read(&self) -> IngressStats {
+    pub fn read(&self, audio: AudioStats) -> IngressStats {
         let codec = [Codec::H264, Codec::Vp8]
             .into_iter()
             .find(|codec| 1 + *codec as u8 == self.codec.load(Relaxed));
@@ -53,6 +55,9 @@ impl IngressCounters {
             bytes_received: self.bytes_received.get(),
             packets_received: self.packets_received.get(),
             packets_lost: self.packets_lost.get(),
+            audio_codec: audio.received.map(AudioCodec::name),
+            audio_packets: audio.packets,
+            audio_dropped: audio.dropped,
         }
     }
 }
@@ -83,7 +88,12 @@ impl EgressCounters {
         latency.end_to_end.record(now, now.saturating_duration_since(captured_at));
     }
 
-    pub fn read(&self, readers: usize, codecs: Vec<&'static str>) -> EgressStats {
+    pub fn read(
+        &self,
+        readers: usize,
+        codecs: Vec<&'static str>,
+        audio: AudioStats,
+    ) -> EgressStats {
         let now = Instant::now();
         let latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
         EgressStats {
@@ -95,6 +105,8 @@ impl EgressCounters {
             key_frames: self.key_frames.get(),
             encode_latency: latency.encode.read(now),
             end_to_end_latency: latency.end_to_end.read(now),
+            audio_delay: audio.delay,
+            audio_transcoded: audio.transcoded.map(AudioCodec::name),
         }
     }
 }

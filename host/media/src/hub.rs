@@ -261,7 +261,7 @@ impl Hub {
         tracing::info!(path = %peer.path.name, role = ?peer.role, reason, "session ended");
         peer.path.session_ended(&peer.session);
         if peer.role == Role::Reader {
-            peer.path.release(peer.codec, &Handle::current());
+            peer.path.release((peer.codec, peer.audio_codec()), &Handle::current());
         }
     }
 

@@ -1,7 +1,8 @@
 //! The embedded media server: publishers in by WHIP, readers out by WHEP, one UDP and TCP port for all of them.
 //!
-//! `offer` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
+//! `offer`, `negotiate` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
 //! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`, `color`);
+//! `audio` holds audio until the pictures of its moment are shown, and transcodes it on demand;
 //! `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
 
 mod access_unit;
@@ -29,6 +30,7 @@ mod path;
 mod paths;
 mod peer;
 mod publisher;
+mod receiving;
 mod reception;
 mod server;
 mod sockets;

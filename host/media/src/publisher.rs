@@ -1,5 +1,6 @@
 //! A publisher that came through another door than WebRTC: RTMP, RTSP.
 
+use crate::audio::Source;
 use crate::path::PathState;
 use crate::reception::Reception;
 use crate::unit::AudioFormat;
@@ -15,6 +16,7 @@ pub(crate) struct Publisher {
     pub(crate) session: SessionId,
     pub(crate) ended: CancellationToken,
     pub(crate) reception: Reception,
+    pub(crate) source: Source,
     /// Its place among all sessions of the server.
     pub(crate) _ticket: OwnedSemaphorePermit,
 }
@@ -33,6 +35,14 @@ impl Publisher {
         self.reception.take(data, true, received_at)
     }
 
+    /// The picture that came at `received_at` has this time on the clock of `audio`. From publishers that have one clock
+    /// for both, for each picture: audio then goes by the pictures of its moment, however late either comes.
+    pub fn picture_time(&self, time: Duration, received_at: Instant) {
+        let audio = &self.path.egress.audio;
+        audio.picture_came(self.source, time, received_at);
+        audio.related(self.source, 0);
+    }
+
     /// Takes one packet of audio; `time` is the publisher's own clock, of any origin.
     pub fn audio(
         &mut self,
@@ -42,7 +52,7 @@ impl Publisher {
         received_at: Instant,
     ) {
         self.path.ingress_counters.bytes_received.add(data.len() as u64);
-        self.path.audio.take(format, data, time, received_at);
+        self.path.egress.audio.take(self.source, format, (data, time), received_at);
     }
 }
 

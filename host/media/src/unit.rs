@@ -32,6 +32,23 @@ pub enum AudioCodec {
     Aac,
 }
 
+impl AudioCodec {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opus => "Opus",
+            Self::Aac => "AAC",
+        }
+    }
+
+    /// What it is transcoded to.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Opus => Self::Aac,
+            Self::Aac => Self::Opus,
+        }
+    }
+}
+
 /// What a decoder must know before the first sound.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AudioFormat {
