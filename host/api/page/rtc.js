@@ -22,9 +22,22 @@ class Session {
   }
 }
 
+/** The STUN and TURN servers that the server tells clients of, as an `RTCPeerConnection` wants them. */
+async function iceServers(url) {
+  const response = await fetch(url, { method: "OPTIONS" });
+  const links = response.headers.get("Link") ?? "";
+  return [...links.matchAll(/<([^>]+)>; rel="ice-server"((?:; [a-z-]+="(?:[^"\\]|\\.)*")*)/g)].map(
+    ([, urls, login]) => {
+      const value = (name) =>
+        login.match(`; ${name}="((?:[^"\\\\]|\\\\.)*)"`)?.[1].replace(/\\(.)/g, "$1");
+      return { urls, username: value("username"), credential: value("credential") };
+    },
+  );
+}
+
 /** Sends the stream's video to a WHIP URL. `onState` hears of every change of the connection. */
 export async function publish(url, stream, onState) {
-  const peer = new RTCPeerConnection();
+  const peer = new RTCPeerConnection({ iceServers: await iceServers(url) });
   peer.addEventListener("connectionstatechange", () => onState(peer.connectionState));
   const [track] = stream.getVideoTracks();
   track.contentHint = "motion";
@@ -38,7 +51,7 @@ export async function publish(url, stream, onState) {
 
 /** Plays a WHEP URL in `video`, once the server has something to show. */
 export async function play(url, video, onState) {
-  const peer = new RTCPeerConnection();
+  const peer = new RTCPeerConnection({ iceServers: await iceServers(url) });
   peer.addEventListener("connectionstatechange", () => onState(peer.connectionState));
   peer.addEventListener("track", ({ track, receiver, streams }) => {
     // A live picture wants to be now, not smooth.

@@ -3,6 +3,7 @@
 use crate::App;
 use crate::cors;
 use crate::errors::{ApiError, Fault};
+use crate::media;
 use crate::traffic::Asked;
 use crate::wire::ErrorBody;
 use axum::Json;
@@ -31,6 +32,9 @@ pub async fn complete(State(app): State<App>, request: Request, next: Next) -> R
     app.traffic.count(asked, response.status());
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
     response = finish(response, &id);
+    if method == Method::OPTIONS && cors::is_media(&path) {
+        media::add_options(response.headers_mut(), &app.config);
+    }
     cors::add(response.headers_mut(), &app.config, &path, method == Method::OPTIONS);
     response
 }

@@ -20,7 +20,7 @@ const REST: Policy = Policy {
 const MEDIA: Policy = Policy {
     methods: "POST, PATCH, DELETE, OPTIONS",
     request_headers: "authorization, content-type, if-match",
-    response_headers: "Location, Livepeer-Playback-Url, Link, ETag, X-Request-Id, Retry-After",
+    response_headers: "Location, Livepeer-Playback-Url, Link, ETag, Accept-Post, X-Request-Id, Retry-After",
 };
 
 pub fn add(headers: &mut HeaderMap, config: &ApiConfig, path: &str, is_preflight: bool) {
@@ -42,6 +42,6 @@ pub fn add(headers: &mut HeaderMap, config: &ApiConfig, path: &str, is_preflight
 }
 
 /// WHIP and WHEP endpoints and their sessions.
-fn is_media(path: &str) -> bool {
+pub fn is_media(path: &str) -> bool {
     !path.starts_with("/v1/") && path.split('/').any(|part| part == "whip" || part == "whep")
 }

@@ -14,6 +14,7 @@ mod errors;
 mod events;
 mod gpu;
 mod health;
+mod ice;
 mod ledger;
 mod media;
 mod metrics;
@@ -38,6 +39,7 @@ use tokio::sync::watch;
 
 pub use access::{Gate, Scope, Scopes, UnknownScope, is_same};
 pub use gpu::GpuFigures;
+pub use ice::{IceLogin, IceServer};
 pub use routes::{https_only, router};
 
 /// What an operator decides about the HTTP side. Already checked.
@@ -53,6 +55,8 @@ pub struct ApiConfig {
     pub gate: Option<Arc<dyn Gate>>,
     /// The newest figures of the GPU; none as long as there are none.
     pub gpu: watch::Receiver<Option<GpuFigures>>,
+    /// What WHIP and WHEP clients are told of.
+    pub ice_servers: watch::Receiver<Arc<[IceServer]>>,
     /// `Access-Control-Allow-Origin`; none means any.
     pub cors_origin: Option<String>,
     /// How a list is answered when `Accept` does not name `application/json`.
@@ -70,6 +74,7 @@ impl Default for ApiConfig {
             local_authority: String::new(),
             gate: None,
             gpu: watch::channel(None).1,
+            ice_servers: watch::channel(Arc::default()).1,
             cors_origin: None,
             list_shape: ListShape::default(),
             is_whip_by_id_open: false,

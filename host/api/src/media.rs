@@ -1,15 +1,15 @@
 //! WHIP and WHEP: offers in, answers out. The URL is the permission, so that a browser needs no token; only publishing by
 //! the stream's id, which every viewer learns, asks for the stream key.
 
-use crate::App;
 use crate::access::has_bearer;
 use crate::body::Sdp;
 use crate::errors::ApiError;
 use crate::path::Parameters;
 use crate::urls::Base;
 use crate::wire::ErrorBody;
+use crate::{ApiConfig, App, IceServer};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use host_ports::Answer;
 use host_runtime::{MediaError, StreamView};
@@ -36,7 +36,7 @@ pub async fn publish(
     Sdp(offer): Sdp,
 ) -> Result<Response, ApiError> {
     let (answer, view) = app.runtime.publish(&stream_key, &offer)?;
-    Ok(published(answer, &view, &base, &base.whip(&view.stream_key)))
+    Ok(published(&app, answer, &view, &base, &base.whip(&view.stream_key)))
 }
 
 /// Stop publishing
@@ -72,7 +72,7 @@ pub async fn play(
     Sdp(offer): Sdp,
 ) -> Result<Response, ApiError> {
     let answer = app.runtime.play(&playback_id, &offer)?;
-    Ok(answered(answer, &base.whep(&playback_id)))
+    Ok(answered(&app, answer, &base.whep(&playback_id)))
 }
 
 /// Stop watching
@@ -113,7 +113,7 @@ pub async fn publish_by_id(
         return Err(ApiError::NoStreamKey);
     }
     let (answer, view) = app.runtime.publish(&view.stream_key, &offer)?;
-    Ok(published(answer, &view, &base, &base.join(&format!("/{id}/whip"))))
+    Ok(published(&app, answer, &view, &base, &base.join(&format!("/{id}/whip"))))
 }
 
 /// The session's name is as good as the key: only its publisher was told.
@@ -143,7 +143,7 @@ pub async fn play_by_id(
     Sdp(offer): Sdp,
 ) -> Result<Response, ApiError> {
     let answer = app.runtime.play(&of_output(&app, &name)?.playback_id, &offer)?;
-    Ok(answered(answer, &base.join(&format!("/{name}/whep"))))
+    Ok(answered(&app, answer, &base.join(&format!("/{name}/whep"))))
 }
 
 pub async fn end_playing_by_id(
@@ -162,8 +162,14 @@ fn of_output(app: &App, name: &str) -> Result<StreamView, ApiError> {
     of_id(app, name.strip_suffix(OUTPUT_SUFFIX).ok_or(MediaError::NoStream)?)
 }
 
-fn published(answer: Answer, view: &StreamView, base: &Base, endpoint: &str) -> Response {
-    let mut response = answered(answer, endpoint);
+fn published(
+    app: &App,
+    answer: Answer,
+    view: &StreamView,
+    base: &Base,
+    endpoint: &str,
+) -> Response {
+    let mut response = answered(app, answer, endpoint);
     if let Ok(url) = base.whep(&view.playback_id).parse() {
         response.headers_mut().insert("livepeer-playback-url", url);
     }
@@ -171,9 +177,25 @@ fn published(answer: Answer, view: &StreamView, base: &Base, endpoint: &str) -> 
 }
 
 /// `Location` is absolute: a path alone would lose the prefix that a proxy strips.
-fn answered(answer: Answer, endpoint: &str) -> Response {
+fn answered(app: &App, answer: Answer, endpoint: &str) -> Response {
     let location = format!("{endpoint}/{}", answer.session.0);
     let headers =
         [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
-    (StatusCode::CREATED, headers, answer.sdp).into_response()
+    let mut response = (StatusCode::CREATED, headers, answer.sdp).into_response();
+    add_ice_servers(response.headers_mut(), &app.config);
+    response
+}
+
+/// Tells a client of the STUN and TURN servers it may need. A login is given to whoever may publish or watch, which is
+/// what it is for.
+pub fn add_ice_servers(headers: &mut HeaderMap, config: &ApiConfig) {
+    for link in config.ice_servers.borrow().iter().filter_map(IceServer::link) {
+        headers.append(header::LINK, link);
+    }
+}
+
+/// What an `OPTIONS` on an endpoint tells beside CORS (RFC 9725, 4.6): clients ask so before they make their offer.
+pub fn add_options(headers: &mut HeaderMap, config: &ApiConfig) {
+    headers.insert("accept-post", HeaderValue::from_static("application/sdp"));
+    add_ice_servers(headers, config);
 }

@@ -2,11 +2,13 @@
 
 mod check;
 mod layers;
+mod networks;
 mod raw;
 #[cfg(test)]
 mod reference;
 
 use crate::http::HttpConfig;
+use crate::ice_servers::IceConfig;
 use crate::public_base::PublicBase;
 use crate::tokens::{TokenFile, TokensConfig};
 use host_api::ApiConfig;
@@ -24,6 +26,9 @@ pub struct Config {
     pub public: PublicBase,
     pub tokens: TokensConfig,
     pub media: MediaConfig,
+    /// A STUN server that tells this machine's public address; none: not asked.
+    pub stun_server: Option<String>,
+    pub ice: IceConfig,
     pub plugins: host_plugins::Config,
     pub paths: Paths,
     pub runtime: Settings,

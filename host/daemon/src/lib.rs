@@ -10,6 +10,7 @@ mod engines;
 mod fetching;
 mod gpu;
 mod http;
+mod ice_servers;
 pub mod logging;
 mod models;
 mod one_pipeline;
@@ -23,7 +24,7 @@ mod tokens;
 mod watched;
 
 use host_api::{ApiConfig, router};
-use host_media::{Media, MediaStartError};
+use host_media::{Media, MediaConfig, MediaStartError, find_public_address};
 use host_plugins::PluginCatalog;
 use host_ports::StateStore;
 use host_runtime::{ChangeError, Ports, Runtime};
@@ -104,7 +105,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let store = open_store(&config).await?;
     let listeners = http::bind(&config.http).await?;
-    let media = Media::start(config.media).map_err(StartError::Media)?;
+    let media = start_media(config.media, config.stun_server).await?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
     let models = config.fetch_models.then(fetching::model_store).flatten();
     let pictures = Some(fetching::picture_store(config.pictures).await?);
@@ -122,6 +123,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let api = ApiConfig {
         gate: Some(Arc::new(tokens)),
         gpu: gpu::watch(config.visible_gpus),
+        ice_servers: ice_servers::watch(config.ice),
         scheme: listeners.scheme(),
         public_url: config.public.url(listeners.scheme(), listeners.main_port()),
         local_authority: listeners.local_authority(),
@@ -158,6 +160,23 @@ impl Running {
             }
         }
     }
+}
+
+async fn start_media(
+    mut config: MediaConfig,
+    stun_server: Option<String>,
+) -> Result<Arc<Media>, StartError> {
+    if let Some(server) = stun_server {
+        let found = tokio::task::spawn_blocking(move || find_public_address(&server)).await;
+        match found.map_err(io::Error::other).map_err(Into::into).flatten() {
+            Ok(address) => config.public_addresses.push(address.into()),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the public address is not known; `media.public_addresses` can name it"
+            ),
+        }
+    }
+    Media::start(config).map_err(StartError::Media)
 }
 
 /// New libraries are tried out in processes of their own, which is nothing to wait for on a thread of tokio.

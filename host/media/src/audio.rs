@@ -232,3 +232,7 @@ fn duration(format: &AudioFormat, data: &[u8]) -> Option<Nanos> {
 fn nanos(time: Duration) -> Nanos {
     Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX)
 }
+
+#[cfg(test)]
+#[path = "audio/path_tests.rs"]
+mod tests;

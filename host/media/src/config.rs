@@ -11,8 +11,8 @@ pub struct MediaConfig {
     /// UDP and TCP port for all media; 0 takes any that is free for both.
     pub rtc_port: u16,
     /// Addresses by which peers reach this machine although no interface has them (NAT, containers). Announced
-    /// before the interfaces' own; the port must be forwarded unchanged.
-    pub public_addresses: Vec<IpAddr>,
+    /// before the interfaces' own.
+    pub public_addresses: Vec<PublicAddress>,
     /// Readers that one path takes.
     pub max_readers: usize,
     /// Sessions of all paths together.
@@ -21,6 +21,21 @@ pub struct MediaConfig {
     pub bitrate_kbps: u32,
     /// How long a session may take from its answer to being connected.
     pub connect_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicAddress {
+    pub ip: IpAddr,
+    /// Forwarded to the media port; none: the media port itself.
+    pub port: Option<u16>,
+    /// Whether UDP does not come this way.
+    pub is_tcp_only: bool,
+}
+
+impl From<IpAddr> for PublicAddress {
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, port: None, is_tcp_only: false }
+    }
 }
 
 impl Default for MediaConfig {

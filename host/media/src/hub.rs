@@ -98,6 +98,8 @@ impl Hub {
                         self.end_where("the server stops", |_| true);
                         drop(self);
                         inbox.listeners.shutdown().await;
+                        // Whoever hears that it has stopped can start nothing any more.
+                        inbox.commands.close();
                         // The port is free now. The caller may have given up waiting.
                         let _ = done.send(());
                         return;

@@ -29,6 +29,7 @@ mod pace;
 mod path;
 mod paths;
 mod peer;
+mod public_address;
 mod publisher;
 mod receiving;
 mod reception;
@@ -39,6 +40,7 @@ mod unit;
 mod worker;
 
 pub use codecs::{Codec, Codecs, MissingElements};
-pub use config::{MediaConfig, MediaStartError};
+pub use config::{MediaConfig, MediaStartError, PublicAddress};
+pub use public_address::{FindAddressError, find_public_address};
 pub use server::Media;
 pub use sockets::announced_addresses;

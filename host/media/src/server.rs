@@ -46,18 +46,27 @@ const FEED: usize = 128;
 /// Packets of all TCP connections that may wait for the hub; a full channel makes their senders wait.
 const TCP_EVENTS: usize = 256;
 
-/// How long a lost packet is waited for before its frame is given up.
-const REORDERING: Duration = Duration::from_millis(100);
+/// How long a lost packet is waited for before its frame is given up: on a way of 100 ms there and back, long enough to
+/// ask for it twice.
+const REORDERING: Duration = Duration::from_millis(250);
 
 /// More packets than any key frame has: with less, a large one would be given up half received.
 const REORDERING_PACKETS: usize = 2000;
+
+/// What a reader may ask for again: about a second of video. Nobody waits longer for it.
+const RESENT_PACKETS: usize = 1024;
+const RESENT_AGE: Duration = Duration::from_secs(1);
+
+/// How much of what a reader is sent may be sent again: jitter makes readers ask for packets that are only late, so that
+/// less would leave nothing for the lost ones.
+const RESENT_SHARE: f32 = 0.5;
 
 /// The embedded media server. Runs until it is stopped, or it and all its paths are dropped.
 pub struct Media {
     hub: HubHandle,
     context: Arc<Context>,
     next_path: AtomicU64,
-    paths: Arc<Paths>,
+    pub(crate) paths: Arc<Paths>,
 }
 
 /// What sessions are made from.
@@ -265,6 +274,11 @@ impl Context {
         if !has_payload {
             let codec = choice.payload.codec.name();
             return Err(invalid(format!("its {codec} parameters cannot be negotiated")));
+        }
+        if role == Role::Reader
+            && let Some(video) = rtc.direct_api().stream_tx_by_mid(Mid::from(choice.mid), None)
+        {
+            video.set_rtx_cache(RESENT_PACKETS, RESENT_AGE, Some(RESENT_SHARE));
         }
         Ok((rtc, answer))
     }

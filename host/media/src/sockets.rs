@@ -1,7 +1,7 @@
 //! The one media port: UDP sockets that know which of this machine's addresses a packet came to, TCP listeners beside
 //! them, and the candidates that announce them.
 
-use crate::config::{MediaConfig, MediaStartError};
+use crate::config::{MediaConfig, MediaStartError, PublicAddress};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 use std::io::{self, IoSliceMut};
@@ -186,7 +186,7 @@ impl UdpSockets {
 #[derive(Clone, Debug)]
 pub(crate) struct Announced {
     bind: Vec<IpAddr>,
-    public: Vec<IpAddr>,
+    public: Vec<PublicAddress>,
     pub port: u16,
 }
 
@@ -209,6 +209,7 @@ impl Announced {
         // Loopback last: it serves only this machine.
         addresses.sort_by_key(IpAddr::is_loopback);
         addresses.truncate(MAX_ADDRESSES);
+        let addresses: Vec<_> = addresses.into_iter().map(PublicAddress::from).collect();
         self.candidates(&addresses)
     }
 
@@ -217,15 +218,15 @@ impl Announced {
         self.candidates(&self.public)
     }
 
-    fn candidates(&self, addresses: &[IpAddr]) -> Vec<Candidate> {
-        let both = |address: &IpAddr| {
-            let address = SocketAddr::new(*address, self.port);
+    fn candidates(&self, addresses: &[PublicAddress]) -> Vec<Candidate> {
+        let both = |public: &PublicAddress| {
+            let address = SocketAddr::new(public.ip, public.port.unwrap_or(self.port));
             let udp = Candidate::builder().udp().host(address).build();
             let tcp = Candidate::builder().tcp().host(address).tcptype(TcpType::Passive).build();
-            [udp, tcp]
+            [(!public.is_tcp_only).then_some(udp), Some(tcp)]
         };
         // An address that cannot be a candidate (unspecified, multicast) is left out.
-        addresses.iter().flat_map(both).filter_map(Result::ok).collect()
+        addresses.iter().flat_map(both).flatten().filter_map(Result::ok).collect()
     }
 }
 

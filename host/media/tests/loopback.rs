@@ -4,10 +4,10 @@
 
 mod support;
 
-use host_media::MediaConfig;
+use host_media::{MediaConfig, PublicAddress};
 use host_ports::{FrameSize, IngressEvent, MediaPath, OfferError, SessionId};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 use support::{Pixels, Server, offer_to_play, offer_to_publish, publisher};
 use test_peer::{Client, Clip, Codec, Link, PATIENCE, Picture, decode};
@@ -204,7 +204,9 @@ fn sessions_are_limited_and_end_when_they_do_not_connect() {
 
 #[test]
 fn public_addresses_are_announced_before_the_interfaces_own() {
-    let public_addresses = vec!["203.0.113.7".parse().unwrap()];
+    let ip: IpAddr = "203.0.113.7".parse().unwrap();
+    let forwarded = PublicAddress { ip, port: Some(40_000), is_tcp_only: true };
+    let public_addresses = vec![ip.into(), forwarded];
     let server = Server::start_with(MediaConfig { public_addresses, ..MediaConfig::default() });
     let (path, _events) = server.echo(SIZE);
     let client = offer_to_publish(&*path, Codec::H264, Client::udp()).unwrap();
@@ -212,6 +214,9 @@ fn public_addresses_are_announced_before_the_interfaces_own() {
         client.answer.lines().filter(|line| line.starts_with("a=candidate:")).collect();
     let port = server.media.port();
     assert!(candidates[0].contains(&format!(" 203.0.113.7 {port} typ host")), "{candidates:?}");
+    let of_forwarded: Vec<_> =
+        candidates.iter().filter(|line| line.contains(" 203.0.113.7 40000 ")).collect();
+    assert!(of_forwarded.len() == 1 && of_forwarded[0].contains(" tcp "), "{candidates:?}");
     assert!(
         candidates.iter().any(|line| line.contains(&format!(" 127.0.0.1 {port} "))),
         "{candidates:?}"

@@ -52,6 +52,8 @@ pub struct Client {
     pub session: String,
     pub is_connected: bool,
     pub is_closed: bool,
+    /// The server asked for a key frame.
+    is_asked_for_key_frame: bool,
     /// The answer, for tests of its text.
     pub answer: String,
 }
@@ -64,6 +66,7 @@ fn config(codecs: &[Codec]) -> RtcConfig {
         .enable_vp8(codecs.contains(&Codec::Vp8))
         .enable_opus(true, false)
         .set_reordering_size_video(400)
+        .set_reordering_timeout_video(Some(Duration::from_millis(300)))
 }
 
 /// An offer as a client of these codecs makes it.
@@ -146,6 +149,9 @@ impl Client {
         let (mut rtc, (mid, audio), offer, pending) = offer(codecs, tracks, &link);
         let Answered { session, sdp: answer } = exchange(&offer)?;
         rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
+        if let Some(sent) = rtc.direct_api().stream_tx_by_mid(mid, None) {
+            sent.set_rtx_cache(1024, Duration::from_secs(1), Some(0.5));
+        }
         Ok(Self {
             rtc,
             link,
@@ -156,6 +162,7 @@ impl Client {
             session,
             is_connected: false,
             is_closed: false,
+            is_asked_for_key_frame: false,
             answer,
         })
     }
@@ -176,6 +183,7 @@ impl Client {
                     self.reports.retain(|other| other.mid != report.mid);
                     self.reports.push(report);
                 }
+                Ok(Output::Event(Event::KeyframeRequest(_))) => self.is_asked_for_key_frame = true,
                 Ok(Output::Event(Event::IceConnectionStateChange(
                     IceConnectionState::Disconnected,
                 )))
@@ -323,7 +331,8 @@ impl Client {
     }
 }
 
-/// A client that publishes a clip over and over on a thread of its own, until dropped or closed by the server.
+/// A client that publishes a clip over and over on a thread of its own, until dropped or closed by the server; it begins
+/// anew when a key frame is asked for.
 pub struct Publisher {
     pub session: String,
     pub answer: String,
@@ -369,12 +378,15 @@ fn publish(
     sound: Option<&Sound>,
     is_stopped: &AtomicBool,
 ) {
-    let (started, mut sent, mut said) = (Instant::now(), 0, 0);
+    let (started, mut sent, mut first, mut said) = (Instant::now(), 0, 0, 0);
     while !is_stopped.load(Ordering::Relaxed) && !client.is_closed {
         client.step();
         let time = Duration::from_secs(1) * sent / fps;
         if started.elapsed() >= time {
-            let frame = &clip.frames[sent as usize % clip.frames.len()];
+            if std::mem::take(&mut client.is_asked_for_key_frame) && !clip.keeps_time {
+                first = sent;
+            }
+            let frame = &clip.frames[(sent - first) as usize % clip.frames.len()];
             client.write(clip.codec, frame, (started + time, time));
             sent += 1;
         }

@@ -17,12 +17,19 @@ pub enum Codec {
 pub struct Clip {
     pub codec: Codec,
     pub frames: Vec<Arc<[u8]>>,
+    /// Whether each frame has its moment in the second. Else it starts over when a key frame is asked for.
+    pub keeps_time: bool,
 }
 
 impl Clip {
     /// A moving ball.
     pub fn ball(codec: Codec, width: u32, height: u32) -> Arc<Self> {
         Self::of("pattern=ball", codec, width, height)
+    }
+
+    /// Noise, whose frames take several packets each.
+    pub fn noise(codec: Codec, width: u32, height: u32) -> Arc<Self> {
+        Self::of("pattern=snow", codec, width, height)
     }
 
     /// One colour, as 0xRRGGBB.
@@ -38,7 +45,7 @@ impl Clip {
              videoconvert"
         );
         let picture = |frame| vec![if frame < 3 { 235 } else { 16 }; (side * side) as usize];
-        Self::encode(&source, codec, (side, side), |graph| {
+        let clip = Self::encode(&source, codec, (side, side), |graph| {
             let input = graph.by_name("in").unwrap().downcast::<AppSrc>().unwrap();
             for frame in 0..30 {
                 let mut buffer = gst::Buffer::from_mut_slice(picture(frame));
@@ -47,12 +54,13 @@ impl Clip {
                 input.push_buffer(buffer).unwrap();
             }
             input.end_of_stream().unwrap();
-        })
+        });
+        Arc::new(Self { keeps_time: true, ..clip })
     }
 
     fn of(pattern: &str, codec: Codec, width: u32, height: u32) -> Arc<Self> {
         let source = format!("videotestsrc {pattern} num-buffers=30");
-        Self::encode(&source, codec, (width, height), |_| {})
+        Arc::new(Self::encode(&source, codec, (width, height), |_| {}))
     }
 
     fn encode(
@@ -60,7 +68,7 @@ impl Clip {
         codec: Codec,
         (width, height): (u32, u32),
         feed: impl FnOnce(&gst::Pipeline),
-    ) -> Arc<Self> {
+    ) -> Self {
         gst::init().unwrap();
         let encoder = match codec {
             Codec::H264 => {
@@ -82,7 +90,7 @@ impl Clip {
         }
         graph.set_state(gst::State::Null).unwrap();
         assert_eq!(frames.len(), 30);
-        Arc::new(Self { codec, frames })
+        Self { codec, frames, keeps_time: false }
     }
 }
 

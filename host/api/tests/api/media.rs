@@ -2,9 +2,11 @@
 
 use crate::support::Host;
 use axum::http::Uri;
-use host_api::ApiConfig;
+use host_api::{ApiConfig, IceLogin, IceServer};
 use host_runtime::Settings;
 use serde_json::Value;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 fn path(url: &Value) -> String {
     url.as_str().unwrap().parse::<Uri>().unwrap().path().to_owned()
@@ -174,4 +176,31 @@ async fn a_configured_origin_replaces_the_star() {
         let answer = host.get(path).await;
         assert_eq!(answer.header("access-control-allow-origin"), "https://a.example");
     }
+}
+
+#[tokio::test]
+async fn clients_are_told_of_ice_servers_before_and_with_the_answer() {
+    let login = IceLogin { username: "ann".into(), credential: "secret".into() };
+    let servers: Arc<[_]> = Arc::new([
+        IceServer { url: "stun:s.example".into(), login: None },
+        IceServer { url: "turn:t.example".into(), login: Some(login) },
+    ]);
+    let ice_servers = watch::channel(servers).1;
+    let config = ApiConfig { ice_servers, ..ApiConfig::default() };
+    let host = Host::with(config, Settings::default());
+    let stream = host.stream().await;
+    let whip = path(&stream["whip_url"]);
+    let links = [
+        "<stun:s.example>; rel=\"ice-server\"",
+        "<turn:t.example>; rel=\"ice-server\"; username=\"ann\"; credential=\"secret\"; credential-type=\"password\"",
+    ];
+    let asked = host.send("OPTIONS", &whip, &[], "").await;
+    assert_eq!(asked.status, 204);
+    assert_eq!(asked.all("link"), links);
+    assert_eq!(asked.header("accept-post"), "application/sdp");
+    let answer = host.sdp(&whip, "fine").await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.all("link"), links);
+    let rest = host.send("OPTIONS", "/v1/streams", &[], "").await;
+    assert_eq!(rest.all("link"), Vec::<&str>::new());
 }

@@ -1,7 +1,7 @@
 //! From settings as written to settings that can be used.
 
 use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawStreams};
-use super::{Config, LogConfig, LogFormat, Paths};
+use super::{Config, LogConfig, LogFormat, Paths, networks};
 use crate::connections::Limits;
 use crate::http::HttpConfig;
 use crate::public_base::{PublicBase, is_url};
@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 /// What stands in a plugin folder for the folder of this program.
@@ -41,7 +40,9 @@ pub fn check(
         public: public(&raw.http.public_url, environment, &mut problems),
         tokens: tokens(&raw.http, &mut problems),
         http: http(&raw.http, &mut problems),
-        media: media(&raw.media, &mut problems),
+        media: media(&raw.media, environment, &mut problems),
+        stun_server: given(&raw.media.stun_server),
+        ice: networks::ice(&raw.ice, environment, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),
         pictures: pictures(
             &raw.pictures,
@@ -128,11 +129,6 @@ fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
         problems.add("http.cors_origin", "must be * or an origin such as https://app.example.com");
     }
     ApiConfig {
-        public_url: None,
-        scheme: "http",
-        local_authority: String::new(),
-        gate: None,
-        gpu: watch::channel(None).1,
         cors_origin: given(origin).filter(|origin| origin != "*"),
         list_shape: problems.word(
             "http.list_shape",
@@ -145,6 +141,7 @@ fn api(raw: &RawHttp, problems: &mut Problems) -> ApiConfig {
             sdp: problems.kib("http.max_sdp_kib", raw.max_sdp_kib),
             time: problems.seconds("http.body_timeout_seconds", raw.body_timeout_seconds),
         },
+        ..ApiConfig::default()
     }
 }
 
@@ -171,7 +168,11 @@ fn tokens(raw: &RawHttp, problems: &mut Problems) -> TokensConfig {
     TokensConfig { admin: given(&raw.token), may_be_open }
 }
 
-fn media(raw: &RawMedia, problems: &mut Problems) -> MediaConfig {
+fn media(
+    raw: &RawMedia,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> MediaConfig {
     if raw.listen.is_empty() {
         problems.add("media.listen", "must name an address; 0.0.0.0 stands for all interfaces");
     }
@@ -179,7 +180,7 @@ fn media(raw: &RawMedia, problems: &mut Problems) -> MediaConfig {
         list.iter().map(|text| problems.address(key, text)).collect()
     };
     let rtc_bind = addresses("media.listen", &raw.listen);
-    let public_addresses = addresses("media.public_addresses", &raw.public_addresses);
+    let public_addresses = networks::public_addresses(raw, environment, problems);
     MediaConfig {
         rtc_bind,
         rtc_port: problems.port("media.port", raw.port),
@@ -303,10 +304,10 @@ fn given(text: &str) -> Option<String> {
 
 /// Collects what is wrong, and gives something to go on with.
 #[derive(Default)]
-struct Problems(Vec<String>);
+pub struct Problems(Vec<String>);
 
 impl Problems {
-    fn add(&mut self, key: &str, problem: impl std::fmt::Display) {
+    pub fn add(&mut self, key: &str, problem: impl std::fmt::Display) {
         self.0.push(format!("`{key}`: {problem}"));
     }
 
@@ -341,7 +342,7 @@ impl Problems {
         value
     }
 
-    fn address(&mut self, key: &str, text: &str) -> IpAddr {
+    pub fn address(&mut self, key: &str, text: &str) -> IpAddr {
         text.parse().unwrap_or_else(|_| {
             self.add(key, format!("must be an IP address such as 127.0.0.1, not `{text}`"));
             Ipv4Addr::LOCALHOST.into()

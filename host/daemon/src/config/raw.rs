@@ -11,6 +11,8 @@ pub struct RawConfig {
     pub http: RawHttp,
     /// WebRTC
     pub media: RawMedia,
+    /// STUN and TURN servers for clients
+    pub ice: RawIce,
     /// Plugins and their workers
     pub plugins: RawPlugins,
     /// Folders
@@ -98,10 +100,15 @@ pub struct RawMedia {
     /// UDP and TCP port of all media; 0 takes any free one.
     /// Needs a restart.
     pub port: i64,
-    /// Addresses by which clients reach this machine although no interface has them (NAT, containers). The port must be
-    /// forwarded unchanged.
+    /// Addresses by which clients reach this machine although no interface has them (NAT, containers): alone where the
+    /// port is forwarded unchanged, else with the port that leads to `media.port`, such as `203.0.113.7:40189`. Empty in
+    /// a RunPod pod that exposes TCP port `media.port`: the address and port that RunPod's variables name.
     /// Needs a restart.
     pub public_addresses: Vec<String>,
+    /// A STUN server, as `HOST:PORT`, that is asked at the start which IPv4 address this machine has in the internet, to
+    /// announce it like one of `media.public_addresses`. Empty: none is asked.
+    /// Needs a restart.
+    pub stun_server: String,
     /// Viewers of one stream; more are refused with 429.
     /// Needs a restart.
     pub max_readers: i64,
@@ -114,6 +121,24 @@ pub struct RawMedia {
     /// How long a new connection may take, in seconds.
     /// Needs a restart.
     pub connect_timeout_seconds: i64,
+}
+
+/// WHIP and WHEP clients read them from the `Link` headers of answers (RFC 9725, 4.6). Clients that reach the media port by
+/// UDP or TCP need none.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawIce {
+    /// Each a URL, and for TURN a user name and a credential after it: `stun:stun.example.org:3478`,
+    /// `turn:turn.example.org:3478?transport=tcp USERNAME CREDENTIAL`.
+    /// Needs a restart.
+    pub servers: Vec<String>,
+    /// An account at Twilio, whose STUN and TURN servers are told as well, with logins that are made anew before they end.
+    /// Empty: `TWILIO_ACCOUNT_SID`.
+    /// Needs a restart.
+    pub twilio_account_sid: String,
+    /// The account's secret. Empty: `TWILIO_AUTH_TOKEN`.
+    /// Needs a restart.
+    pub twilio_auth_token: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -245,11 +270,18 @@ pub struct RawLog {
 }
 
 impl RawConfig {
-    /// TOML of all keys, without the token.
+    /// TOML of all keys, without secrets.
     pub fn written(&self) -> String {
         let mut shown = self.clone();
-        if !shown.http.token.is_empty() {
-            shown.http.token = "***".into();
+        for secret in [&mut shown.http.token, &mut shown.ice.twilio_auth_token] {
+            if !secret.is_empty() {
+                *secret = "***".into();
+            }
+        }
+        for server in &mut shown.ice.servers {
+            if let Some((url, _login)) = server.split_once(' ') {
+                *server = format!("{url} ***");
+            }
         }
         toml::to_string(&shown).expect("tables of plain values can be written as TOML")
     }
@@ -284,6 +316,7 @@ impl Default for RawMedia {
             listen: vec!["0.0.0.0".into()],
             port: 8189,
             public_addresses: Vec::new(),
+            stun_server: String::new(),
             max_readers: 100,
             max_sessions: 1000,
             bitrate_kbps: 2500,

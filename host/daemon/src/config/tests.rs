@@ -2,6 +2,7 @@
 
 use super::*;
 use expect_test::{Expect, expect};
+use host_media::PublicAddress;
 
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let environment = environment.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
@@ -102,6 +103,41 @@ fn only_this_machine_or_a_word_of_consent_does_without_tokens() {
     assert!(may_be_open("[http]\nlisten = '::1'"));
     assert!(!may_be_open("[http]\nlisten = '0.0.0.0'"));
     assert!(may_be_open("[http]\nlisten = '0.0.0.0'\nallow_without_token = true"));
+}
+
+#[test]
+fn a_public_address_may_have_a_port_and_a_pod_tells_its_own() {
+    let addresses = |file: &str, environment: &[(&str, &str)]| {
+        load(file, environment).expect("settings").config.media.public_addresses
+    };
+    let pod = [("RUNPOD_PUBLIC_IP", "203.0.113.9"), ("RUNPOD_TCP_PORT_8189", "40189")];
+    let ip = "203.0.113.9".parse().expect("an address");
+    let told = PublicAddress { ip, port: Some(40189), is_tcp_only: true };
+    assert_eq!(addresses("", &pod), [told]);
+    assert_eq!(addresses("[media]\nport = 9000", &pod), []);
+    let own = addresses("[media]\npublic_addresses = ['203.0.113.9:4000', '2001:db8::1']", &pod);
+    assert_eq!(own[0], PublicAddress { is_tcp_only: false, port: Some(4000), ..told });
+    assert_eq!((own.len(), own[1].port), (2, None));
+}
+
+#[test]
+fn ice_servers_and_the_account_at_twilio_are_checked_and_not_printed() {
+    let file = "[ice]\nservers = ['stun:a.example', 'turn:b.example u s3cret']\ntwilio_account_sid = 'AC1'";
+    let loaded = load(file, &[("TWILIO_AUTH_TOKEN", "s3cret")]).expect("settings");
+    assert_eq!(loaded.config.ice.servers.len(), 2);
+    assert_eq!(loaded.config.ice.twilio.expect("an account").auth_token, "s3cret");
+    assert!(!loaded.written.contains("s3cret"), "{}", loaded.written);
+    check_problems(
+        "[ice]\nservers = ['turn:b.example u', 'http://c']\ntwilio_auth_token = 's3cret'\n[media]\npublic_addresses = ['here']",
+        &[],
+        expect![[r#"
+            the settings cannot be used:
+              `media.public_addresses`: must be an IP address such as 203.0.113.7, or with a port 203.0.113.7:40189, not `here`
+              `ice.servers`: `turn:b.example` is a TURN server: its user name and credential must follow the URL
+              `ice.servers`: `http://c` must be such as stun:stun.example.org:3478 or turn:turn.example.org:3478
+              `ice.twilio_account_sid`: must be set as well: Twilio asks for both
+        "#]],
+    );
 }
 
 #[test]

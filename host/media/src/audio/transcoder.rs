@@ -220,4 +220,4 @@ fn lock<T>(outputs: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
 
 #[cfg(test)]
 #[path = "transcoder_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -17,14 +17,14 @@ fn codecs() -> AudioCodecs {
 }
 
 /// A tone of so many Hz after so much silence, both in ms.
-fn tone(hertz: f64, silence: usize, sound: usize) -> Vec<i16> {
+pub fn tone(hertz: f64, silence: usize, sound: usize) -> Vec<i16> {
     let wave = |sample: usize| (TAU * hertz * sample as f64 / RATE_F).sin() * 12_000.0;
     let silence = vec![0; silence * 48];
     silence.into_iter().chain((0..sound * 48).map(|sample| wave(sample) as i16)).collect()
 }
 
 /// Sound, of both channels alike, as a publisher with this encoder sends it.
-fn encode(element: &AudioElement, sound: &[i16]) -> Vec<Packet> {
+pub fn encode(element: &AudioElement, sound: &[i16]) -> Vec<Packet> {
     let mut encoding = Encoding::start(element, BEGAN).unwrap();
     let mut packets = Vec::new();
     for chunk in sound.chunks(480) {
@@ -38,7 +38,7 @@ fn encode(element: &AudioElement, sound: &[i16]) -> Vec<Packet> {
 }
 
 /// What is heard of packets: samples of one channel, the first at the time returned.
-fn decode(element: &AudioElement, packets: &[Packet]) -> (Nanos, Vec<i16>) {
+pub fn decode(element: &AudioElement, packets: &[Packet]) -> (Nanos, Vec<i16>) {
     let decoding = Decoding::start(element, &packets[0]).unwrap();
     let mut heard = Vec::new();
     for packet in packets {
@@ -51,7 +51,7 @@ fn decode(element: &AudioElement, packets: &[Packet]) -> (Nanos, Vec<i16>) {
 }
 
 /// How much of the sound's energy is at this frequency, 0 to 1.
-fn share(sound: &[i16], hertz: f64) -> f64 {
+pub fn share(sound: &[i16], hertz: f64) -> f64 {
     let (mut re, mut im, mut energy) = (0.0, 0.0, 0.0);
     for (index, sample) in sound.iter().enumerate() {
         let (value, phase) = (f64::from(*sample), TAU * hertz * index as f64 / RATE_F);
@@ -87,7 +87,7 @@ fn pairs(from: AudioCodec) -> Vec<[&'static AudioElement; 2]> {
     decoders.into_iter().flat_map(pair).collect()
 }
 
-fn first_of(codec: AudioCodec) -> [&'static AudioElement; 2] {
+pub fn first_of(codec: AudioCodec) -> [&'static AudioElement; 2] {
     let codecs = codecs();
     let encoder = codecs.between(codec.other(), codec).unwrap()[1][0];
     let decoder = codecs.between(codec, codec.other()).unwrap()[0][0];

@@ -110,6 +110,11 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// Each value of a header that may stand more than once.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
     /// Checks everything an error must have, and that it is this one.
     #[track_caller]
     pub fn assert_error(&self, status: u16, code: &str) -> Value {
