@@ -11,6 +11,7 @@ mod faults;
 mod fetching;
 mod frame_age;
 mod hostile;
+mod in_step;
 mod ip_adapters;
 mod main_job;
 mod pictures;

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use sync::Nanos;
 use transcoder::Transcoder;
 
-pub(crate) use codecs::{AudioCodecs, MissingAudioElements};
+pub(crate) use codecs::AudioCodecs;
+pub use codecs::MissingAudioElements;
 pub(crate) use held::Outlet;
 
 /// More than any codec makes of one packet.

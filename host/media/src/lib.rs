@@ -39,6 +39,7 @@ mod tcp;
 mod unit;
 mod worker;
 
+pub use audio::MissingAudioElements;
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError, PublicAddress};
 pub use public_address::{FindAddressError, find_public_address};

@@ -122,7 +122,7 @@ pub(crate) fn raw_caps() -> gst::Caps {
 /// This machine cannot make one audio codec of another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("GStreamer has no element to {doing} {} with; install {options}", codec.name())]
-pub(crate) struct MissingAudioElements {
+pub struct MissingAudioElements {
     doing: &'static str,
     codec: AudioCodec,
     options: String,
