@@ -22,6 +22,7 @@ fn a_beep_is_heard_when_its_flash_is_seen_behind_a_slow_plugin() {
 
     let media = &stream.status()["data"]["host_status"];
     let (ingress, egress) = (&media["ingress"], &media["egress"]);
+    println!("{egress}, {}", media["latency"]);
     assert_eq!(
         (&ingress["audio_codec"], &egress["audio_transcoded"]),
         (&"Opus".into(), &Value::Null)

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use str0m::media::MediaData;
 
+/// Samples by which Opus without the speech codec sounds late.
+const LOOKAHEAD: usize = 120;
+
 /// A second of Opus, in packets.
 pub struct Sound {
     pub packets: Vec<Arc<[u8]>>,
@@ -28,6 +31,10 @@ impl Sound {
     }
 
     fn of(parts: &[&[i16]]) -> Arc<Self> {
+        // Of two rounds the second, which follows on itself; and the encoder is late by some samples.
+        let mut samples = parts.concat();
+        samples.rotate_left(LOOKAHEAD);
+        let samples = samples.repeat(2);
         gst::init().unwrap();
         let (graph, out) = launch(
             "appsrc name=in format=time caps=audio/x-raw,format=S16LE,layout=interleaved,rate=48000,channels=1 ! \
@@ -35,7 +42,7 @@ impl Sound {
         );
         let input = graph.by_name("in").unwrap().downcast::<AppSrc>().unwrap();
         graph.set_state(gst::State::Playing).unwrap();
-        let bytes: Vec<_> = parts.concat().iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        let bytes: Vec<_> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         input.push_buffer(gst::Buffer::from_mut_slice(bytes)).unwrap();
         input.end_of_stream().unwrap();
         let mut packets = Vec::new();
@@ -46,7 +53,7 @@ impl Sound {
             }
         }
         graph.set_state(gst::State::Null).unwrap();
-        packets.truncate(50);
+        let packets: Vec<_> = packets.into_iter().skip(50).take(50).collect();
         assert_eq!(packets.len(), 50);
         Arc::new(Self { packets })
     }

@@ -13,6 +13,10 @@ const MAX_SAMPLES: usize = 128;
 /// Below this, audio and pictures that are apart are taken for one. Each correction is heard, so there are few.
 const TOLERANCE: Nanos = 20_000_000;
 
+/// Less than that, but more than this, is put right once it has lasted: pictures take longer while everything starts.
+const SETTLED: Nanos = 10_000_000;
+const LASTED: Nanos = 10_000_000_000;
+
 /// Pictures later than this are waited for no longer: audio would be held for minutes while a pipeline hangs.
 const MAX_LATENCY: Nanos = 5_000_000_000;
 
@@ -33,6 +37,9 @@ pub(crate) struct Sync {
     skew: Option<Nanos>,
     /// What the publisher's time of audio is added to, to be the path's.
     offset: Option<Nanos>,
+    /// Since when that is a little off.
+    off_since: Option<Nanos>,
+    now: Nanos,
 }
 
 impl Sync {
@@ -47,6 +54,7 @@ impl Sync {
             self.video = Window::default();
         }
         self.video.note(now, offset);
+        self.now = now;
         self.follow();
     }
 
@@ -59,6 +67,7 @@ impl Sync {
             (self.audio, self.offset) = (Window::default(), None);
         }
         self.audio.note(now, offset);
+        self.now = now;
         self.follow();
         !is_anew
     }
@@ -66,6 +75,7 @@ impl Sync {
     /// A picture that came so long ago is shown now.
     pub fn shown(&mut self, latency: Nanos, now: Nanos) {
         self.latency.note(now, latency.clamp(0, MAX_LATENCY));
+        self.now = now;
         self.follow();
     }
 
@@ -88,8 +98,14 @@ impl Sync {
     fn follow(&mut self) {
         let Some(came) = self.came() else { return };
         let target = came.saturating_add(self.latency.median().unwrap_or(0));
-        if self.offset.is_none_or(|offset| offset.abs_diff(target) > TOLERANCE as u64) {
-            self.offset = Some(target);
+        let off = self.offset.map_or(u64::MAX, |offset| offset.abs_diff(target));
+        if off <= SETTLED as u64 {
+            self.off_since = None;
+            return;
+        }
+        let since = *self.off_since.get_or_insert(self.now);
+        if off > TOLERANCE as u64 || self.now.saturating_sub(since) > LASTED {
+            (self.offset, self.off_since) = (Some(target), None);
         }
     }
 
