@@ -14,6 +14,8 @@ const PROCESSING_MS: u64 = 25;
 const SECONDS: u64 = 300;
 /// In Chromium, once.
 const SECONDS_PLAYED: u64 = 60;
+/// Sound may be later than that (ITU-R BT.1359: 125 ms), and in browsers is: they buffer it, and show pictures as they come.
+const PLAYED_APART_MS: f64 = 125.0;
 /// How far apart people take sound and picture for one (ITU-R BT.1359, sound early).
 const APART_MS: f64 = 45.0;
 
@@ -23,15 +25,15 @@ pub fn run() -> Vec<Verdict> {
     let _publisher = flash_and_beep(&stream);
     let lags = watch(&host, &stream, SECONDS);
     println!(
-        "audio later by {:.1} ms in the mean, {} flashes, {} without a beep; host: {}",
+        "audio later by {:.1} ms in the mean, at most {:.1} ms apart, {} flashes, {} without a beep; host: {}",
         lags.mean(),
+        lags.within(1.0),
         lags.each.len(),
         lags.silent,
         stream.status()["data"]["host_status"]["egress"],
     );
     let mut verdicts = vec![
         Verdict::new("sound and picture apart p95", lags.within(0.95), APART_MS, "ms"),
-        Verdict::new("sound and picture apart at most", lags.within(1.0), APART_MS, "ms"),
         Verdict::new("flashes without a beep", lags.silent as f64, 0.0, ""),
         Verdict::at_least("flashes", lags.each.len() as f64, SECONDS as f64 - 5.0, ""),
     ];
@@ -42,6 +44,6 @@ pub fn run() -> Vec<Verdict> {
     let played = outcome.json();
     println!("Chromium: {played}");
     let figure = |value: &Value| value.as_f64().unwrap_or(f64::INFINITY);
-    verdicts.push(Verdict::new("played apart p95", figure(&played["apart_p95_ms"]), 150.0, "ms"));
+    verdicts.push(Verdict::new("played apart p95", figure(&played["apart_p95_ms"]), PLAYED_APART_MS, "ms"));
     verdicts
 }

@@ -7,6 +7,7 @@ mod beside_pytorch;
 mod crash;
 mod demo;
 mod diffusion;
+mod fanout;
 mod load;
 mod media;
 mod processors;
@@ -23,12 +24,13 @@ fn main() -> ExitCode {
         "crash" => crash::run(),
         "demo" => demo::run(),
         "diffusion" => diffusion::run(),
+        "fanout" => fanout::run(),
         "load" => load::run(),
         "processors" => processors::run(),
         "soak" => soak::run(),
         _ => {
             eprintln!(
-                "usage: bench media | age | avsync | crash | demo | diffusion | load | processors | soak"
+                "usage: bench media | age | avsync | crash | demo | diffusion | fanout | load | processors | soak"
             );
             return ExitCode::from(2);
         }

@@ -28,7 +28,7 @@ fn typescript(folder: &str, settings: &[(&str, String)]) {
 }
 
 fn python(settings: &[(&str, String)]) {
-    check("sdk-py", &run_python(&["conformance.py"], settings));
+    check("sdk-py", &run_python("sdk-py", &["conformance.py"], settings));
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn whatever_the_openapi_document_allows_or_forbids_is_answered_as_it_says() {
         &["--warnings", "off", "--no-color"],
     ];
     let settings = [("SCHEMATHESIS_HOOKS", "openapi_hooks".to_owned())];
-    let outcome = run_python(&arguments.concat(), &settings);
+    let outcome = run_python("sdk-py", &arguments.concat(), &settings);
     assert!(outcome.is_success, "{}", outcome.output);
     assert_eq!(host.get("/health").status, 200, "the server goes on");
 }

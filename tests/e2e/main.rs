@@ -14,6 +14,7 @@ mod hostile;
 mod in_step;
 mod ip_adapters;
 mod main_job;
+mod media_peers;
 mod pictures;
 mod plugins;
 mod processors;

@@ -1,5 +1,5 @@
-//! Programs of `tests/clients`: Daydream's own clients, and a tester that reads the OpenAPI document. `./dev setup test`
-//! installs what they need.
+//! Programs of `tests/clients`: Daydream's own clients, a tester that reads the OpenAPI document, and media peers of other
+//! makes. `./dev setup test` installs what they need.
 
 use crate::browser::{Outcome, node};
 use crate::libraries::root;
@@ -15,9 +15,9 @@ pub fn run_node(folder: &str, settings: &[(&str, String)]) -> Outcome {
     finish(command, &folder.join("node_modules"), settings)
 }
 
-/// Runs a program of the Python environment.
-pub fn run_python(arguments: &[&str], settings: &[(&str, String)]) -> Outcome {
-    let folder = root().join("tests/clients/sdk-py");
+/// Runs a program of a folder's Python environment.
+pub fn run_python(folder: &str, arguments: &[&str], settings: &[(&str, String)]) -> Outcome {
+    let folder = root().join("tests/clients").join(folder);
     let environment = folder.join(".venv");
     let mut command = Command::new(environment.join("bin/python"));
     command.args(arguments).current_dir(&folder);

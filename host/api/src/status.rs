@@ -178,6 +178,7 @@ fn host_status(status: &StreamStatus) -> Value {
         "egress": {
             "readers": egress.readers,
             "codecs": egress.codecs,
+            "bitrate_kbps": egress.bitrate_kbps,
             "frames_encoded": egress.frames_encoded,
             "frames_dropped": egress.frames_dropped,
             "key_frames": egress.key_frames,

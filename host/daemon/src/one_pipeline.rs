@@ -42,7 +42,7 @@ impl Choice {
         let wish = NewStream { pipeline: self.pipeline.clone(), params, ..NewStream::default() };
         let planning = tokio::runtime::Builder::new_current_thread().build();
         let planning = planning.map_err(ChoiceError::Tokio)?;
-        let drafted = draft(catalog.clone(), config.runtime.default_fallback, &wish);
+        let drafted = draft(catalog.clone(), config.runtime.default_fallback, None, &wish);
         let draft = planning.block_on(drafted)?;
         Ok((catalog, draft))
     }

@@ -4,7 +4,7 @@
 use host_plugins::{Environment, PluginCatalog, WorkerCommand};
 use host_ports::{
     Answer, EgressStats, Frame, FrameStamp, IngressSink, IngressStats, MediaPath, MediaServer,
-    OfferError, SessionId,
+    OfferError, SessionId, VideoAbilities, VideoCodec, VideoSettings,
 };
 use host_runtime::{Applied, Mode, NewStream, Phase, Ports, Runtime, Settings, StreamChange};
 use host_store::MemoryStore;
@@ -42,6 +42,10 @@ struct View(Arc<Media>);
 struct Server(Arc<Media>);
 
 impl MediaServer for Server {
+    fn video_abilities(&self) -> VideoAbilities {
+        VideoAbilities { codecs: vec![VideoCodec::H264], h264_encoder: Some("x264enc") }
+    }
+
     fn open(&self, _: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
         assert!(self.0.ingress.set(ingress).is_ok(), "there is one stream");
         Arc::new(View(self.0.clone()))
@@ -69,6 +73,8 @@ impl MediaPath for View {
         let _ = progress.map(|progress| progress.send(shown.frame));
         self.0.shown.lock().expect("no panic").push(shown);
     }
+
+    fn set_video(&self, _settings: VideoSettings) {}
 
     fn ingress_stats(&self) -> IngressStats {
         IngressStats::default()

@@ -9,6 +9,7 @@ pub(crate) const MAX_SIDE: u32 = 4096;
 pub(crate) fn is_key_frame(codec: Codec, unit: &[u8]) -> bool {
     match codec {
         Codec::Vp8 => unit.first().is_some_and(|tag| tag & 1 == 0),
+        Codec::Vp9 => vp9_size(unit).is_some(),
         // An IDR slice, or parameter sets: encoders with gradual refresh send no IDR after the first.
         Codec::H264 => nal_types(unit).any(|kind| kind == 5 || kind == 7),
     }
@@ -22,11 +23,32 @@ fn nal_types(unit: &[u8]) -> impl Iterator<Item = u8> {
 /// Whether a frame's own header asks for a picture beyond the limit. H264 hides that in its parameter sets: there the
 /// parser in front of the decoder tells.
 pub(crate) fn is_oversized(codec: Codec, unit: &[u8]) -> bool {
-    let (Codec::Vp8, [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..]) = (codec, unit) else {
-        return false;
+    let size = match codec {
+        Codec::H264 => None,
+        Codec::Vp8 => vp8_size(unit),
+        Codec::Vp9 => vp9_size(unit),
     };
+    size.is_some_and(|(width, height)| width > MAX_SIDE || height > MAX_SIDE)
+}
+
+/// Width and height that a key frame's header tells (RFC 6386, 9.1).
+fn vp8_size(unit: &[u8]) -> Option<(u32, u32)> {
+    let [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..] = unit else { return None };
     let side = |low: u8, high: u8| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
-    side(*w0, *w1) > MAX_SIDE || side(*h0, *h1) > MAX_SIDE
+    Some((side(*w0, *w1), side(*h0, *h1)))
+}
+
+/// Width and height that a key frame's header tells, of profile 0, which alone is negotiated (VP9 bitstream, 6.2).
+fn vp9_size(unit: &[u8]) -> Option<(u32, u32)> {
+    let [first, 0x49, 0x83, 0x42, sides @ ..] = unit else { return None };
+    // Marker 2, profile 0, not a frame shown again, a key frame.
+    if first & 0b1111_1100 != 0b1000_0000 {
+        return None;
+    }
+    // Colours first, four bits; then two sides of 16 bits, each less one.
+    let bits = sides.get(..5)?.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let side = |shift: u32| (bits >> shift & 0xffff) as u32 + 1;
+    Some((side(20), side(4)))
 }
 
 #[cfg(test)]
@@ -41,6 +63,19 @@ mod tests {
         assert!(is_key_frame(Codec::H264, &[0, 0, 0, 1, 0x67, 66, 0, 0, 1, 0x65, 0]));
         assert!(!is_key_frame(Codec::H264, &[0, 0, 0, 1, 0x41, 9, 9]));
         assert!(!is_key_frame(Codec::H264, &[]) && !is_key_frame(Codec::Vp8, &[]));
+    }
+
+    #[test]
+    fn vp9_key_frames_tell_their_size() {
+        // Colours 2 and 0; 1920 and 1080, each less one.
+        let key = [0x82, 0x49, 0x83, 0x42, 0x40, 0x77, 0xf0, 0x43, 0x70, 0];
+        assert_eq!(vp9_size(&key), Some((1920, 1080)));
+        assert!(is_key_frame(Codec::Vp9, &key) && !is_oversized(Codec::Vp9, &key));
+        let large = [&key[..4], &[0x4f, 0xff, 0xff, 0xff, 0xf0]].concat();
+        assert!(is_oversized(Codec::Vp9, &large));
+        for other in [0x86, 0xa2, 0x8a] {
+            assert!(!is_key_frame(Codec::Vp9, &[&[other], &key[1..]].concat()), "{other:x}");
+        }
     }
 
     #[test]

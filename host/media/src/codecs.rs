@@ -6,19 +6,36 @@ use crate::graph::Graph;
 use crate::unit::AudioCodec;
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use host_ports::FrameSize;
+use host_ports::{VideoAbilities, VideoCodec};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
     H264,
     Vp8,
+    Vp9,
 }
 
 impl Codec {
+    pub const ALL: [Self; 3] = [Self::H264, Self::Vp8, Self::Vp9];
+
+    /// The codec that params name so, if we know it.
+    pub(crate) fn of(codec: VideoCodec) -> Option<Self> {
+        Self::ALL.into_iter().find(|each| each.named() == codec)
+    }
+
+    pub(crate) const fn named(self) -> VideoCodec {
+        match self {
+            Self::H264 => VideoCodec::H264,
+            Self::Vp8 => VideoCodec::Vp8,
+            Self::Vp9 => VideoCodec::Vp9,
+        }
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::H264 => "H264",
             Self::Vp8 => "VP8",
+            Self::Vp9 => "VP9",
         }
     }
 
@@ -30,6 +47,7 @@ impl Codec {
                 .field("alignment", "au")
                 .build(),
             Self::Vp8 => gst::Caps::builder("video/x-vp8").build(),
+            Self::Vp9 => gst::Caps::builder("video/x-vp9").build(),
         }
     }
 }
@@ -48,7 +66,7 @@ pub(crate) struct Element {
 
 const PARSER: (&str, &str) = ("h264parse", "gstreamer1.0-plugins-bad");
 
-const DECODERS: [Element; 3] = [
+const DECODERS: [Element; 4] = [
     Element {
         codec: Codec::H264,
         name: "avdec_h264",
@@ -62,9 +80,10 @@ const DECODERS: [Element; 3] = [
         package: "gstreamer1.0-plugins-bad",
     },
     Element { codec: Codec::Vp8, name: "vp8dec", needs: &[], package: "gstreamer1.0-plugins-good" },
+    Element { codec: Codec::Vp9, name: "vp9dec", needs: &[], package: "gstreamer1.0-plugins-good" },
 ];
 
-const ENCODERS: [Element; 5] = [
+const ENCODERS: [Element; 6] = [
     Element {
         codec: Codec::H264,
         name: "nvh264enc",
@@ -90,11 +109,8 @@ const ENCODERS: [Element; 5] = [
         package: "gstreamer1.0-plugins-bad",
     },
     Element { codec: Codec::Vp8, name: "vp8enc", needs: &[], package: "gstreamer1.0-plugins-good" },
+    Element { codec: Codec::Vp9, name: "vp9enc", needs: &[], package: "gstreamer1.0-plugins-good" },
 ];
-
-/// The quickest preset leaves out what hides the edges of blocks and spends bits evenly, also where the eye sees least.
-/// Both cost a fraction of a millisecond.
-const X264_OPTIONS: &str = "option-string=deblock=true:aq-mode=1";
 
 impl Element {
     /// The graph that decodes with this element.
@@ -104,54 +120,28 @@ impl Element {
             // one thread it holds one frame for each.
             "avdec_h264" => "h264parse name=parse ! avdec_h264 max-threads=1 output-corrupt=false",
             "openh264dec" => "h264parse name=parse ! openh264dec",
+            "vp9dec" => "vp9dec threads=1",
             _ => "vp8dec threads=1",
         }
     }
 
-    /// The graph that encodes with this element: no frame held back, no B-frames, a key frame at least every 2 s at
-    /// 30 frames/s and whenever one is forced.
-    pub fn encoding(&self, size: FrameSize, bitrate_kbps: u32) -> String {
-        let h264 =
-            "video/x-h264,stream-format=byte-stream,alignment=au,profile=constrained-baseline";
-        // Not known of all versions to offer the constrained profile; without B-frames main is as good.
-        let main = "video/x-h264,stream-format=byte-stream,alignment=au,profile=main";
-        let bits = bitrate_kbps * 1000;
-        let threads = if size.width * size.height > 640 * 640 { 4 } else { 1 };
-        match self.name {
-            "nvh264enc" => format!(
-                "nvh264enc preset=low-latency-hq zerolatency=true rc-mode=cbr bitrate={bitrate_kbps} gop-size=60 \
-                 bframes=0 ! capsfilter caps={main}"
-            ),
-            "vah264enc" => format!(
-                "vah264enc rate-control=cbr bitrate={bitrate_kbps} key-int-max=60 b-frames=0 ref-frames=1 ! capsfilter caps={h264}"
-            ),
-            "x264enc" => format!(
-                "x264enc name=encode tune=zerolatency speed-preset=ultrafast {X264_OPTIONS} bitrate={bitrate_kbps} \
-                 key-int-max=60 bframes=0 byte-stream=true threads={threads} sliced-threads={} \
-                 ! capsfilter caps={h264}",
-                threads > 1
-            ),
-            "openh264enc" => format!(
-                "openh264enc usage-type=camera rate-control=bitrate bitrate={bits} gop-size=60 \
-                 enable-frame-skip=false multi-thread={threads} ! capsfilter caps={h264}"
-            ),
-            _ => format!(
-                "vp8enc deadline=1 cpu-used=8 target-bitrate={bits} keyframe-max-dist=60 lag-in-frames=0 \
-                 error-resilient=default end-usage=cbr threads={threads} buffer-size=200 buffer-initial-size=100 \
-                 buffer-optimal-size=150"
-            ),
-        }
+    /// The bitrate to tell the element when frames come at another pace than 30 a second, by `factor`. Those not named
+    /// here go by the frames' times, or are on a device and were not tried.
+    pub fn paced(&self, kbps: f64, factor: f64) -> f64 {
+        if self.name == "x264enc" { kbps * factor } else { kbps }
     }
 
-    /// Shares the bits out anew when frames come at another pace than 30 a second. Those not named here go by the
-    /// frames' times, or are on a device and were not tried.
-    pub fn set_pace(&self, graph: &Graph, bitrate_kbps: u32, factor: f64) {
-        if self.name != "x264enc" {
-            return;
-        }
-        if let Some(encoder) = graph.element("encode") {
-            let bitrate = (f64::from(bitrate_kbps) * factor).round() as u32;
-            encoder.set_property("bitrate", bitrate.max(1));
+    /// Changes the bitrate of a graph that runs.
+    pub fn set_bitrate(&self, graph: &Graph, kbps: f64) {
+        let Some(encoder) = graph.element("encode") else { return };
+        let in_kbit = kbps.round().max(1.0) as u32;
+        match self.name {
+            "x264enc" | "nvh264enc" | "vah264enc" => encoder.set_property("bitrate", in_kbit),
+            "openh264enc" => encoder.set_property("bitrate", in_kbit.saturating_mul(1000)),
+            _ => encoder.set_property(
+                "target-bitrate",
+                i32::try_from(in_kbit.saturating_mul(1000)).unwrap_or(i32::MAX),
+            ),
         }
     }
 
@@ -204,7 +194,7 @@ impl Codecs {
             if found.is_empty() {
                 return Err(MissingElements { doing, options: packages(all, None) });
             }
-            for codec in [Codec::H264, Codec::Vp8] {
+            for codec in Codec::ALL {
                 if !found.iter().any(|element| element.codec == codec) {
                     let install = packages(all, Some(codec));
                     tracing::warn!(codec = codec.name(), install, "no element to {doing} a codec");
@@ -235,6 +225,14 @@ impl Codecs {
         [AudioCodec::Opus, AudioCodec::Aac].map(made).into()
     }
 
+    /// What params may ask of the encoders.
+    pub fn abilities(&self) -> VideoAbilities {
+        let mut codecs: Vec<_> = self.encoders.iter().map(|each| each.codec.named()).collect();
+        codecs.dedup();
+        let h264 = self.encoders.iter().find(|element| element.codec == Codec::H264);
+        VideoAbilities { codecs, h264_encoder: h264.map(|element| element.name) }
+    }
+
     pub(crate) fn decoders_of(&self, codec: Codec) -> Vec<&'static Element> {
         self.decoders.iter().copied().filter(|element| element.codec == codec).collect()
     }
@@ -257,6 +255,8 @@ fn packages(elements: &[Element], codec: Option<Codec>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::Encoding;
+    use host_ports::{FrameSize, VIDEO_PRESETS, VIDEO_TUNES, VideoProfile, VideoSettings};
 
     #[test]
     fn the_best_element_present_comes_first() {
@@ -268,7 +268,10 @@ mod tests {
     #[test]
     fn a_missing_parser_leaves_only_vp8_to_decode() {
         let codecs = Codecs::among(|name| name != "h264parse").unwrap();
-        assert_eq!(codecs.decoders().collect::<Vec<_>>(), [(Codec::Vp8, "vp8dec")]);
+        assert_eq!(
+            codecs.decoders().collect::<Vec<_>>(),
+            [(Codec::Vp8, "vp8dec"), (Codec::Vp9, "vp9dec")]
+        );
     }
 
     #[test]
@@ -276,12 +279,24 @@ mod tests {
         gst::init().unwrap();
         let codecs = Codecs::probe().unwrap();
         let decoding = codecs.decoders.iter().map(|element| element.decoding().to_owned());
-        let encoding =
-            codecs.encoders.iter().map(|element| element.encoding(FrameSize::new(512, 512), 2500));
+        let encoding = codecs.encoders.iter().flat_map(|element| {
+            every_setting().map(|settings| {
+                Encoding { settings, bitrate_kbps: 2500 }.graph(element, FrameSize::new(512, 512))
+            })
+        });
         for description in decoding.chain(encoding) {
             let built = gst::parse::bin_from_description(&description, true);
             assert!(built.is_ok(), "{description}: {built:?}");
         }
+    }
+
+    fn every_setting() -> impl Iterator<Item = VideoSettings> {
+        let default = VideoSettings::default();
+        let profiles =
+            VideoProfile::ALL.map(|profile| VideoSettings { profile, gop_size: 1, ..default });
+        let presets = VIDEO_PRESETS.map(|preset| VideoSettings { preset, ..default });
+        let tunes = VIDEO_TUNES.map(|tune| VideoSettings { tune, ..default });
+        profiles.into_iter().chain(presets).chain(tunes)
     }
 
     #[test]

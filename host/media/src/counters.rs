@@ -44,9 +44,8 @@ impl IngressCounters {
     }
 
     pub fn read(&self, audio: AudioStats) -> IngressStats {
-        let codec = [Codec::H264, Codec::Vp8]
-            .into_iter()
-            .find(|codec| 1 + *codec as u8 == self.codec.load(Relaxed));
+        let codec =
+            Codec::ALL.into_iter().find(|codec| 1 + *codec as u8 == self.codec.load(Relaxed));
         IngressStats {
             is_publishing: self.is_publishing.load(Relaxed),
             codec: codec.map(Codec::name),
@@ -92,6 +91,7 @@ impl EgressCounters {
         &self,
         readers: usize,
         codecs: Vec<&'static str>,
+        bitrate_kbps: u32,
         audio: AudioStats,
     ) -> EgressStats {
         let now = Instant::now();
@@ -99,6 +99,7 @@ impl EgressCounters {
         EgressStats {
             readers,
             codecs,
+            bitrate_kbps,
             frames_encoded: self.frames_encoded.get(),
             frames_dropped: self.frames_dropped.get(),
             bytes_sent: self.bytes_sent.get(),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::codecs::Codecs;
 use crate::convert::Exporter;
+use crate::encoding::Encoding;
 use crate::graph::Graph;
 use host_ports::{Fit, FrameSize, FrameSlot, IngressEvent};
 use std::sync::mpsc::{Sender, channel};
@@ -52,9 +53,13 @@ fn key_frame(codec: Codec, size: FrameSize, grey: u8) -> Arc<[u8]> {
     let element = Codecs::probe().unwrap().encoders_of(codec)[0];
     let mut exporter = Exporter::new(size, element.raw_format()).unwrap();
     let (units, encoded) = channel();
-    let graph = Graph::start(&element.encoding(size, 2500), &exporter.caps().unwrap(), move |it| {
-        units.send(Arc::from(it.buffer.map_readable().unwrap().as_slice())).unwrap();
-    });
+    let graph = Graph::start(
+        &Encoding::of_tests(2500).graph(element, size),
+        &exporter.caps().unwrap(),
+        move |it| {
+            units.send(Arc::from(it.buffer.map_readable().unwrap().as_slice())).unwrap();
+        },
+    );
     let stamp = FrameStamp { id: 1, captured_at: Instant::now() };
     exporter.load(&Frame::new(stamp, slot(size, grey))).unwrap();
     graph.unwrap().push(exporter.picture(gst::ClockTime::ZERO)).unwrap();

@@ -4,8 +4,10 @@ use crate::audio::Audio;
 use crate::codecs::{Codec, Codecs};
 use crate::counters::EgressCounters;
 use crate::encoder::{Encoder, Outlet};
+use crate::encoding::Encoding;
 use crate::unit::{AudioCodec, Unit};
-use host_ports::Frame;
+use crate::way;
+use host_ports::{Frame, SessionId, VideoSettings};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,13 +34,25 @@ pub(crate) struct Egress {
 #[derive(Default)]
 pub(crate) struct EgressState {
     shown: Option<Frame>,
+    settings: VideoSettings,
     encoders: HashMap<Codec, Running>,
+    /// What the ways to the readers carry that tell, in kbit/s.
+    ways: HashMap<SessionId, (Codec, u32)>,
 }
 
 struct Running {
     encoder: Encoder,
     readers: usize,
     idle_since: Instant,
+}
+
+impl EgressState {
+    fn share_out(&mut self, codec: Codec, most_kbps: u32) {
+        let Some(running) = self.encoders.get(&codec) else { return };
+        let ways = self.ways.values().filter(|(of, _)| *of == codec);
+        let kbps = way::common(ways.map(|(_, kbps)| *kbps).collect()).unwrap_or(most_kbps);
+        running.encoder.set_bitrate(kbps);
+    }
 }
 
 impl Egress {
@@ -52,6 +66,39 @@ impl Egress {
         state.shown = Some(frame);
     }
 
+    /// How frames are encoded from the next one on.
+    pub fn set_video(&self, settings: VideoSettings) {
+        let mut state = self.lock();
+        state.settings = settings;
+        for running in state.encoders.values() {
+            running.encoder.set(settings);
+        }
+    }
+
+    /// A reader's way carries so much. Its codec is encoded for what most of its readers can take.
+    pub fn note_way(&self, reader: &SessionId, codec: Codec, kbps: u32) {
+        let mut state = self.lock();
+        state.ways.insert(reader.clone(), (codec, kbps));
+        state.share_out(codec, self.bitrate_kbps);
+    }
+
+    pub fn forget_way(&self, reader: &SessionId) {
+        let mut state = self.lock();
+        if let Some((codec, _)) = state.ways.remove(reader) {
+            state.share_out(codec, self.bitrate_kbps);
+        }
+    }
+
+    /// What is sent now at most, of each codec in use, in kbit/s.
+    pub fn bitrates(&self) -> Vec<u32> {
+        self.lock().encoders.values().map(|running| running.encoder.bitrate_kbps()).collect()
+    }
+
+    /// What readers are sent who take several.
+    pub fn preferred_codec(&self) -> Option<Codec> {
+        Codec::of(self.lock().settings.codec)
+    }
+
     pub fn has_shown(&self) -> bool {
         self.lock().shown.is_some()
     }
@@ -60,7 +107,7 @@ impl Egress {
     pub fn admit(&self, codec: Codec, audio: Option<AudioCodec>) -> io::Result<()> {
         let mut state = self.lock();
         if !state.encoders.contains_key(&codec) {
-            let encoder = self.start(codec)?;
+            let encoder = self.start(codec, state.settings)?;
             if let Some(frame) = &state.shown {
                 // It has lain there for as long as nobody watched: that is no part of its way.
                 let mut frame = frame.clone();
@@ -79,7 +126,8 @@ impl Egress {
         Ok(())
     }
 
-    fn start(&self, codec: Codec) -> io::Result<Encoder> {
+    fn start(&self, codec: Codec, settings: VideoSettings) -> io::Result<Encoder> {
+        let encoding = Encoding { settings, bitrate_kbps: self.bitrate_kbps };
         let outlet = Outlet {
             path: self.path,
             opened_at: self.opened_at,
@@ -88,7 +136,7 @@ impl Egress {
             audio: self.audio.clone(),
             counters: self.counters.clone(),
         };
-        Encoder::start(codec, self.codecs.encoders_of(codec), self.bitrate_kbps, outlet)
+        Encoder::start(codec, self.codecs.encoders_of(codec), encoding, outlet)
     }
 
     /// Counts a reader out. Call `reap` after `IDLE`.
@@ -122,7 +170,11 @@ impl Egress {
 
     /// Stops all encoders and gives the frame memory back.
     pub fn close(&self) {
-        *self.lock() = EgressState::default();
+        let mut state = self.lock();
+        state.encoders.clear();
+        state.shown = None;
+        state.ways.clear();
+        drop(state);
         self.audio.close();
     }
 

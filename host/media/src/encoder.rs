@@ -4,14 +4,15 @@ use crate::audio::Audio;
 use crate::codecs::{Codec, Element};
 use crate::convert::{ConvertError, Exporter};
 use crate::counters::EgressCounters;
+use crate::encoding::Encoding;
 use crate::graph::{Graph, GraphError, Output};
 use crate::pace::Pace;
 use crate::unit::{Track, Unit};
 use crate::worker::Worker;
 use gstreamer as gst;
-use host_ports::{Frame, FrameSize, Mailbox};
-use std::sync::Arc;
+use host_ports::{Frame, FrameSize, Mailbox, VideoSettings};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc};
 
@@ -26,6 +27,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 pub(crate) struct Encoder {
     frames: Arc<Mailbox<Frame>>,
     wants_key_frame: Arc<AtomicBool>,
+    encoding: Arc<Mutex<Encoding>>,
     _worker: Worker,
 }
 
@@ -47,14 +49,15 @@ impl Encoder {
     pub fn start(
         codec: Codec,
         elements: Vec<&'static Element>,
-        bitrate_kbps: u32,
+        encoding: Encoding,
         outlet: Outlet,
     ) -> std::io::Result<Self> {
         let frames = Arc::new(Mailbox::default());
         let wants_key_frame = Arc::new(AtomicBool::new(true));
-        let encoding = Encoding {
+        let encoding = Arc::new(Mutex::new(encoding));
+        let work = Work {
             elements,
-            bitrate_kbps,
+            encoding: encoding.clone(),
             opened_at: outlet.opened_at,
             outlet: Arc::new(outlet),
             frames: frames.clone(),
@@ -64,13 +67,31 @@ impl Encoder {
             failures: 0,
         };
         let name = format!("encode-{}", codec.name().to_ascii_lowercase());
-        let worker = Worker::start(&name, move || encoding.run())?;
-        Ok(Self { frames, wants_key_frame, _worker: worker })
+        let worker = Worker::start(&name, move || work.run())?;
+        Ok(Self { frames, wants_key_frame, encoding, _worker: worker })
     }
 
     /// Encodes this frame next, in place of one that still waits.
     pub fn show(&self, frame: Frame) -> bool {
         self.frames.put(frame)
+    }
+
+    /// How it encodes from the next frame on.
+    pub fn set(&self, settings: VideoSettings) {
+        self.encoding().settings = settings;
+    }
+
+    pub fn set_bitrate(&self, kbps: u32) {
+        self.encoding().bitrate_kbps = kbps;
+    }
+
+    pub fn bitrate_kbps(&self) -> u32 {
+        self.encoding().bitrate_kbps
+    }
+
+    fn encoding(&self) -> MutexGuard<'_, Encoding> {
+        // Each field is set in one step: a panic elsewhere leaves nothing half done.
+        self.encoding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A reader cannot go on without a key frame.
@@ -93,18 +114,34 @@ enum EncodeError {
     Convert(#[from] ConvertError),
 }
 
-/// A graph for frames of one size, and the picture it was given last.
+/// A graph for frames of one size, encoded in one way, and the picture it was given last.
 struct Session {
     size: FrameSize,
+    encoding: Encoding,
     element: &'static Element,
     graph: Graph,
     exporter: Exporter,
     pace: Pace,
+    /// What the bitrate is multiplied by for the frames' pace.
+    factor: f64,
+    /// What the element was told, in kbit/s, with the factor.
+    told_kbps: f64,
 }
 
-struct Encoding {
+impl Session {
+    /// Tells the element of another bitrate; each time costs it some of what it has learnt.
+    fn spend(&mut self, kbps: u32) {
+        let wanted = self.element.paced(f64::from(kbps), self.factor);
+        if (wanted - self.told_kbps).abs() > 0.05 * self.told_kbps {
+            self.told_kbps = wanted;
+            self.element.set_bitrate(&self.graph, wanted);
+        }
+    }
+}
+
+struct Work {
     elements: Vec<&'static Element>,
-    bitrate_kbps: u32,
+    encoding: Arc<Mutex<Encoding>>,
     outlet: Arc<Outlet>,
     frames: Arc<Mailbox<Frame>>,
     wants_key_frame: Arc<AtomicBool>,
@@ -114,7 +151,7 @@ struct Encoding {
     failures: u32,
 }
 
-impl Encoding {
+impl Work {
     fn run(mut self) {
         while !self.frames.is_closed() {
             // Once closed this returns at once, with the last frame or none.
@@ -150,9 +187,8 @@ impl Encoding {
         let is_key_frame_due =
             self.last_key_frame.is_none_or(|last| now - last >= KEY_FRAME_INTERVAL);
         let Some(session) = &mut self.session else { return Ok(()) };
-        if let Some(factor) = session.pace.note(now) {
-            session.element.set_pace(&session.graph, self.bitrate_kbps, factor);
-        }
+        session.factor = session.pace.note(now).unwrap_or(session.factor);
+        session.spend(self.encoding.lock().unwrap_or_else(PoisonError::into_inner).bitrate_kbps);
         if is_key_frame_due && self.wants_key_frame.swap(false, Ordering::Relaxed) {
             self.last_key_frame = Some(now);
             session.graph.force_key_frame();
@@ -174,27 +210,32 @@ impl Encoding {
     /// The graph for frames of this size, built when there is none.
     fn ready(&mut self, size: FrameSize) -> Result<&mut Session, EncodeError> {
         // The old one goes first: codecs on a device may allow only one.
-        let current = self.session.take().filter(|session| session.size == size);
-        let session = match current {
+        let encoding = *self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_current = |session: &Session| {
+            session.size == size && session.encoding.settings == encoding.settings
+        };
+        let session = match self.session.take().filter(is_current) {
             Some(session) => session,
-            None => self.build(size)?,
+            None => self.build(size, encoding)?,
         };
         Ok(self.session.insert(session))
     }
 
-    fn build(&self, size: FrameSize) -> Result<Session, EncodeError> {
+    fn build(&self, size: FrameSize, encoding: Encoding) -> Result<Session, EncodeError> {
         let element = self.elements[self.failures as usize % self.elements.len()];
         let exporter = Exporter::new(size, element.raw_format())?;
         let (outlet, wants_key_frame) = (self.outlet.clone(), self.wants_key_frame.clone());
         let codec = element.codec;
-        let description = element.encoding(size, self.bitrate_kbps);
+        let description = encoding.graph(element, size);
         let graph = Graph::start(&description, &exporter.caps()?, move |output| {
             if !outlet.send(codec, output) {
                 wants_key_frame.store(true, Ordering::Relaxed);
             }
         })?;
         tracing::debug!(element = element.name, %size, "encoder built");
-        Ok(Session { size, element, graph, exporter, pace: Pace::new() })
+        let told_kbps = f64::from(encoding.bitrate_kbps);
+        let pace = Pace::new();
+        Ok(Session { size, encoding, element, graph, exporter, pace, factor: 1.0, told_kbps })
     }
 }
 

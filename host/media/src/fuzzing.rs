@@ -24,11 +24,11 @@ impl Negotiator {
 
     /// The answer to a WHIP offer.
     pub fn publish(&self, offer: &str) -> Result<String, OfferError> {
-        self.0.negotiate(offer, Role::Publisher).map(|negotiated| negotiated.sdp)
+        self.0.negotiate(offer, Role::Publisher, None).map(|negotiated| negotiated.sdp)
     }
 
     /// The answer to a WHEP offer.
     pub fn play(&self, offer: &str) -> Result<String, OfferError> {
-        self.0.negotiate(offer, Role::Reader).map(|negotiated| negotiated.sdp)
+        self.0.negotiate(offer, Role::Reader, None).map(|negotiated| negotiated.sdp)
     }
 }

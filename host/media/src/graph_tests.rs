@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::codecs::{Codec, Codecs, Element};
+use crate::encoding::Encoding;
 use crate::pace::Pace;
 use host_ports::FrameSize;
 use std::sync::{Arc, PoisonError};
@@ -53,8 +54,10 @@ fn codecs_hold_no_frame_back() {
         let on_cpu = |name: &str| !name.starts_with("nv") && !name.starts_with("va");
         for encoder in codecs.encoders_of(codec).into_iter().filter(|encoder| on_cpu(encoder.name))
         {
-            let units =
-                encode(&encoder.encoding(FrameSize::new(128, 96), 2500), encoder.raw_format());
+            let units = encode(
+                &Encoding::of_tests(2500).graph(encoder, FrameSize::new(128, 96)),
+                encoder.raw_format(),
+            );
             for decoder in codecs.decoders_of(codec) {
                 let (graph, outputs) = start(decoder.decoding(), &codec.caps());
                 for (index, unit) in units.iter().enumerate() {
@@ -82,8 +85,10 @@ fn a_forced_key_frame_is_the_next_frame() {
             .fps((30, 1))
             .build()
             .unwrap();
-        let (graph, outputs) =
-            start(&encoder.encoding(FrameSize::new(64, 64), 500), &info.to_caps().unwrap());
+        let (graph, outputs) = start(
+            &Encoding::of_tests(500).graph(encoder, FrameSize::new(64, 64)),
+            &info.to_caps().unwrap(),
+        );
         for index in 0..6 {
             if index == 4 {
                 graph.force_key_frame();
@@ -103,7 +108,8 @@ fn kbps(encoder: &Element, frames_a_second: u32) -> u64 {
     let size = FrameSize::new(256, 256);
     let info = gst_video::VideoInfo::builder(encoder.raw_format(), size.width, size.height);
     let info = info.fps((30, 1)).build().unwrap();
-    let (graph, outputs) = start(&encoder.encoding(size, 1000), &info.to_caps().unwrap());
+    let (graph, outputs) =
+        start(&Encoding::of_tests(1000).graph(encoder, size), &info.to_caps().unwrap());
     let (mut pace, begin) = (Pace::new(), Instant::now());
     let (settling, measured) = (4 * frames_a_second, 4 * frames_a_second);
     let mut random = 1_u32;

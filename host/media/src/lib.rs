@@ -16,6 +16,7 @@ mod counters;
 mod decoder;
 mod egress;
 mod encoder;
+mod encoding;
 mod feed;
 mod framing;
 #[doc(hidden)]
@@ -37,6 +38,7 @@ mod server;
 mod sockets;
 mod tcp;
 mod unit;
+mod way;
 mod worker;
 
 pub use audio::MissingAudioElements;

@@ -118,26 +118,26 @@ fn best(payloads: Vec<Payload>, role: Role, usable: &[Codec]) -> Option<Payload>
     fitting.into_iter().next().map(|(_, payload)| payload)
 }
 
-/// How well a payload suits, 0 is best; none if it does not.
-fn rank(payload: &Payload, role: Role, usable: &[Codec]) -> Option<u8> {
-    if !usable.contains(&payload.codec) {
-        return None;
-    }
+/// How well a payload suits, less is better: by its codec's place among the usable ones, then among payloads of that
+/// codec. None if it does not.
+fn rank(payload: &Payload, role: Role, usable: &[Codec]) -> Option<(usize, u8)> {
+    let codec = usable.iter().position(|codec| *codec == payload.codec)?;
     let is_fragmented = payload.packetization_mode == Some(1);
-    match (payload.codec, role) {
-        (Codec::Vp8, _) => Some(9),
+    let within = match (payload.codec, role) {
+        (Codec::Vp8 | Codec::Vp9, _) => 0,
         // What we send is cut into fragments, which only mode 1 allows.
-        (Codec::H264, Role::Reader) if !is_fragmented => None,
+        (Codec::H264, Role::Reader) if !is_fragmented => return None,
         (Codec::H264, Role::Reader) => {
-            Some(match payload.profile_level_id.map(|id| (id >> 16, id >> 8 & 0x40)) {
+            match payload.profile_level_id.map(|id| (id >> 16, id >> 8 & 0x40)) {
                 Some((0x42, 0x40)) => 0,
                 Some((0x42, _)) => 1,
                 Some((0x4d, _)) => 2,
                 _ => 3,
-            })
+            }
         }
-        (Codec::H264, Role::Publisher) => Some(if is_fragmented { 0 } else { 1 }),
-    }
+        (Codec::H264, Role::Publisher) => u8::from(!is_fragmented),
+    };
+    Some((codec, within))
 }
 
 /// The audio section that shares the video's transport; none is as good: nobody is refused for want of audio.
@@ -237,6 +237,9 @@ fn audio_lines(offer: &Offer, video: &Section, audio: &AudioChoice) -> (String, 
 }
 
 fn format_parameters(payload: &Payload) -> String {
+    if payload.codec == Codec::Vp9 {
+        return format!("a=fmtp:{} profile-id=0\r\n", payload.number);
+    }
     let mut parameters = Vec::new();
     if payload.codec == Codec::H264 {
         let mode =

@@ -146,10 +146,15 @@ impl<'a> Section<'a> {
         let codec = match self.codec_name(number)?.to_ascii_uppercase().as_str() {
             "H264" => Codec::H264,
             "VP8" => Codec::Vp8,
+            "VP9" => Codec::Vp9,
             _ => return None,
         };
         let parameter =
             |name| self.parameters(number).find_map(|(key, value)| (key == name).then_some(value));
+        if codec == Codec::Vp9 && parameter("profile-id").is_some_and(|profile| profile != "0") {
+            // More than 8 bits, or more colour than the others have.
+            return None;
+        }
         Some(Payload {
             codec,
             number,

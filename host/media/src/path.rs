@@ -12,7 +12,7 @@ use crate::server::Context;
 use crate::unit::AudioCodec;
 use host_ports::{
     Answer, EgressStats, Frame, IngressEvent, IngressSink, IngressStats, MediaPath, OfferError,
-    SessionId,
+    SessionId, VideoSettings,
 };
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -98,6 +98,7 @@ impl PathState {
     pub fn session_ended(&self, session: &SessionId) {
         let mut sessions = self.lock();
         sessions.by_id.remove(session);
+        self.egress.forget_way(session);
         // A replaced publisher is not missed.
         if sessions.publisher.as_ref() != Some(session) {
             return;
@@ -266,6 +267,10 @@ impl MediaPath for Path {
         }
     }
 
+    fn set_video(&self, settings: VideoSettings) {
+        self.state.egress.set_video(settings);
+    }
+
     fn ingress_stats(&self) -> IngressStats {
         self.state.ingress_counters.read(self.state.egress.audio.stats())
     }
@@ -274,7 +279,8 @@ impl MediaPath for Path {
         let readers =
             self.state.lock().by_id.values().filter(|other| other.role == Role::Reader).count();
         let egress = &self.state.egress;
-        egress.counters.read(readers, egress.codecs_in_use(), egress.audio.stats())
+        let (codecs, bitrate_kbps) = (egress.codecs_in_use(), egress.bitrates().iter().sum());
+        egress.counters.read(readers, codecs, bitrate_kbps, egress.audio.stats())
     }
 
     fn close(&self) {

@@ -5,6 +5,7 @@ use crate::negotiate::Role;
 use crate::path::PathState;
 use crate::receiving::Receiving;
 use crate::unit::{AudioCodec, Track, Unit};
+use crate::way::Way;
 use host_ports::SessionId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +43,8 @@ pub(crate) struct Peer {
     pub asked_at: Option<Instant>,
     /// A reader that cannot go on.
     pub needs_key_frame: bool,
+    /// A reader's.
+    pub way: Way,
 }
 
 /// Where a peer's audio goes in its connection: always Opus.
@@ -157,6 +160,12 @@ impl Peer {
         match event {
             Event::Connected => self.is_connected = true,
             Event::KeyframeRequest(_) => self.path.egress.want_key_frame(self.codec),
+            Event::MediaEgressStats(report)
+                if report.mid == self.mid && self.role == Role::Reader =>
+            {
+                let kbps = self.way.note(report.loss, report.rtt);
+                self.path.egress.note_way(&self.session, self.codec, kbps);
+            }
             Event::MediaData(data) if self.role == Role::Publisher => self.receive(data, now),
             Event::SenderFeedback(report) => self.report(&report),
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {

@@ -15,8 +15,9 @@ use crate::peer::{AudioTrack, Peer};
 use crate::sockets::{Announced, bind};
 use crate::tcp;
 use crate::unit::Unit;
+use crate::way::Way;
 use gstreamer as gst;
-use host_ports::{IngressSink, MediaPath, MediaServer, OfferError, SessionId};
+use host_ports::{IngressSink, MediaPath, MediaServer, OfferError, SessionId, VideoAbilities};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -52,6 +53,9 @@ const REORDERING: Duration = Duration::from_millis(250);
 
 /// More packets than any key frame has: with less, a large one would be given up half received.
 const REORDERING_PACKETS: usize = 2000;
+
+/// How often a reader's way is judged anew.
+const REPORTS: Duration = Duration::from_secs(1);
 
 /// What a reader may ask for again: about a second of video. Nobody waits longer for it.
 const RESENT_PACKETS: usize = 1024;
@@ -141,6 +145,10 @@ impl Media {
 }
 
 impl MediaServer for Media {
+    fn video_abilities(&self) -> VideoAbilities {
+        self.context.codecs.abilities()
+    }
+
     fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
         let (path, opened_at) = (self.next_path.fetch_add(1, Ordering::Relaxed), Instant::now());
         let feeds = broadcast::Sender::new(FEED);
@@ -191,7 +199,9 @@ impl Context {
         path: &Arc<PathState>,
         session: &SessionId,
     ) -> Result<(Peer, String), OfferError> {
-        let Negotiated { codec, rtc, mid, pt, audio, sdp } = self.negotiate(offer, role)?;
+        let preferred = path.egress.preferred_codec().filter(|_| role == Role::Reader);
+        let Negotiated { codec, rtc, mid, pt, audio, sdp } =
+            self.negotiate(offer, role, preferred)?;
         let now = Instant::now();
         let peer = Peer {
             session: session.clone(),
@@ -210,16 +220,22 @@ impl Context {
             receiving: None,
             asked_at: None,
             needs_key_frame: true,
+            way: Way::new(self.config.bitrate_kbps),
         };
         Ok((peer, sdp))
     }
 
-    /// Makes a connection that suits an offer, and the answer to it.
-    pub fn negotiate(&self, offer: &str, role: Role) -> Result<Negotiated, OfferError> {
+    /// Makes a connection that suits an offer, with the preferred codec if it can be, and the answer to it.
+    pub fn negotiate(
+        &self,
+        offer: &str,
+        role: Role,
+        preferred: Option<Codec>,
+    ) -> Result<Negotiated, OfferError> {
         // SDP allows tabs. Answers and refusals repeat words of the offer, and should have none.
         let offer = offer.replace('\t', " ");
         let offer = Offer::parse(&offer)?;
-        let usable = self.usable(role);
+        let usable = self.usable(role, preferred);
         let mut choice = choose(&offer, (role, true), &usable)?;
         let mut connected = self.try_connect(&choice, role);
         if choice.audio.is_some() && connected.is_err() {
@@ -243,12 +259,14 @@ impl Context {
     }
 
     /// Codecs for a role, best first.
-    fn usable(&self, role: Role) -> Vec<Codec> {
+    fn usable(&self, role: Role, preferred: Option<Codec>) -> Vec<Codec> {
         let mut codecs: Vec<_> = match role {
             Role::Publisher => self.codecs.decoders().map(|(codec, _)| codec).collect(),
             Role::Reader => self.codecs.encoders().map(|(codec, _)| codec).collect(),
         };
         codecs.dedup();
+        // Stable: the others stay in their order.
+        codecs.sort_by_key(|codec| Some(*codec) != preferred);
         codecs
     }
 
@@ -295,6 +313,7 @@ impl Context {
             .set_crypto_provider(self.crypto.clone())
             .set_dtls_cert(self.certificate.clone())
             .set_ice_lite(true)
+            .set_stats_interval(matches!(role, Role::Reader).then_some(REPORTS))
             .clear_codecs()
             .set_extension_map(extensions)
             .set_reordering_size_video(REORDERING_PACKETS)
@@ -304,10 +323,12 @@ impl Context {
         let codec = match payload.codec {
             Codec::H264 => str0m::format::Codec::H264,
             Codec::Vp8 => str0m::format::Codec::Vp8,
+            Codec::Vp9 => str0m::format::Codec::Vp9,
         };
         let resend = payload.retransmission.map(Into::into);
         let format = match payload.codec {
             Codec::Vp8 => FormatParams::default(),
+            Codec::Vp9 => FormatParams { profile_id: Some(0), ..FormatParams::default() },
             Codec::H264 => FormatParams {
                 level_asymmetry_allowed: Some(true),
                 packetization_mode: payload.packetization_mode.map(|mode| mode.min(1)),

@@ -65,11 +65,4 @@ impl Unit {
     pub fn ticks(&self, rate: u32) -> u64 {
         u64::try_from(self.time.as_nanos() * u128::from(rate) / 1_000_000_000).unwrap_or(u64::MAX)
     }
-
-    pub fn video(&self) -> Option<Codec> {
-        match self.track {
-            Track::Video(codec) => Some(codec),
-            Track::Audio(_) => None,
-        }
-    }
 }

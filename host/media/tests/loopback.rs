@@ -5,12 +5,15 @@
 mod support;
 
 use host_media::{MediaConfig, PublicAddress};
-use host_ports::{FrameSize, IngressEvent, MediaPath, OfferError, SessionId};
+use host_ports::{
+    FrameSize, IngressEvent, MediaPath, OfferError, SessionId, VideoCodec, VideoProfile,
+    VideoSettings,
+};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 use support::{Pixels, Server, offer_to_play, offer_to_publish, publisher};
-use test_peer::{Client, Clip, Codec, Link, PATIENCE, Picture, decode};
+use test_peer::{Client, Clip, Codec, Link, MediaData, PATIENCE, Picture, decode};
 
 const SIZE: FrameSize = FrameSize::new(160, 120);
 
@@ -67,6 +70,37 @@ fn a_reader_without_h264_gets_vp8_beside_one_with_it() {
     let h264 = decode(Codec::H264, &h264.frames(15));
     assert!(moves(&vp8) && moves(&h264));
     assert_eq!(path.egress_stats().codecs, ["H264", "VP8"]);
+}
+
+#[test]
+fn a_stream_may_prefer_another_codec_and_change_how_it_is_encoded() {
+    let server = Server::start();
+    let (path, _events) = server.echo(SIZE);
+    let _publisher = publisher(&*path, Clip::ball(Codec::Vp9, 160, 120));
+    let all = [Codec::H264, Codec::Vp8, Codec::Vp9];
+    path.set_video(VideoSettings { codec: VideoCodec::Vp9, ..VideoSettings::default() });
+    let mut of_vp9 = play(&*path, &all, Client::udp);
+    assert!(moves(&decode(Codec::Vp9, &of_vp9.frames(15))));
+    assert_eq!(path.ingress_stats().codec, Some("VP9"));
+
+    // Those who are there keep their codec; the profile shows in the first parameter sets.
+    let (profile, preset) = (VideoProfile::High, "veryfast");
+    path.set_video(VideoSettings { profile, preset, gop_size: 5, ..VideoSettings::default() });
+    let mut of_h264 = play(&*path, &all, Client::udp);
+    let frames = of_h264.frames(12);
+    assert!(moves(&decode(Codec::H264, &frames)));
+    let sets = |frame: &MediaData| {
+        frame.data.windows(5).find(|bytes| bytes[..4] == [0, 0, 1, 0x67]).map(|bytes| bytes[4])
+    };
+    let profiles: Vec<_> = frames.iter().filter_map(sets).collect();
+    assert!(profiles.len() >= 3 && profiles.iter().all(|idc| *idc == 100), "{profiles:?}");
+    of_vp9.frames(3);
+
+    // A change is in the next frames of those who watch.
+    path.set_video(VideoSettings::default());
+    of_h264.until("the other profile came", |_, frames| {
+        frames.iter().filter_map(sets).any(|idc| idc == 66)
+    });
 }
 
 #[test]

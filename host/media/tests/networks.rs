@@ -193,3 +193,25 @@ fn the_picture_is_back_within_a_second_after_an_outage() {
         run.recovers();
     }
 }
+
+#[test]
+fn a_narrow_way_is_sent_what_it_carries_and_a_wide_one_all_again() {
+    let mut run = Run::start();
+    let bitrate = |run: &Run| run.path.egress_stats().bitrate_kbps;
+    let whole = bitrate(&run);
+    run.networks[1].weather.kbps.store(1000, Relaxed);
+    let give_up = Instant::now() + PATIENCE;
+    while bitrate(&run) > 1200 {
+        assert!(Instant::now() < give_up, "{} kbit/s through 1000", bitrate(&run));
+        run.screen.step();
+    }
+    let (shown, freeze) = run.endure("1000 kbit/s", 3);
+    assert!(shown >= 45 && freeze < Duration::from_millis(1500), "{shown} frames, {freeze:?}");
+    run.networks[1].weather.kbps.store(0, Relaxed);
+    let narrow = bitrate(&run);
+    while bitrate(&run) < whole * 3 / 4 {
+        assert!(Instant::now() < give_up + PATIENCE, "{} kbit/s again", bitrate(&run));
+        run.screen.step();
+    }
+    eprintln!("{whole} kbit/s, {narrow} through 1000");
+}

@@ -12,6 +12,7 @@ mod models;
 mod pictures;
 mod pipeline;
 mod store;
+mod video;
 
 pub use catalog::{
     Claim, ClaimRef, Contribution, FieldError, PipelineCatalog, Plan, PlanError, PluginReport,
@@ -30,3 +31,6 @@ pub use pipeline::{
     Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress, SwitchedOff,
 };
 pub use store::{StateStore, StoreError, StoredStream};
+pub use video::{
+    VIDEO_PRESETS, VIDEO_TUNES, VideoAbilities, VideoCodec, VideoProfile, VideoSettings,
+};

@@ -1,6 +1,6 @@
 //! The media server as the runtime sees it: one path per stream, a publisher's frames in, shown frames out.
 
-use crate::{Frame, FrameSlot, LatencyFigures};
+use crate::{Frame, FrameSlot, LatencyFigures, VideoAbilities, VideoSettings};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub enum IngressEvent {
 
 /// The embedded media server. `MediaPath`s stay until dropped, whatever happens to the pipeline.
 pub trait MediaServer: Send + Sync {
+    /// What the encoders of this machine can do.
+    fn video_abilities(&self) -> VideoAbilities;
     fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath>;
 }
 
@@ -77,6 +79,8 @@ pub trait MediaPath: Send + Sync {
     /// Shows a frame to all readers, newest wins. From the first call on the output never stops: the last frame is
     /// repeated while no newer one comes.
     fn show(&self, frame: Frame);
+    /// How the output is encoded from now on.
+    fn set_video(&self, settings: VideoSettings);
     fn ingress_stats(&self) -> IngressStats;
     fn egress_stats(&self) -> EgressStats;
     /// Ends all sessions. The path takes no more.
@@ -111,6 +115,8 @@ pub struct EgressStats {
     pub readers: usize,
     /// Codecs that are being encoded now.
     pub codecs: Vec<&'static str>,
+    /// What they are encoded for together, in kbit/s.
+    pub bitrate_kbps: u32,
     pub frames_encoded: u64,
     /// Displaced by a newer frame before they were encoded.
     pub frames_dropped: u64,

@@ -4,11 +4,11 @@
 
 use crate::budget::{Budget, Hold, Reserved};
 use crate::supply::Sought;
-use crate::{ChangeError, Fallback, NewStream};
+use crate::{ChangeError, Fallback, NewStream, video};
 use host_ports::{
     Artefact, Claim, ClaimRef, FieldError, Fit, Formats, FrameSize, ModelStore, PictureStore,
     PipelineCatalog, Plan, PlanError, ResolveError, StateStore, StoreError, StoredStream,
-    Unsupported,
+    Unsupported, VideoAbilities, VideoSettings,
 };
 use host_stream::{Changes, Checked, ParamError, ParamsSchema};
 use serde_json::{Map, Value};
@@ -34,7 +34,9 @@ pub struct Agreement {
     /// How much of it is whose, of what the pipeline opens by name.
     pub parts_bytes: BTreeMap<String, u64>,
     /// Params without effect.
-    pub unsupported: Vec<Unsupported>,
+    pub plan_unsupported: Vec<Unsupported>,
+    /// What the encoders can do.
+    pub encoders: Arc<VideoAbilities>,
     /// Of the plugin, about the params.
     pub plan_warnings: Vec<String>,
     /// About the latest request.
@@ -58,20 +60,29 @@ impl Agreement {
     }
 
     pub fn fallback(&self) -> Fallback {
-        let name = self.schema.host_param(&self.params, "fallback");
+        let name = self.schema.host_param(&self.params, "fallback").and_then(Value::as_str);
         name.and_then(Fallback::from_name).unwrap_or_default()
     }
 
     pub fn fit(&self) -> Fit {
-        match self.schema.host_param(&self.params, "fit") {
+        match self.schema.host_param(&self.params, "fit").and_then(Value::as_str) {
             Some("letterbox") => Fit::Letterbox,
             Some("stretch") => Fit::Stretch,
             _ => Fit::Crop,
         }
     }
 
+    pub fn video(&self) -> VideoSettings {
+        video::settings(&self.schema, &self.params)
+    }
+
+    /// The fields that have no effect now: as the plugin says, and those of the encoder.
+    pub fn unsupported(&self) -> Vec<Unsupported> {
+        [&self.plan_unsupported[..], &self.video().unsupported(&self.encoders)].concat()
+    }
+
     pub fn warnings(&self) -> Vec<String> {
-        warnings(&self.request_warnings, &self.unsupported, &self.plan_warnings)
+        warnings(&self.request_warnings, &self.unsupported(), &self.plan_warnings)
     }
 }
 
@@ -88,6 +99,7 @@ pub struct Desk {
     pub models: Option<Arc<dyn ModelStore>>,
     /// Fetches the pictures that params point to.
     pub pictures: Option<Arc<dyn PictureStore>>,
+    pub encoders: Arc<VideoAbilities>,
 }
 
 /// An agreement after a change.
@@ -104,6 +116,8 @@ pub struct Draft {
     pub plan: Plan,
     schema: Arc<ParamsSchema>,
     checked: Checked,
+    /// None where nothing is encoded.
+    encoders: Option<Arc<VideoAbilities>>,
 }
 
 impl Draft {
@@ -113,13 +127,16 @@ impl Draft {
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        let Self { plan, checked, schema, .. } = self;
+        let Self { plan, checked, schema, encoders, .. } = self;
         let pictures = schema.pictures().iter();
         let pictures = pictures.filter(|at| schema.picture_source(&checked.params, at).is_some());
         let left_out = pictures.map(|at| {
             format!("the picture at `{at}` is left out: it is fetched for streams alone")
         });
-        let warnings = warnings(&checked.warnings, &plan.unsupported, &plan.warnings);
+        let video = video::settings(schema, &checked.params);
+        let video = encoders.as_ref().map_or_else(Vec::new, |encoders| video.unsupported(encoders));
+        let unsupported = [&plan.unsupported[..], &video].concat();
+        let warnings = warnings(&checked.warnings, &unsupported, &plan.warnings);
         warnings.into_iter().chain(left_out).collect()
     }
 }
@@ -128,6 +145,7 @@ impl Draft {
 pub async fn draft(
     catalog: Arc<dyn PipelineCatalog>,
     default_fallback: Fallback,
+    encoders: Option<Arc<VideoAbilities>>,
     wish: &NewStream,
 ) -> Result<Draft, ChangeError> {
     let claim = catalog.resolve(&wish.pipeline, model_id(&wish.params))?;
@@ -135,22 +153,24 @@ pub async fn draft(
     let checked = schema.create(&wish.params).map_err(refused)?;
     let params = schema.for_plugin(&checked.params);
     let plan = plan(catalog, &claim.id, None, params).await?;
-    Ok(Draft { claim, plan, schema, checked })
+    Ok(Draft { claim, plan, schema, checked, encoders })
 }
 
 impl Desk {
     /// The agreement for a new stream.
     pub async fn agree(&self, wish: &NewStream) -> Result<Agreement, ChangeError> {
-        let drafted = draft(self.catalog.clone(), self.default_fallback, wish).await?;
+        let drafted =
+            draft(self.catalog.clone(), self.default_fallback, Some(self.encoders.clone()), wish)
+                .await?;
         self.check_pictures(&drafted.schema, &drafted.checked.params, None).await?;
         self.agree_on(drafted)
     }
 
     fn agree_on(&self, drafted: Draft) -> Result<Agreement, ChangeError> {
-        let Draft { claim, plan, schema, checked } = drafted;
+        let Draft { claim, plan, schema, checked, .. } = drafted;
         let plan = self.promise(plan, &[]);
         let memory = self.reserve(&claim.id, &schema, &checked, &plan, None)?.hold;
-        Ok(conclude(Arc::new(claim), schema, checked, plan, memory))
+        Ok(self.conclude(Arc::new(claim), schema, checked, plan, memory))
     }
 
     /// The same agreement by what the plugin says now, where something was fetched meanwhile.
@@ -167,7 +187,7 @@ impl Desk {
         let checked = Checked { params, warnings: request_warnings };
         let reserved = self.reserve(&claim.id, &schema, &checked, &plan, replaced)?;
         let Reserved { hold, has_room } = reserved;
-        let agreement = conclude(claim, schema, checked, plan, hold);
+        let agreement = self.conclude(claim, schema, checked, plan, hold);
         let agreement = Agreement { sought: sought.to_vec(), ..agreement };
         Ok(Amended { agreement, changes: Changes::default(), has_room })
     }
@@ -220,7 +240,7 @@ impl Desk {
         let plan = self.promise(plan, &sought);
         let reserved = self.reserve(&claim.id, &schema, &checked, &plan, Some(&current.memory))?;
         let Reserved { hold, has_room } = reserved;
-        let agreement = conclude(claim, schema, checked, plan, hold);
+        let agreement = self.conclude(claim, schema, checked, plan, hold);
         Ok(Amended { agreement: Agreement { sought, ..agreement }, changes, has_room })
     }
 
@@ -276,7 +296,8 @@ impl Desk {
             memory: memory.map_err(ChangeError::NoMemory)?.hold,
             memory_bytes: 0,
             parts_bytes: BTreeMap::new(),
-            unsupported: Vec::new(),
+            plan_unsupported: Vec::new(),
+            encoders: self.encoders.clone(),
             plan_warnings: Vec::new(),
             request_warnings: Vec::new(),
             artefacts: Vec::new(),
@@ -290,7 +311,8 @@ impl Desk {
         let (pipeline, params) = (record.pipeline.clone(), record.params.clone());
         let wish = NewStream { pipeline, params, ..NewStream::default() };
         // A picture that would not be taken any more is no reason to end a stream.
-        let drafted = draft(self.catalog.clone(), self.default_fallback, &wish);
+        let drafted =
+            draft(self.catalog.clone(), self.default_fallback, Some(self.encoders.clone()), &wish);
         self.agree_on(drafted.await?)
     }
 
@@ -324,6 +346,33 @@ impl Desk {
         });
         let errors = checked.await.map_err(internal)?;
         if errors.is_empty() { Ok(()) } else { Err(ChangeError::Params(errors)) }
+    }
+
+    fn conclude(
+        &self,
+        claim: Arc<Claim>,
+        schema: Arc<ParamsSchema>,
+        checked: Checked,
+        plan: Plan,
+        memory: Arc<Hold>,
+    ) -> Agreement {
+        Agreement {
+            claim,
+            schema,
+            params: checked.params,
+            formats: plan.formats,
+            latency_frames: plan.latency_frames,
+            memory,
+            memory_bytes: plan.memory_bytes,
+            parts_bytes: plan.parts_bytes,
+            plan_unsupported: plan.unsupported,
+            plan_warnings: plan.warnings,
+            request_warnings: checked.warnings,
+            artefacts: plan.artefacts,
+            sought: Vec::new(),
+            encoders: self.encoders.clone(),
+            is_provisional: false,
+        }
     }
 
     /// Does something with the store, which may wait for a disk.
@@ -387,31 +436,6 @@ fn amend_unchecked(
     }
     let agreement = Agreement { params, request_warnings, ..current.clone() };
     Ok(Amended { agreement, changes, has_room: true })
-}
-
-fn conclude(
-    claim: Arc<Claim>,
-    schema: Arc<ParamsSchema>,
-    checked: Checked,
-    plan: Plan,
-    memory: Arc<Hold>,
-) -> Agreement {
-    Agreement {
-        claim,
-        schema,
-        params: checked.params,
-        formats: plan.formats,
-        latency_frames: plan.latency_frames,
-        memory,
-        memory_bytes: plan.memory_bytes,
-        parts_bytes: plan.parts_bytes,
-        unsupported: plan.unsupported,
-        plan_warnings: plan.warnings,
-        request_warnings: checked.warnings,
-        artefacts: plan.artefacts,
-        sought: Vec::new(),
-        is_provisional: false,
-    }
 }
 
 fn hold_back_reload(changes: &Changes, is_hot_only: bool) -> Result<(), ChangeError> {

@@ -90,8 +90,8 @@ pub fn fields(
 
 fn apply(name: &str, agreement: &Agreement, changes: &Changes) -> Apply {
     let is_in = |list: &[String]| list.iter().any(|each| each == name);
-    let reasons = agreement.unsupported.iter().filter(|each| each.field == name);
-    let reasons: Vec<_> = reasons.map(|each| each.reason.as_str()).collect();
+    let reasons = agreement.unsupported().into_iter().filter(|each| each.field == name);
+    let reasons: Vec<_> = reasons.map(|each| each.reason).collect();
     if !reasons.is_empty() {
         Apply::Unsupported { reason: reasons.join("; ") }
     } else if is_in(&changes.reload) {

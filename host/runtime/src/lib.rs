@@ -22,6 +22,7 @@ mod session;
 mod shared;
 mod supply;
 mod tally;
+mod video;
 mod view;
 mod waiting;
 

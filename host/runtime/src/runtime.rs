@@ -89,7 +89,9 @@ impl Runtime {
         let (change, offers) = watch::channel(());
         catalog.tell_changes(Box::new(move || change.send_replace(())));
         let default_fallback = settings.default_fallback;
-        let desk = Desk { catalog, store, budget, default_fallback, offers, models, pictures };
+        let encoders = Arc::new(media.video_abilities());
+        let desk =
+            Desk { catalog, store, budget, default_fallback, offers, models, pictures, encoders };
         Self {
             settings: Arc::new(settings),
             desk,

@@ -407,6 +407,7 @@ impl Session {
         self.agreement = agreement;
         self.wiring.shared.screen.set_fallback(self.agreement.fallback());
         self.wiring.shared.ingress.set_fit(self.agreement.fit());
+        self.wiring.path.set_video(self.agreement.video());
     }
 }
 

@@ -11,6 +11,7 @@ mod host;
 mod merge;
 mod message;
 mod shape;
+mod video;
 
 pub use changes::Changes;
 pub use host::with_host_params;
@@ -169,9 +170,9 @@ impl ParamsSchema {
     }
 
     /// The value of a host's param that is a text; none where the plugin declares that name for itself.
-    pub fn host_param<'p>(&self, params: &'p Map<String, Value>, name: &str) -> Option<&'p str> {
+    pub fn host_param<'p>(&self, params: &'p Map<String, Value>, name: &str) -> Option<&'p Value> {
         self.host_params.iter().find(|each| **each == name)?;
-        params.get(name)?.as_str()
+        params.get(name)
     }
 
     fn check(

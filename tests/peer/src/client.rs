@@ -64,6 +64,7 @@ fn config(codecs: &[Codec]) -> RtcConfig {
         .clear_codecs()
         .enable_h264(codecs.contains(&Codec::H264))
         .enable_vp8(codecs.contains(&Codec::Vp8))
+        .enable_vp9(codecs.contains(&Codec::Vp9))
         .enable_opus(true, false)
         .set_reordering_size_video(400)
         .set_reordering_timeout_video(Some(Duration::from_millis(300)))
@@ -303,6 +304,7 @@ impl Client {
         let wanted = match codec {
             Codec::H264 => str0m::format::Codec::H264,
             Codec::Vp8 => str0m::format::Codec::Vp8,
+            Codec::Vp9 => str0m::format::Codec::Vp9,
         };
         let time = MediaTime::from_90khz((time.as_nanos() * 90_000 / 1_000_000_000) as u64);
         if let Some(pt) = self.payload(self.mid, wanted)

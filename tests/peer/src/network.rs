@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How long one look at a socket may take: what a packet is late at most beyond its delay.
 const PACE: Duration = Duration::from_millis(1);
 
+/// What waits at a bottleneck at most.
+const QUEUE: Duration = Duration::from_millis(100);
+
 /// What happens to each packet, both ways. May be changed at any time.
 #[derive(Default)]
 pub struct Weather {
@@ -19,6 +22,8 @@ pub struct Weather {
     pub lost: AtomicU32,
     /// Packets are held for a random time up to this, in milliseconds, and so overtake each other.
     pub jitter_ms: AtomicU64,
+    /// What gets through towards the client, in kbit/s, behind a queue of 100 ms; 0: all.
+    pub kbps: AtomicU64,
     /// Nothing gets through.
     pub is_out: AtomicBool,
 }
@@ -47,6 +52,7 @@ impl Network {
             stop: stop.clone(),
             random: seed,
             held: BinaryHeap::new(),
+            free_at: Instant::now(),
         };
         let out = way(&front, &back, seed | 1, Some(client.clone()), server.clone());
         let home = way(&back, &front, seed.wrapping_mul(31) | 1, None, client);
@@ -96,6 +102,8 @@ struct Way {
     stop: Arc<AtomicBool>,
     random: u64,
     held: BinaryHeap<Reverse<(Instant, Vec<u8>)>>,
+    /// When the bottleneck has let through what it was given.
+    free_at: Instant,
 }
 
 impl Way {
@@ -118,9 +126,24 @@ impl Way {
         if self.weather.is_out.load(Relaxed) || self.next() % 1000 < lost {
             return;
         }
+        let Some(through_at) = self.squeeze(packet.len()) else { return };
         let jitter = self.weather.jitter_ms.load(Relaxed) * 1000 + 1;
-        let due = Instant::now() + Duration::from_micros(self.next() % jitter);
+        let due = through_at + Duration::from_micros(self.next() % jitter);
         self.held.push(Reverse((due, packet.to_vec())));
+    }
+
+    /// When a packet is through the bottleneck; none if its queue is full.
+    fn squeeze(&mut self, bytes: usize) -> Option<Instant> {
+        let (now, kbps) = (Instant::now(), self.weather.kbps.load(Relaxed));
+        if kbps == 0 || self.learns.is_some() {
+            return Some(now);
+        }
+        let begins_at = self.free_at.max(now);
+        if begins_at > now + QUEUE {
+            return None;
+        }
+        self.free_at = begins_at + Duration::from_micros(8000 * bytes as u64 / kbps);
+        Some(self.free_at)
     }
 
     fn deliver(&mut self) {

@@ -11,6 +11,7 @@ use str0m::media::MediaData;
 pub enum Codec {
     H264,
     Vp8,
+    Vp9,
 }
 
 /// Encoded frames, the first a key frame.
@@ -76,6 +77,7 @@ impl Clip {
                  video/x-h264,profile=constrained-baseline,stream-format=byte-stream,alignment=au"
             }
             Codec::Vp8 => "vp8enc deadline=1 cpu-used=8 keyframe-max-dist=30 lag-in-frames=0",
+            Codec::Vp9 => "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=30 lag-in-frames=0",
         };
         let graph = format!(
             "{source} ! video/x-raw,format=I420,width={width},height={height},\
@@ -119,6 +121,7 @@ pub fn decode(codec: Codec, frames: &[MediaData]) -> Vec<Picture> {
             "h264parse ! avdec_h264 max-threads=1",
         ),
         Codec::Vp8 => ("video/x-vp8", "vp8dec"),
+        Codec::Vp9 => ("video/x-vp9", "vp9dec"),
     };
     let graph = format!(
         "appsrc name=in format=time caps={caps} ! {decoder} ! videoconvert ! video/x-raw,format=GRAY8 ! \

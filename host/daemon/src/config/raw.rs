@@ -115,7 +115,8 @@ pub struct RawMedia {
     /// Publishers and viewers of all streams together; more are refused with 503.
     /// Needs a restart.
     pub max_sessions: i64,
-    /// Bit rate of the output, in kbit/s.
+    /// Bit rate of a stream's output at most, in kbit/s. Where the networks of more than a quarter of its WebRTC viewers
+    /// carry less, less is sent.
     /// Needs a restart.
     pub bitrate_kbps: i64,
     /// How long a new connection may take, in seconds.

@@ -24,6 +24,14 @@ pub(crate) fn duration(packet: &[u8]) -> Option<Nanos> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn nothing_sounds_longer_than_a_packet_can(packet in proptest::collection::vec(any::<u8>(), 0..4)) {
+            prop_assert!(duration(&packet).is_none_or(|nanos| (2_500_000..=LONGEST).contains(&nanos)));
+        }
+    }
 
     #[test]
     fn the_first_byte_tells_the_length_of_a_frame_and_their_number() {

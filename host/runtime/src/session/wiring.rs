@@ -82,6 +82,7 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
     let name = short(&record.id).to_owned();
     let thread = start_thread(&name, pipe.clone(), span.clone())?;
     let path = media.open(&record.id, shared.ingress.clone());
+    path.set_video(agreement.video());
     shared.screen.connect(Arc::downgrade(&path));
 
     let (lifecycle, first) = Lifecycle::start(settings.backoff());

@@ -161,3 +161,18 @@ async fn changes_that_a_session_cannot_queue_are_answered_busy() {
     }
     assert_eq!(world.runtime.get(&stream.id).unwrap().params["prompt"], "31");
 }
+
+#[tokio::test]
+async fn what_the_encoder_cannot_do_is_told_until_it_is_taken_back() {
+    let world = World::new();
+    let stream = world.create(json!({ "prompt": "a cat" })).await;
+    let view = stream.change(json!({ "video_codec": "h265", "video_bframes": 2 })).await;
+    let told = [
+        "`video_codec` has no effect now: this server encodes h264",
+        "`video_bframes` has no effect now: frames that wait for later ones delay viewers",
+    ];
+    assert_eq!(view.warnings.len(), 2, "{:?}", view.warnings);
+    assert!(view.warnings.iter().zip(told).all(|(warning, told)| warning.starts_with(told)));
+    let view = stream.change(json!({ "video_codec": "h264", "video_bframes": 0 })).await;
+    assert_eq!(view.warnings, Vec::<String>::new());
+}

@@ -13,7 +13,8 @@ async fn create_answers_before_anything_is_loaded() {
     assert_eq!(view.phase, Phase::Starting);
     let expected = json!({
         "prompt": "a cat", "model_id": "small", "width": 8, "picture": null, "fallback": "input",
-        "fit": "crop",
+        "fit": "crop", "video_codec": "h264", "video_profile": "baseline",
+        "video_preset": "ultrafast", "video_tune": "zerolatency", "gop_size": 60, "video_bframes": 0,
     });
     assert_eq!(Value::Object(view.params.clone()), expected);
     assert_eq!(world.runtime.get(&view.id), Some(view.clone()));

@@ -1,5 +1,6 @@
 //! The params that the host gives every pipeline, unless its plugin uses the name for itself.
 
+use super::video::video_params;
 use crate::Fallback;
 use serde_json::{Map, Value, json};
 
@@ -26,7 +27,7 @@ pub(super) fn extend(
     (schema, added)
 }
 
-fn host_params(default_fallback: Fallback) -> [(&'static str, Value); 2] {
+fn host_params(default_fallback: Fallback) -> Vec<(&'static str, Value)> {
     let fallback = choice(
         "What viewers see while the pipeline loads, restarts or fails, and when the publisher leaves: the publisher's \
          picture, the last frame shown, or black.",
@@ -39,10 +40,12 @@ fn host_params(default_fallback: Fallback) -> [(&'static str, Value); 2] {
         &["crop", "letterbox", "stretch"],
         "crop",
     );
-    [("fallback", fallback), ("fit", fit)]
+    let mut params = vec![("fallback", fallback), ("fit", fit)];
+    params.extend(video_params());
+    params
 }
 
-fn choice(description: &str, options: &[&str], default: &str) -> Value {
+pub(super) fn choice(description: &str, options: &[&str], default: &str) -> Value {
     let fields = [
         ("type", json!("string")),
         ("enum", json!(options)),

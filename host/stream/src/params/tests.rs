@@ -242,7 +242,7 @@ fn the_hosts_own_params_are_hot_and_stay_from_the_plugin() {
     );
     let schema = schema();
     let params = created(json!({ "model_id": "small", "fallback": "last_frame" }));
-    assert_eq!(schema.host_param(&params, "fallback"), Some("last_frame"));
+    assert_eq!(schema.host_param(&params, "fallback"), Some(&json!("last_frame")));
     assert!(!schema.for_plugin(&params).contains_key("fallback"));
     assert!(schema.for_plugin(&params).contains_key("prompt"));
 }

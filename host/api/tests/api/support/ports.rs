@@ -4,7 +4,8 @@ use host_ports::{
     Answer, Claim, ClaimRef, EgressStats, Formats, Frame, FramePool, FrameSize, FrameSlot,
     IngressSink, IngressStats, MediaPath, MediaServer, OfferError, OpenRequest, Opened, Pipeline,
     PipelineCatalog, PipelineError, Plan, PlanError, PluginReport, PluginState, Progress,
-    ResolveError, SessionId, StateStore, StoreError, StoredStream,
+    ResolveError, SessionId, StateStore, StoreError, StoredStream, VideoAbilities, VideoCodec,
+    VideoSettings,
 };
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Mutex};
@@ -172,6 +173,10 @@ impl FramePool for NoMemory {
 pub struct FakeMedia;
 
 impl MediaServer for FakeMedia {
+    fn video_abilities(&self) -> VideoAbilities {
+        VideoAbilities { codecs: vec![VideoCodec::H264], h264_encoder: Some("x264enc") }
+    }
+
     fn open(&self, _: &str, _: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
         Arc::new(FakePath { has_published: Mutex::new(false) })
     }
@@ -218,6 +223,8 @@ impl MediaPath for FakePath {
     }
 
     fn show(&self, _: Frame) {}
+
+    fn set_video(&self, _settings: VideoSettings) {}
 
     fn ingress_stats(&self) -> IngressStats {
         IngressStats::default()
