@@ -1,7 +1,6 @@
 use super::super::codecs::AudioCodecs;
 use super::super::evenly::time_of;
 use super::*;
-use gstreamer::prelude::*;
 use std::f64::consts::TAU;
 use std::sync::mpsc;
 
