@@ -37,8 +37,8 @@ pub use ffi::{Conditioner, Conditions, LentTensors, Processor};
 pub use frame::{Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, PIXEL_BYTES};
 pub use host::{Host, LogLevel};
 pub use manifest::{
-    ABI_VERSION, ANY_VALUE, Choice, Claim, Contribution, IMAGE_PROCESSOR_SLOT, MANIFEST_SECTION,
-    Manifest, ManifestError,
+    ABI_VERSION, ANY_VALUE, Alias, Choice, Claim, Contribution, IMAGE_PROCESSOR_SLOT,
+    MANIFEST_SECTION, Manifest, ManifestError,
 };
 pub use plan::{Artefact, FieldError, Graft, Plan, Unsupported};
 pub use sdk::{Environment, Outcome, Params, Pipeline, PlanRequest, Plugin, Stream};

@@ -3,7 +3,7 @@
 use crate::fetched;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::HashSet;
 
 /// The slot to which image processors are contributed.
@@ -17,6 +17,7 @@ pub const ABI_VERSION: Version = Version::new(0, 1, 0);
 /// Greatest size of a manifest in bytes.
 const MAX_BYTES: usize = 1 << 20;
 const MAX_CLAIMS: usize = 64;
+const MAX_ALIASES: usize = 16;
 const MAX_SLOTS: usize = 64;
 const MAX_CHOICES: usize = 256;
 const MAX_MODELS: usize = 1024;
@@ -59,6 +60,9 @@ pub struct Manifest {
     /// What it adds to the schemas of pipelines, its own or others', at most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contributes: Vec<Contribution>,
+    /// Names for pipelines that use what it contributes, at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<Alias>,
 }
 
 /// One `pipeline` name that a plugin answers to.
@@ -75,6 +79,24 @@ pub struct Claim {
     /// of type `["string", "null"]` with `"x-fetch": "image"` names a picture that the host fetches: the pipeline gets the
     /// absolute path of a PNG, or null while there is none.
     pub params: Value,
+}
+
+/// A name for a pipeline, of whichever plugin, for streams that use what this plugin contributes: for all models with which the
+/// pipeline opens that, with the same params under further rules. Where there is no such pipeline the name is not on offer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alias {
+    /// The stream's `pipeline`, named as in a [`Claim`].
+    pub pipeline: String,
+    /// The pipeline that it stands for, by the name in its claims.
+    pub of: String,
+    /// One sentence, at most 1000 bytes.
+    pub description: String,
+    /// JSON Schema 2020-12, without references and words beginning with `x-`, of what params have to be beyond what the
+    /// pipeline says of them: `{"type": "object", "properties": {"controlnets": {"minItems": 1}}}`.
+    pub requires: Value,
+    /// Params that are by default other than the pipeline says; in objects those that are named.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub defaults: Map<String, Value>,
 }
 
 /// Choices for the properties of pipelines' schemas that name the slot: `"x-slot": "image-processor"`.
@@ -181,7 +203,27 @@ impl Manifest {
             return Err(field("contributes", format!("must have at most {MAX_SLOTS} items")));
         }
         self.check_claims()?;
-        self.check_contributions()
+        self.check_contributions()?;
+        self.check_aliases()
+    }
+
+    fn check_aliases(&self) -> Result<(), ManifestError> {
+        if self.aliases.len() > MAX_ALIASES {
+            return Err(field("aliases", format!("must have at most {MAX_ALIASES} items")));
+        }
+        if !self.aliases.is_empty() && self.contributes.is_empty() {
+            return Err(field("aliases", "needs something in `contributes`".into()));
+        }
+        let mut seen: HashSet<&str> = self.claims.iter().map(|claim| &*claim.pipeline).collect();
+        for (index, alias) in self.aliases.iter().enumerate() {
+            let path = format!("aliases/{index}");
+            alias.check(&path)?;
+            if !seen.insert(&alias.pipeline) {
+                let problem = format!("names `{}` a second time", alias.pipeline);
+                return Err(field(&path, problem));
+            }
+        }
+        Ok(())
     }
 
     fn check_claims(&self) -> Result<(), ManifestError> {
@@ -251,6 +293,33 @@ impl Claim {
             Some(models) => models.iter().map(|model| Some(model.as_str())).collect(),
             None => vec![None],
         }
+    }
+}
+
+impl Alias {
+    fn check(&self, path: &str) -> Result<(), ManifestError> {
+        check_name(&format!("{path}/pipeline"), &self.pipeline, "-_.")?;
+        check_name(&format!("{path}/of"), &self.of, "-_.")?;
+        check_text(&format!("{path}/description"), &self.description, MAX_TEXT)?;
+        let path = format!("{path}/requires");
+        check_object_schema(&path, &self.requires)?;
+        match own_word(&self.requires) {
+            Some(word) => {
+                Err(field(&path, format!("must only say what is valid, and has `{word}`")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// A word of ours in a schema.
+fn own_word(schema: &Value) -> Option<&str> {
+    match schema {
+        Value::Object(object) => object.iter().find_map(|(key, value)| {
+            if key.starts_with("x-") { Some(key.as_str()) } else { own_word(value) }
+        }),
+        Value::Array(items) => items.iter().find_map(own_word),
+        _ => None,
     }
 }
 

@@ -93,6 +93,43 @@ fn a_plugin_may_only_contribute_and_what_it_does_is_bounded_and_distinct() {
 }
 
 #[test]
+fn an_alias_names_a_pipeline_and_says_what_is_valid_alone() {
+    let mut manifest = good();
+    let alias = json!({
+        "pipeline": "blur-tint", "of": "blur", "description": "Tints.", "requires": { "type": "object" },
+        "defaults": { "tint": true },
+    });
+    manifest["contributes"] = json!([{ "slot": "filter", "items": [{ "value": "tint" }] }]);
+    manifest["aliases"] = json!([alias]);
+    let read = parse(&manifest).unwrap();
+    assert_eq!(
+        (read.aliases[0].of.as_str(), &read.aliases[0].defaults["tint"]),
+        ("blur", &json!(true))
+    );
+    let refused = |pointer: &str, value: Value, expected: &str| {
+        let mut manifest = manifest.clone();
+        *manifest.pointer_mut(pointer).unwrap() = value;
+        let error = parse(&manifest).unwrap_err().to_string();
+        assert!(error.contains(expected), "{pointer}: {error}");
+    };
+    refused("/aliases", json!(vec![&alias; 17]), "`aliases` must have at most 16 items");
+    refused("/contributes", json!([]), "`aliases` needs something in `contributes`");
+    refused("/aliases/0/pipeline", json!("a b"), "`aliases/0/pipeline` must be");
+    refused("/aliases/0/pipeline", json!("blur"), "`aliases/0` names `blur` a second time");
+    refused("/aliases", json!([alias, alias]), "`aliases/1` names `blur-tint` a second time");
+    refused("/aliases/0/of", json!(""), "`aliases/0/of` must be");
+    refused("/aliases/0/description", json!(""), "`aliases/0/description` must be");
+    refused("/aliases/0/requires", json!({}), "`aliases/0/requires` must be a JSON Schema");
+    let word =
+        json!({ "type": "object", "allOf": [{ "properties": { "a": { "x-apply": "hot" } } }] });
+    refused(
+        "/aliases/0/requires",
+        word,
+        "`aliases/0/requires` must only say what is valid, and has `x-apply`",
+    );
+}
+
+#[test]
 fn what_the_host_fetches_is_a_hot_text_that_may_be_null_where_the_host_finds_it() {
     let hot = json!({ "type": ["string", "null"], "x-apply": "hot", "x-fetch": "image" });
     let nested = json!({ "type": ["null", "string"], "x-fetch": "image" });

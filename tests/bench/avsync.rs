@@ -44,6 +44,11 @@ pub fn run() -> Vec<Verdict> {
     let played = outcome.json();
     println!("Chromium: {played}");
     let figure = |value: &Value| value.as_f64().unwrap_or(f64::INFINITY);
-    verdicts.push(Verdict::new("played apart p95", figure(&played["apart_p95_ms"]), PLAYED_APART_MS, "ms"));
+    verdicts.push(Verdict::new(
+        "played apart p95",
+        figure(&played["apart_p95_ms"]),
+        PLAYED_APART_MS,
+        "ms",
+    ));
     verdicts
 }

@@ -11,6 +11,7 @@ mod fanout;
 mod load;
 mod media;
 mod processors;
+mod rtsp;
 mod soak;
 
 use std::process::ExitCode;
@@ -27,10 +28,11 @@ fn main() -> ExitCode {
         "fanout" => fanout::run(),
         "load" => load::run(),
         "processors" => processors::run(),
+        "rtsp" => rtsp::run(),
         "soak" => soak::run(),
         _ => {
             eprintln!(
-                "usage: bench media | age | avsync | crash | demo | diffusion | fanout | load | processors | soak"
+                "usage: bench media | age | avsync | crash | demo | diffusion | fanout | load | processors | rtsp | soak"
             );
             return ExitCode::from(2);
         }

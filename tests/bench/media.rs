@@ -9,9 +9,26 @@ use tests::libraries::library;
 /// Viewers at once, and the bars for the median and for nineteen of twenty pictures, in milliseconds.
 const RUNS: [(usize, f64, Option<f64>); 2] = [(1, 22.0, Some(40.0)), (8, 30.0, None)];
 
+/// For a player that knows low-latency HLS, in milliseconds.
+const HLS_P50: f64 = 1500.0;
+
 pub fn run() -> Vec<Verdict> {
     let host = Host::start(&[library("passthrough")]);
-    RUNS.iter().flat_map(|&(viewers, p50, p95)| measure(&host, viewers, p50, p95)).collect()
+    let runs = RUNS.iter().flat_map(|&(viewers, p50, p95)| measure(&host, viewers, p50, p95));
+    runs.chain([by_hls(&host)]).collect()
+}
+
+/// The same clock, played by hls.js.
+fn by_hls(host: &Host) -> Verdict {
+    let stream = host.create("passthrough", json!({"width": 512, "height": 512}));
+    let settings =
+        [("WHIP_URL", stream.text("whip_url")), ("HLS_URL", stream.text("output_hls_url"))];
+    let outcome = browser::run("hls.mjs", &settings);
+    assert!(outcome.is_success, "{}", outcome.output);
+    let result = outcome.json();
+    println!("HLS: {result}");
+    let p50 = result["glass_to_glass_ms"]["p50"].as_f64().unwrap_or(f64::INFINITY);
+    Verdict::new("HLS: glass to glass p50".to_owned(), p50, HLS_P50, "ms")
 }
 
 fn measure(host: &Host, viewers: usize, p50: f64, p95: Option<f64>) -> Vec<Verdict> {

@@ -8,6 +8,8 @@ use tests::host::{Host, Stream};
 use tests::libraries::{c_plugin, install, library, root};
 use tests::peers::{publish, watch};
 
+use crate::events::Events;
+
 pub(crate) const PIPELINE: &str = "streamdiffusion-sd15";
 const NET: &str = "test/controlnet-sd15-a-tiny";
 pub(crate) const SIDE: u32 = 64;
@@ -205,4 +207,43 @@ fn one_that_fails_is_switched_off_and_the_stream_goes_on() {
         assert_eq!(status["data"]["inference_status"]["restart_count"], restarts, "{status}");
         stream.delete();
     }
+}
+
+#[test]
+fn one_that_crashes_or_hangs_costs_streams_of_one_worker_a_restart_and_is_off_where_it_was_used() {
+    let seconds = "10".to_owned();
+    let limits = ["FRAME", "LOAD"].map(|name| format!("SDH_PLUGINS__{name}_LIMIT_SECONDS"));
+    let settings = limits.each_ref().map(|name| (name.as_str(), seconds.clone()));
+    let host =
+        Host::start_with(&["sd15", "controlnet", "processors", "faulty"].map(library), &settings);
+    let clip = Clip::plain(GREY, Codec::Vp8, SIDE, SIDE);
+    for name in ["faulty-abort", "faulty-hang"] {
+        let net = json!([{ "model_id": NET, "preprocessor": "canny" }]);
+        let other = host.create(PIPELINE, params(net));
+        let _publisher = publish(&other, &clip, FPS);
+        other.wait_until("its frames are steered", is_steered);
+        let stream = host.create(PIPELINE, params(json!([{ "model_id": name }])));
+        let events = Events::of(&host, &stream);
+        let _publisher = publish(&stream, &clip, FPS);
+        let told = events.until("plugin_recovered");
+        for event in ["switched_off", "plugin_crashed"] {
+            assert!(told.contains(&event.to_owned()), "{name}: {told:?}");
+        }
+        let status = stream.wait_until("it goes on without", |status| {
+            status["data"]["host_status"]["switched_off"][0]["name"] == name
+                && status["frames_processed"].as_u64() > Some(4)
+        });
+        assert_eq!(status["data"]["inference_status"]["restart_count"], 1, "{status}");
+        let status = other.wait_until("its frames are steered again", |status| {
+            status["data"]["inference_status"]["restart_count"] == 1 && is_steered(status)
+        });
+        assert_eq!(status["data"]["host_status"]["switched_off"], json!([]), "{status}");
+        other.delete();
+        stream.delete();
+    }
+}
+
+fn is_steered(status: &Value) -> bool {
+    status["status"] == "running"
+        && status["data"]["host_status"]["parts_ms"][NET].as_f64() > Some(0.0)
 }

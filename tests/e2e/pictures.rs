@@ -228,7 +228,7 @@ fn what_leads_inside_or_is_no_picture_by_its_text_is_refused() {
     assert_eq!(stream.status()["revision"], 1);
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for three in bytes.chunks(3) {

@@ -8,15 +8,15 @@ use tests::libraries::{c_plugin, install, library};
 use tests::peers::{publish, watch};
 
 const PIPELINE: &str = "streamdiffusion-sd15";
-const SIDE: u32 = 128;
-const FPS: u32 = 10;
-const RED: u32 = 0xff_00_00;
+pub const SIDE: u32 = 128;
+pub const FPS: u32 = 10;
+pub const RED: u32 = 0xff_00_00;
 /// What red and blue are as luma of BT.601, studio range; the codecs change it a little.
-const RED_LUMA: u8 = 81;
-const BLUE_LUMA: u8 = 41;
+pub const RED_LUMA: u8 = 81;
+pub const BLUE_LUMA: u8 = 41;
 
 /// A stream that shows what processors make of the publisher's pictures, without diffusion in between.
-fn params(more: Value) -> Value {
+pub fn params(more: Value) -> Value {
     let mut params = json!({
         "model_id": "test/sd15-tiny", "vae_id": "test/taesd-tiny", "t_index_list": [32], "width": SIDE, "height": SIDE,
         "skip_diffusion": true, "acceleration": "none",

@@ -104,7 +104,7 @@ fn a_file_dropped_in_adds_choices_to_the_schemas_of_others() {
     host.wait_for("the choices are there", || (choices() != json!(["none"])).then_some(()));
     let all = choices();
     let all = all.as_array().expect("a list");
-    assert_eq!((all.len(), &all[0], &all[1]), (20, &json!("none"), &json!("blur")), "{all:?}");
+    assert_eq!((all.len(), &all[0], &all[1]), (21, &json!("none"), &json!("blur")), "{all:?}");
     assert_eq!(openapi_schema(&host)["properties"]["first"]["enum"], choices());
     assert!(host.run(&["params", PIPELINE]).contains("first: one of none, blur, canny"));
     let list = host.get("/v1/plugins").json();

@@ -6,6 +6,7 @@ use test_peer::{Answered, Client, Clip, Codec, Publisher};
 use tests::host::Host;
 use tests::http::{Answer, request_with};
 use tests::libraries::{build_folder, library};
+use tests::peers::ffmpeg_publishing;
 
 const ADMIN: &str = "admin-token-of-the-settings";
 const WRONG: &str = "a-token-with-a-slip-of-the-pen";
@@ -56,7 +57,7 @@ fn no_key_and_no_token_is_in_a_log_of_everything() {
 
     let body = json!({
         "pipeline": "passthrough", "params": {"width": 64, "height": 64},
-        "output_rtmp_url": format!("rtmp://tv.example/live/{RESTREAM_KEY}"),
+        "output_rtmp_url": format!("rtmp://127.0.0.1:1/live/{RESTREAM_KEY}"),
     });
     let made = call(&host, ADMIN, "POST", "/v1/streams", &body.to_string());
     assert_eq!(made.status, 201, "{}", made.text);
@@ -73,6 +74,26 @@ fn no_key_and_no_token_is_in_a_log_of_everything() {
     });
     reader.connect();
     reader.frames(3);
+
+    let refused = |status: &str| status.contains("no connection to the server");
+    host.wait_for("it is tried to send the stream on", || {
+        let status = call(&host, &viewer, "GET", &format!("{path}/status"), "").text;
+        assert!(!status.contains(RESTREAM_KEY), "{status}");
+        refused(&status).then_some(())
+    });
+    // To itself, where nobody knows that key.
+    let body = json!({ "output_rtmp_url": host.rtmp_url(RESTREAM_KEY) }).to_string();
+    assert_eq!(call(&host, ADMIN, "PATCH", &path, &body).status, 200);
+    host.wait_for("the key is refused", || {
+        let status = call(&host, &viewer, "GET", &format!("{path}/status"), "").text;
+        status.contains("no stream has this key").then_some(())
+    });
+    let mut ffmpeg = ffmpeg_publishing("gray", &host.rtmp_url(&key));
+    host.wait_for("ffmpeg publishes", || {
+        let status = call(&host, &viewer, "GET", &format!("{path}/status"), "").json();
+        (status["data"]["host_status"]["ingress"]["codec"] == "H264").then_some(())
+    });
+    ffmpeg.end();
 
     let calls = [
         ("GET", path.clone(), String::new()),

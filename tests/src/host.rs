@@ -19,6 +19,8 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// A running server.
 pub struct Host {
     process: Child,
+    /// What it said when it was ready.
+    ready: Value,
     base: String,
     folder: TempDir,
     extra: Vec<(String, String)>,
@@ -44,8 +46,9 @@ impl Host {
         let owned = |(name, value): &(&str, String)| (name.to_string(), value.clone());
         let extra: Vec<_> = extra.iter().map(owned).collect();
         let (mut process, log) = launch(&folder, &extra);
-        let base = wait_until_ready(&mut process, &log);
-        Self { process, base, folder, extra, log, read: RefCell::default() }
+        let ready = wait_until_ready(&mut process, &log);
+        let base = url_of(&ready);
+        Self { process, ready, base, folder, extra, log, read: RefCell::default() }
     }
 
     /// Ends the program as a crash would, at once. Its folder stays.
@@ -57,7 +60,8 @@ impl Host {
     /// Starts the program again on the folder and with the settings of the one that was killed.
     pub fn start_again(&mut self) {
         (self.process, self.log) = launch(&self.folder, &self.extra);
-        self.base = wait_until_ready(&mut self.process, &self.log);
+        self.ready = wait_until_ready(&mut self.process, &self.log);
+        self.base = url_of(&self.ready);
     }
 
     /// The same, but it is killed after so many lines of its log, or a glance later.
@@ -95,6 +99,11 @@ impl Host {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// `rtsp://host:port/` with what follows.
+    pub fn rtsp(&self, path: &str) -> String {
+        format!("rtsp://127.0.0.1:{}/{path}", self.ready["rtsp_port"])
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
@@ -119,6 +128,11 @@ impl Host {
 
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// Where a stream is published to by RTMP.
+    pub fn rtmp_url(&self, stream_key: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/live/{stream_key}", self.ready["rtmp_port"])
     }
 
     /// `host:port`, for those who speak HTTP by hand.
@@ -225,14 +239,17 @@ fn launch(folder: &TempDir, extra: &[(String, String)]) -> (Child, Receiver<Stri
     (process, log)
 }
 
-/// The URL that the server then answers at.
-fn wait_until_ready(process: &mut Child, log: &Receiver<String>) -> String {
+fn wait_until_ready(process: &mut Child, log: &Receiver<String>) -> Value {
     let mut ready = String::new();
     let stdout = process.stdout.take().expect("stdout is piped");
     BufReader::new(stdout).read_line(&mut ready).expect("stdout is text");
-    let ready: Value = serde_json::from_str(&ready).unwrap_or_else(|error| {
+    serde_json::from_str(&ready).unwrap_or_else(|error| {
         panic!("no ready line ({error}): {ready}{}", log.iter().collect::<Vec<_>>().join("\n"))
-    });
+    })
+}
+
+/// The URL that the server then answers at.
+fn url_of(ready: &Value) -> String {
     ready["http"].as_str().expect("the ready line names the URL").to_owned()
 }
 
@@ -243,6 +260,8 @@ fn settings(folder: &TempDir) -> Vec<(&'static str, String)> {
         ("SDH_HTTP__PORT", "0".into()),
         ("SDH_HTTP__MEDIA_PORTS", "[]".into()),
         ("SDH_MEDIA__PORT", "0".into()),
+        ("SDH_RTSP__PORT", "0".into()),
+        ("SDH_RTMP__PORT", "0".into()),
         ("SDH_PLUGINS__FOLDERS", format!("[{:?}]", folder.path().join("plugins"))),
         // What tests need is here; those that fetch say so.
         ("SDH_MODELS__FETCH", "false".into()),

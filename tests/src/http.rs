@@ -34,6 +34,13 @@ pub fn request_with(method: &str, url: &str, headers: &[(&str, &str)], body: &[u
     answer.unwrap_or_else(|error| panic!("{method} {url}: {error}"))
 }
 
+/// What there is at a URL, whatever bytes it is made of.
+pub fn download(url: &str) -> Vec<u8> {
+    let mut answer = ureq::get(url).call().unwrap_or_else(|error| panic!("GET {url}: {error}"));
+    let bytes = answer.body_mut().with_config().limit(1 << 30).read_to_vec();
+    bytes.unwrap_or_else(|error| panic!("GET {url}: {error}"))
+}
+
 /// The same to a server that may end meanwhile: an error unless the whole answer came.
 pub fn try_request(
     method: &str,

@@ -5,6 +5,7 @@ pub mod avsync;
 pub mod browser;
 pub mod clients;
 pub mod crash;
+pub mod ffmpeg;
 pub mod host;
 pub mod http;
 pub mod libraries;

@@ -39,11 +39,25 @@ pub fn shared_memory(pid: u64) -> usize {
     maps.lines().filter(|line| line.contains("/memfd:")).count()
 }
 
-/// Processes that a process has started and that have not ended.
+/// How many processes a process has started that have not ended.
 pub fn children(pid: u64) -> usize {
+    numbers_of_children(pid).len()
+}
+
+/// One of them, by how the name of its program begins.
+pub fn child_named(pid: u64, beginning: &str) -> Option<u64> {
+    numbers_of_children(pid).into_iter().find(|child| {
+        let name = fs::read_to_string(format!("/proc/{child}/comm"));
+        name.is_ok_and(|name| name.starts_with(beginning))
+    })
+}
+
+fn numbers_of_children(pid: u64) -> Vec<u64> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs").flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists.map(|list| list.split_whitespace().count()).sum()
+    lists
+        .flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
+        .collect()
 }
 
 /// The most that a process ever had resident, in KiB.

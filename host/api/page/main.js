@@ -281,6 +281,7 @@ function setBusy(isBusy) {
 function showStream(stream) {
   at("whip-url").value = stream?.whip_url ?? "";
   at("whep-url").value = stream?.output_stream_url ?? "";
+  at("hls-url").value = stream?.output_hls_url ?? "";
   for (const button of document.querySelectorAll("[data-copy]")) button.disabled = !stream;
   if (stream) form.write(stream.params);
 }

@@ -92,6 +92,9 @@ fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
 
 /// A path as it may be logged or repeated: whoever knows a stream key may publish.
 pub fn without_secrets(path: &str) -> String {
+    if path.starts_with("/mediamtx/") {
+        return "/mediamtx/***".to_owned();
+    }
     let Some(rest) = path.strip_prefix("/live/") else {
         return path.chars().take(200).collect();
     };

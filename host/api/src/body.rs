@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::errors::ApiError;
+use crate::trickle;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -17,6 +18,9 @@ pub struct JsonObject(pub Map<String, Value>);
 
 /// A body that is declared as SDP.
 pub struct Sdp(pub String);
+
+/// A body that is declared as a part of SDP.
+pub struct Fragment(pub String);
 
 impl FromRequest<App> for JsonObject {
     type Rejection = ApiError;
@@ -46,15 +50,28 @@ impl FromRequest<App> for Sdp {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let sent = content_type(request.headers()).unwrap_or_default();
-        if sent != "application/sdp" {
-            let got = if sent.is_empty() { "absent".to_owned() } else { sent };
-            return Err(ApiError::WrongContentType { got, wanted: "application/sdp" });
-        }
-        let bytes = read(request, app, app.config.bodies.sdp).await?;
-        let text = String::from_utf8(bytes.into());
-        text.map(Self).map_err(|_| ApiError::UnreadableBody { reason: "it is not UTF-8".into() })
+        text(request, app, "application/sdp").await.map(Self)
     }
+}
+
+impl FromRequest<App> for Fragment {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        text(request, app, trickle::FRAGMENT).await.map(Self)
+    }
+}
+
+/// A body of SDP, of exactly this type.
+async fn text(request: Request, app: &App, wanted: &'static str) -> Result<String, ApiError> {
+    let sent = content_type(request.headers()).unwrap_or_default();
+    if sent != wanted {
+        let got = if sent.is_empty() { "absent".to_owned() } else { sent };
+        return Err(ApiError::WrongContentType { got, wanted });
+    }
+    let bytes = read(request, app, app.config.bodies.sdp).await?;
+    let text = String::from_utf8(bytes.into());
+    text.map_err(|_| ApiError::UnreadableBody { reason: "it is not UTF-8".into() })
 }
 
 /// `limit` is the path's own, for the answer.

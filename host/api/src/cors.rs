@@ -20,7 +20,7 @@ const REST: Policy = Policy {
 const MEDIA: Policy = Policy {
     methods: "POST, PATCH, DELETE, OPTIONS",
     request_headers: "authorization, content-type, if-match",
-    response_headers: "Location, Livepeer-Playback-Url, Link, ETag, Accept-Post, X-Request-Id, Retry-After",
+    response_headers: "Location, Livepeer-Playback-Url, Link, ETag, Accept-Patch, Accept-Post, X-Request-Id, Retry-After",
 };
 
 pub fn add(headers: &mut HeaderMap, config: &ApiConfig, path: &str, is_preflight: bool) {

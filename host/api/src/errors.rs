@@ -3,7 +3,7 @@
 use crate::access::{Scope, Scopes};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use host_ports::{FieldError, OfferError, ResolveError};
+use host_ports::{FieldError, HlsError, OfferError, RecordError, ResolveError};
 use host_runtime::{ChangeError, EventsError, MediaError, TooManyEventReaders};
 use serde_json::{Value, json};
 
@@ -47,6 +47,14 @@ pub enum ApiError {
         "publishing by the stream's id asks for its stream key: send `Authorization: Bearer <stream_key>`, or publish to the stream's `whip_url`"
     )]
     NoStreamKey,
+    #[error(
+        "send the session's `ETag` as `If-Match`, so that it is known which ICE session the candidates are of"
+    )]
+    NoIceSession,
+    #[error("the candidates are of another ICE session than this; the answer's `ETag` names it")]
+    OtherIceSession,
+    #[error("this server does not restart ICE; end the session and send a new offer")]
+    IceRestart,
     #[error("the server failed at this request; its log says more under this request id")]
     Panicked,
 }
@@ -87,6 +95,9 @@ impl ApiError {
             Self::HttpsOnly => (StatusCode::BAD_REQUEST, "REQUEST/HTTPS_ONLY"),
             Self::NoToken | Self::NoStreamKey => (StatusCode::UNAUTHORIZED, "AUTH/UNAUTHORIZED"),
             Self::NotAllowed { .. } => (StatusCode::FORBIDDEN, "AUTH/FORBIDDEN"),
+            Self::NoIceSession => (StatusCode::PRECONDITION_REQUIRED, "SESSIONS/NO_ETAG"),
+            Self::OtherIceSession => (StatusCode::PRECONDITION_FAILED, "SESSIONS/CONFLICT"),
+            Self::IceRestart => (StatusCode::UNPROCESSABLE_ENTITY, "SESSIONS/NO_RESTART"),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
         }
     }
@@ -168,19 +179,33 @@ fn of_media(error: &MediaError) -> (StatusCode, &'static str) {
     match error {
         MediaError::NoStream => (StatusCode::NOT_FOUND, "STREAMS/NOT_FOUND"),
         MediaError::NoSession => (StatusCode::NOT_FOUND, "SESSIONS/NOT_FOUND"),
-        MediaError::Offer(OfferError::Invalid { .. }) => {
-            (StatusCode::BAD_REQUEST, "MEDIA/INVALID_OFFER")
+        MediaError::Hls(HlsError::Invalid { .. }) => {
+            (StatusCode::BAD_REQUEST, "REQUEST/INVALID_QUERY")
         }
-        MediaError::Offer(OfferError::NoCommonCodec { .. }) => {
-            (StatusCode::BAD_REQUEST, "MEDIA/NO_COMMON_CODEC")
-        }
-        MediaError::Offer(OfferError::NotReady) => (StatusCode::NOT_FOUND, "STREAMS/NOT_READY"),
-        MediaError::Offer(OfferError::TooManyReaders { .. }) => {
-            (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT")
-        }
-        MediaError::Offer(OfferError::Unavailable { .. }) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "MEDIA/UNAVAILABLE")
-        }
+        MediaError::Hls(HlsError::NoFile { .. }) => (StatusCode::NOT_FOUND, "MEDIA/NOT_FOUND"),
+        MediaError::Record(error) => of_record(error),
+        MediaError::Hls(HlsError::Offer(error)) | MediaError::Offer(error) => of_offer(error),
+    }
+}
+
+fn of_record(error: &RecordError) -> (StatusCode, &'static str) {
+    match error {
+        RecordError::Already { .. } => (StatusCode::CONFLICT, "STREAMS/CONFLICT"),
+        RecordError::NotRecording => (StatusCode::NOT_FOUND, "RECORDINGS/NOT_FOUND"),
+        RecordError::NoFile => (StatusCode::NOT_FOUND, "MEDIA/NOT_FOUND"),
+        RecordError::NoRoom { .. } => (StatusCode::INSUFFICIENT_STORAGE, "RECORDINGS/NO_ROOM"),
+        RecordError::Files { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
+        RecordError::Offer(error) => of_offer(error),
+    }
+}
+
+fn of_offer(error: &OfferError) -> (StatusCode, &'static str) {
+    match error {
+        OfferError::Invalid { .. } => (StatusCode::BAD_REQUEST, "MEDIA/INVALID_OFFER"),
+        OfferError::NoCommonCodec { .. } => (StatusCode::BAD_REQUEST, "MEDIA/NO_COMMON_CODEC"),
+        OfferError::NotReady => (StatusCode::NOT_FOUND, "STREAMS/NOT_READY"),
+        OfferError::TooManyReaders { .. } => (StatusCode::TOO_MANY_REQUESTS, "STREAMS/LIMIT"),
+        OfferError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "MEDIA/UNAVAILABLE"),
     }
 }
 

@@ -14,21 +14,25 @@ mod errors;
 mod events;
 mod gpu;
 mod health;
+mod hls;
 mod ice;
 mod ledger;
 mod media;
+mod mediamtx;
 mod metrics;
 mod openapi;
 mod page;
 mod params_schemas;
 mod path;
 mod plugins;
+mod recordings;
 mod requests;
 mod routes;
 mod status;
 mod streams;
 mod timestamp;
 mod traffic;
+mod trickle;
 mod urls;
 mod wire;
 
@@ -40,7 +44,8 @@ use tokio::sync::watch;
 pub use access::{Gate, Scope, Scopes, UnknownScope, is_same};
 pub use gpu::GpuFigures;
 pub use ice::{IceLogin, IceServer};
-pub use routes::{https_only, router};
+pub use mediamtx::{Door, MediaMtxReport};
+pub use routes::{https_only, mediamtx_router, router};
 
 /// What an operator decides about the HTTP side. Already checked.
 #[derive(Clone)]
@@ -55,6 +60,8 @@ pub struct ApiConfig {
     pub gate: Option<Arc<dyn Gate>>,
     /// The newest figures of the GPU; none as long as there are none.
     pub gpu: watch::Receiver<Option<GpuFigures>>,
+    /// How the MediaMTX beside this server does; none where there is none.
+    pub mediamtx: Option<watch::Receiver<MediaMtxReport>>,
     /// What WHIP and WHEP clients are told of.
     pub ice_servers: watch::Receiver<Arc<[IceServer]>>,
     /// `Access-Control-Allow-Origin`; none means any.
@@ -74,6 +81,7 @@ impl Default for ApiConfig {
             local_authority: String::new(),
             gate: None,
             gpu: watch::channel(None).1,
+            mediamtx: None,
             ice_servers: watch::channel(Arc::default()).1,
             cors_origin: None,
             list_shape: ListShape::default(),
@@ -116,6 +124,7 @@ struct Shared {
     config: ApiConfig,
     runtime: Runtime,
     traffic: traffic::Traffic,
+    tags: trickle::Tags,
 }
 
 type App = Arc<Shared>;

@@ -5,6 +5,7 @@ use crate::access::has_bearer;
 use crate::body::Sdp;
 use crate::errors::ApiError;
 use crate::path::Parameters;
+use crate::trickle;
 use crate::urls::Base;
 use crate::wire::ErrorBody;
 use crate::{ApiConfig, App, IceServer};
@@ -15,7 +16,7 @@ use host_ports::Answer;
 use host_runtime::{MediaError, StreamView};
 
 /// What the seed project's paths put behind the id of a stream to name its output.
-const OUTPUT_SUFFIX: &str = "_out";
+pub const OUTPUT_SUFFIX: &str = "_out";
 
 /// Publish by WHIP
 ///
@@ -36,7 +37,8 @@ pub async fn publish(
     Sdp(offer): Sdp,
 ) -> Result<Response, ApiError> {
     let (answer, view) = app.runtime.publish(&stream_key, &offer)?;
-    Ok(published(&app, answer, &view, &base, &base.whip(&view.stream_key)))
+    let response = answered(&app, answer, &offer, &base.whip(&view.stream_key));
+    Ok(published(response, &view, &base))
 }
 
 /// Stop publishing
@@ -72,7 +74,7 @@ pub async fn play(
     Sdp(offer): Sdp,
 ) -> Result<Response, ApiError> {
     let answer = app.runtime.play(&playback_id, &offer)?;
-    Ok(answered(&app, answer, &base.whep(&playback_id)))
+    Ok(answered(&app, answer, &offer, &base.whep(&playback_id)))
 }
 
 /// Stop watching
@@ -113,7 +115,8 @@ pub async fn publish_by_id(
         return Err(ApiError::NoStreamKey);
     }
     let (answer, view) = app.runtime.publish(&view.stream_key, &offer)?;
-    Ok(published(&app, answer, &view, &base, &base.join(&format!("/{id}/whip"))))
+    let response = answered(&app, answer, &offer, &base.join(&format!("/{id}/whip")));
+    Ok(published(response, &view, &base))
 }
 
 /// The session's name is as good as the key: only its publisher was told.
@@ -143,7 +146,7 @@ pub async fn play_by_id(
     Sdp(offer): Sdp,
 ) -> Result<Response, ApiError> {
     let answer = app.runtime.play(&of_output(&app, &name)?.playback_id, &offer)?;
-    Ok(answered(&app, answer, &base.join(&format!("/{name}/whep"))))
+    Ok(answered(&app, answer, &offer, &base.join(&format!("/{name}/whep"))))
 }
 
 pub async fn end_playing_by_id(
@@ -162,26 +165,26 @@ fn of_output(app: &App, name: &str) -> Result<StreamView, ApiError> {
     of_id(app, name.strip_suffix(OUTPUT_SUFFIX).ok_or(MediaError::NoStream)?)
 }
 
-fn published(
-    app: &App,
-    answer: Answer,
-    view: &StreamView,
-    base: &Base,
-    endpoint: &str,
-) -> Response {
-    let mut response = answered(app, answer, endpoint);
+fn published(mut response: Response, view: &StreamView, base: &Base) -> Response {
     if let Ok(url) = base.whep(&view.playback_id).parse() {
         response.headers_mut().insert("livepeer-playback-url", url);
     }
     response
 }
 
-/// `Location` is absolute: a path alone would lose the prefix that a proxy strips.
-fn answered(app: &App, answer: Answer, endpoint: &str) -> Response {
+/// `Location` is absolute: a path alone would lose the prefix that a proxy strips. `ETag` and `Accept-Patch` tell clients
+/// that candidates may follow.
+fn answered(app: &App, answer: Answer, offer: &str, endpoint: &str) -> Response {
     let location = format!("{endpoint}/{}", answer.session.0);
+    let tag = app.tags.of(&answer.session.0, offer).and_then(|tag| tag.parse().ok());
     let headers =
         [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
     let mut response = (StatusCode::CREATED, headers, answer.sdp).into_response();
+    if let Some(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
+        let fragment = HeaderValue::from_static(trickle::FRAGMENT);
+        response.headers_mut().insert("accept-patch", fragment);
+    }
     add_ice_servers(response.headers_mut(), &app.config);
     response
 }

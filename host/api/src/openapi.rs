@@ -1,8 +1,8 @@
 //! `GET /openapi.json`: the calls as the handlers declare them, joined with what the installed plugins take.
 
 use crate::{
-    App, common_errors, events, health, media, metrics, page, params_schemas, plugins, status,
-    streams,
+    App, common_errors, events, health, hls, media, metrics, page, params_schemas, plugins,
+    recordings, status, streams,
 };
 use axum::Json;
 use axum::extract::State;
@@ -13,14 +13,15 @@ use utoipa::OpenApi;
 #[openapi(
     info(
         title = "streamdiffusion-host",
-        description = "Real-time video generation, compatible with Daydream's API. Publish by WHIP, change the prompt while it runs, watch by WHEP.",
+        description = "Real-time video generation, compatible with Daydream's API. Publish by WHIP, change the prompt while it runs, watch by WHEP or HLS.",
     ),
     paths(
         streams::create, streams::list, streams::read, streams::change, streams::change_hot,
         streams::delete_by_query, streams::delete_by_path, status::read, events::follow,
-        plugins::list,
+        recordings::snapshot, recordings::start, recordings::stop, recordings::list,
+        recordings::download, plugins::list,
         media::publish, media::end_publishing, media::play, media::end_playing,
-        media::publish_by_id, media::play_by_id, health::read,
+        media::publish_by_id, media::play_by_id, hls::read, health::read,
         metrics::read, page::root,
     ),
     tags(

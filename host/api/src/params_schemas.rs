@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub fn join(document: &mut Value, claims: &[Claim]) {
     let mut by_pipeline = BTreeMap::<&str, Vec<&Claim>>::new();
     for claim in claims {
-        by_pipeline.entry(&claim.id.pipeline).or_default().push(claim);
+        by_pipeline.entry(&claim.pipeline).or_default().push(claim);
     }
     let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut)
     else {
@@ -59,7 +59,7 @@ fn params_for(claims: &[&Claim]) -> Value {
 
 fn params_name(claim: &Claim) -> String {
     let id = &claim.id;
-    format!("Params.{}.{}.{}", plain(&id.pipeline), plain(&id.plugin), id.index)
+    format!("Params.{}.{}.{}", plain(&claim.pipeline), plain(&id.plugin), id.index)
 }
 
 fn reference(name: &str) -> Value {

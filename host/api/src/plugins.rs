@@ -34,6 +34,8 @@ pub struct Plugin {
     features: Vec<String>,
     /// Names of pipelines.
     pipelines: Vec<String>,
+    /// Names that it gives to pipelines of others and that stand for nothing now.
+    withheld: Vec<Withheld>,
     /// What it adds to the schemas of pipelines, its own or others'.
     contributes: Vec<Contribution>,
     /// SHA-256 of the file.
@@ -42,6 +44,13 @@ pub struct Plugin {
     state: &'static str,
     /// Why it was refused.
     reason: Option<String>,
+}
+
+/// A name that no stream can use, and why.
+#[derive(Serialize, ToSchema)]
+pub struct Withheld {
+    pipeline: String,
+    reason: String,
 }
 
 /// Values for the properties of params that have this `x-slot`.
@@ -57,12 +66,23 @@ pub struct Pipeline {
     pipeline: String,
     /// Id of the plugin behind it.
     plugin: String,
+    /// Where the name is another plugin's: whose, and what it stands for.
+    name_given: Option<NameGiven>,
     description: String,
     /// Values of `model_id` it is for; null means any.
     models: Option<Vec<String>>,
     /// JSON Schema of `params`.
     #[schema(value_type = Object)]
     params_schema: Value,
+}
+
+/// A name for streams that use what a plugin adds to a pipeline.
+#[derive(Serialize, ToSchema)]
+pub struct NameGiven {
+    /// Id of the plugin that gives it.
+    plugin: String,
+    /// The pipeline that it stands for.
+    of: String,
 }
 
 /// List plugins and pipelines
@@ -90,11 +110,18 @@ impl Plugin {
             description: report.description,
             features: report.features,
             pipelines: report.pipelines,
+            withheld: report.withheld.into_iter().map(Withheld::to_wire).collect(),
             contributes: report.contributes.into_iter().map(Contribution::to_wire).collect(),
             hash: report.hash,
             state,
             reason,
         }
+    }
+}
+
+impl Withheld {
+    fn to_wire(withheld: host_ports::Withheld) -> Self {
+        Self { pipeline: withheld.pipeline, reason: withheld.reason }
     }
 }
 
@@ -107,8 +134,11 @@ impl Contribution {
 impl Pipeline {
     fn to_wire(claim: Claim) -> Self {
         Self {
-            pipeline: claim.id.pipeline,
+            pipeline: claim.pipeline,
             plugin: claim.id.plugin,
+            name_given: claim
+                .name_given
+                .map(|given| NameGiven { plugin: given.plugin, of: given.of }),
             description: claim.description,
             models: claim.models,
             params_schema: claim.params_schema,

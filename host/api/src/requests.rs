@@ -2,7 +2,7 @@
 //! too; what is inside `params` is left to the pipeline.
 
 use crate::errors::ApiError;
-use host_ports::{Claim, FieldError, ResolveError};
+use host_ports::{Claim, FieldError, ResolveError, RestreamTarget};
 use host_runtime::{ChangeError, NewStream, StreamChange};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -150,13 +150,14 @@ fn pipeline_for(params: &Map<String, Value>, claims: &[Claim]) -> Result<String,
     // Without a model either, what has one of its own accord is meant.
     let variant = claims.iter().find(|claim| {
         model.is_none()
-            && stands_for(DAYDREAM_PIPELINE, &claim.id.pipeline)
+            && claim.name_given.is_none()
+            && stands_for(DAYDREAM_PIPELINE, &claim.pipeline)
             && claim.params_schema.pointer("/properties/model_id/default").is_some()
     });
     if let Some(claim) = variant {
-        return Ok(claim.id.pipeline.clone());
+        return Ok(claim.pipeline.clone());
     }
-    let mut on_offer: Vec<_> = claims.iter().map(|claim| claim.id.pipeline.clone()).collect();
+    let mut on_offer: Vec<_> = claims.iter().map(|claim| claim.pipeline.clone()).collect();
     on_offer.sort();
     on_offer.dedup();
     let pipeline = "absent".to_owned();
@@ -168,7 +169,7 @@ fn first_model(claims: &[Claim]) -> Option<String> {
 }
 
 fn of_daydream(claims: &[Claim]) -> impl Iterator<Item = &Claim> {
-    claims.iter().filter(|claim| claim.id.pipeline == DAYDREAM_PIPELINE)
+    claims.iter().filter(|claim| claim.pipeline == DAYDREAM_PIPELINE)
 }
 
 /// A body being taken apart; collects everything that is wrong with it.
@@ -208,11 +209,13 @@ impl Fields {
 
     fn rtmp_url(&mut self) -> Option<String> {
         let url = self.text("output_rtmp_url")?;
-        if url.is_empty() || url.starts_with("rtmp://") || url.starts_with("rtmps://") {
-            return Some(url);
+        match RestreamTarget::parse(&url) {
+            Err(error) if !url.is_empty() => {
+                self.refuse("output_rtmp_url", &error.to_string());
+                None
+            }
+            _ => Some(url),
         }
-        self.refuse("output_rtmp_url", "must start with rtmp:// or rtmps://");
-        None
     }
 
     fn refuse(&mut self, name: &str, message: &str) {
@@ -233,6 +236,8 @@ mod tests {
     #[test]
     fn a_request_without_pipeline_goes_where_its_model_or_a_default_is() {
         let claim = |pipeline: &str, models: Option<&str>, model_id: Value| Claim {
+            pipeline: pipeline.into(),
+            name_given: None,
             id: ClaimRef { plugin: "p".into(), pipeline: pipeline.into(), index: 0 },
             models: models.map(|model| vec![model.to_owned()]),
             description: String::new(),

@@ -5,12 +5,13 @@ use crate::errors::ApiError;
 use crate::gpu::{GpuFigures, in_mib};
 use crate::ledger::{drops, latencies};
 use crate::path::Parameters;
+use crate::recordings::Recording;
 use crate::timestamp::{milliseconds, rfc3339};
 use crate::urls::Base;
 use crate::wire::{ErrorBody, status_word};
 use axum::Json;
 use axum::extract::State;
-use host_ports::LatencyFigures;
+use host_ports::{LatencyFigures, RestreamStats};
 use host_runtime::{ChangeError, Phase, PictureReport, PictureState, StreamStatus};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -25,8 +26,12 @@ use std::time::{Duration, SystemTime};
 /// parts of the pipeline take of a frame, image processors by their names; `switched_off` names those that failed, which the
 /// pipeline goes on without, with the reason. `memory_bytes` is what the pipeline takes by its plugin's plan, null where that
 /// does not say, and `parts_bytes` how much of it ControlNets and image processors take.
+/// `recording` is the recording that goes on, or the last one. `egress.readers` counts WHEP sessions, a recording as one
+/// and all players of HLS together as one.
 /// `pictures` has an entry for each param that points to a picture: `fetching`, `ready`, or `failed` with `error`, when the
 /// pipeline goes on with the one before or none.
+/// `restream` says how it stands with `output_rtmp_url`: `connecting`, `live` or `waiting` (for a first frame, or for the next
+/// attempt), since when, with the last `error` until the server takes the stream again; null without one.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/status", tag = "streams", params(("id" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody))
@@ -72,7 +77,7 @@ fn to_wire(status: &StreamStatus, gpu: Option<&GpuFigures>, base: &Base, now: Sy
             "orchestrator_info": { "address": "local", "url": base.join("") },
             "inference_status": inference_status(status),
             "gateway_status": gateway_status(status, base),
-            "host_status": host_status(status),
+            "host_status": host_status(status, base),
         },
     })
 }
@@ -129,7 +134,7 @@ fn gateway_status(status: &StreamStatus, base: &Base) -> Value {
 
 /// What only this server tells. Frames are counted where they end: before the pipeline (`ingress.frames_dropped`), at it
 /// (`frames.dropped`, `skipped`, `set_aside`), and after it (`egress.frames_dropped`).
-fn host_status(status: &StreamStatus) -> Value {
+fn host_status(status: &StreamStatus, base: &Base) -> Value {
     let (frames, ingress, egress) = (&status.frames, &status.ingress, &status.egress);
     json!({
         "plugin": status.plugin,
@@ -166,6 +171,9 @@ fn host_status(status: &StreamStatus) -> Value {
         "parts_bytes": status.parts_bytes,
         "drops": by_stage(drops(status), Value::from),
         "latency": by_stage(latencies(status), latency),
+        "recording": status.recording.as_ref().map(|recording| {
+            Recording::to_wire(recording, &status.view.id, base)
+        }),
         "ingress": {
             "is_publishing": ingress.is_publishing,
             "codec": ingress.codec,
@@ -185,6 +193,17 @@ fn host_status(status: &StreamStatus) -> Value {
             "audio_delay_ms": egress.audio_delay.map(in_ms),
             "audio_transcoded": egress.audio_transcoded,
         },
+        "restream": status.restream.as_ref().map(restream),
+    })
+}
+
+fn restream(stats: &RestreamStats) -> Value {
+    json!({
+        "state": stats.state.name(),
+        "since": milliseconds(stats.since),
+        "error": stats.error,
+        "bytes_sent": stats.bytes_sent,
+        "reconnects": stats.reconnects,
     })
 }
 

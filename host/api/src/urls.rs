@@ -1,5 +1,6 @@
 //! The URLs in answers: absolute, as the client reaches this server.
 
+use crate::media::OUTPUT_SUFFIX;
 use crate::{ApiConfig, App};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -17,6 +18,10 @@ impl Base {
 
     pub fn whep(&self, playback_id: &str) -> String {
         format!("{}/play/{playback_id}/whep", self.0)
+    }
+
+    pub fn hls(&self, id: &str) -> String {
+        format!("{}/{id}{OUTPUT_SUFFIX}/index.m3u8", self.0)
     }
 
     pub fn join(&self, path: &str) -> String {

@@ -37,6 +37,7 @@ pub struct Stream {
     pub whip_url: String,
     /// Watch here by WHEP.
     pub output_stream_url: Option<String>,
+    /// Watch here by HLS.
     pub output_hls_url: Option<String>,
     pub output_rtmp_url: Option<String>,
     /// `starting`, `running`, `stopping` or `error`.
@@ -113,7 +114,7 @@ impl Stream {
         Self {
             whip_url: base.whip(&view.stream_key),
             output_stream_url: Some(base.whep(&view.playback_id)),
-            output_hls_url: None,
+            output_hls_url: Some(base.hls(&view.id)),
             gateway_host: base.authority().to_owned(),
             status: status_word(view.phase),
             id: view.id,

@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use host_api::Scope;
 use host_daemon::{Bench, EnginesCommand, ModelsCommand, ParamsHelp};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Real-time video generation behind a Daydream-compatible API.
@@ -64,6 +65,14 @@ pub enum Command {
     /// Runs plugins; started by the server itself, which talks to it over a socket
     #[command(hide = true)]
     Worker,
+    /// Becomes another program, which ends with the server that started it
+    #[command(hide = true)]
+    Beside {
+        /// The server's process
+        parent: u32,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
 }
 
 #[derive(Subcommand)]

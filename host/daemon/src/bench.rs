@@ -206,7 +206,7 @@ impl Figures {
         let (claim, formats) = (&draft.claim.id, draft.plan.formats);
         let mut text = format!(
             "{} of plugin {}, {} to {}\n",
-            claim.pipeline, claim.plugin, formats.input, formats.output
+            draft.claim.pipeline, claim.plugin, formats.input, formats.output
         );
         // Writing to a text does not fail.
         let _ = writeln!(text, "frames    {:.1} a second", self.fps());
@@ -235,7 +235,7 @@ impl Figures {
         };
         let stages: Map<_, _> = self.record.stages.iter().map(stage).collect();
         let figures = json!({
-            "pipeline": draft.claim.id.pipeline,
+            "pipeline": draft.claim.pipeline,
             "plugin": draft.claim.id.plugin,
             "width": draft.plan.formats.output.width,
             "height": draft.plan.formats.output.height,

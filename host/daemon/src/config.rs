@@ -9,10 +9,11 @@ mod reference;
 
 use crate::http::HttpConfig;
 use crate::ice_servers::IceConfig;
+use crate::mediamtx::MediaMtxConfig;
 use crate::public_base::PublicBase;
 use crate::tokens::{TokenFile, TokensConfig};
 use host_api::ApiConfig;
-use host_media::MediaConfig;
+use host_media::{MediaConfig, RtmpConfig, RtspConfig};
 use host_runtime::Settings;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -26,9 +27,15 @@ pub struct Config {
     pub public: PublicBase,
     pub tokens: TokensConfig,
     pub media: MediaConfig,
+    /// None: nobody publishes or plays by RTSP.
+    pub rtsp: Option<RtspConfig>,
+    /// None: publishers do not come by RTMP.
+    pub rtmp: Option<RtmpConfig>,
     /// A STUN server that tells this machine's public address; none: not asked.
     pub stun_server: Option<String>,
     pub ice: IceConfig,
+    /// None: no MediaMTX beside the server.
+    pub mediamtx: Option<MediaMtxConfig>,
     pub plugins: host_plugins::Config,
     pub paths: Paths,
     pub runtime: Settings,

@@ -4,6 +4,7 @@
 mod compute;
 mod folders;
 mod media;
+mod mediamtx;
 mod plugins;
 mod ports;
 mod tls;
@@ -35,6 +36,7 @@ pub fn examine(config: Config) -> Vec<Finding> {
     let mut findings = ports::check(&config);
     findings.extend(config.http.tls.as_ref().map(tls::check));
     findings.extend(media::check(&config.media));
+    findings.extend(config.mediamtx.iter().map(mediamtx::check));
     findings.extend(compute::check(&config.paths.engines, config.visible_gpus.as_deref()));
     findings.extend(folders::check(&config.paths));
     findings.extend(plugins::check(config.plugins));

@@ -28,7 +28,8 @@ pub enum ListenError {
     #[error("`{key}`: port {port} of {address} is in use; stop what uses it, or choose another (0 takes any free one{or})", or = without(key))]
     InUse { key: &'static str, address: IpAddr, port: u16 },
     #[error(
-        "`{key}`: cannot listen on port {port} of {address}; `http.listen` must be an address of this machine, and ports below 1024 need the right to use them"
+        "`{key}`: cannot listen on port {port} of {address}; `{section}.listen` must be an address of this machine, and ports below 1024 need the right to use them",
+        section = key.split('.').next().unwrap_or_default()
     )]
     Refused {
         key: &'static str,
@@ -63,6 +64,17 @@ pub async fn bind(config: &HttpConfig) -> Result<Listeners, ListenError> {
         aliases.push(bind_one("http.media_ports", config.address, *port).await?);
     }
     Ok(Listeners { main, aliases, limits: config.limits, tls })
+}
+
+/// One listener, without TLS, for somebody who is served apart.
+pub async fn bind_alone(
+    key: &'static str,
+    address: IpAddr,
+    port: u16,
+    limits: Limits,
+) -> Result<Listeners, ListenError> {
+    let main = bind_one(key, address, port).await?;
+    Ok(Listeners { main, aliases: Vec::new(), limits, tls: None })
 }
 
 impl Listeners {
@@ -118,22 +130,34 @@ impl Servers {
     }
 }
 
+impl ListenError {
+    /// `key` is the setting that names the port.
+    pub fn new(key: &'static str, (address, port): (IpAddr, u16), source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { key, address, port },
+            _ => Self::Refused { key, address, port, source },
+        }
+    }
+}
+
 async fn bind_one(
     key: &'static str,
     address: IpAddr,
     port: u16,
 ) -> Result<(TcpListener, SocketAddr), ListenError> {
-    let refused = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse { key, address, port },
-        _ => ListenError::Refused { key, address, port, source },
-    };
+    let refused = |source| ListenError::new(key, (address, port), source);
     let listener = TcpListener::bind((address, port)).await.map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?;
     Ok((listener, bound))
 }
 
 fn without(key: &str) -> &'static str {
-    if key == "http.media_ports" { ", [] does without" } else { "" }
+    match key {
+        "http.media_ports" => ", [] does without",
+        "rtsp.port" => "; `rtsp.enabled = false` does without",
+        "rtmp.port" => "; `rtmp.enabled = false` does without",
+        _ => "",
+    }
 }
 
 /// An address that stands for all interfaces is none that a browser could open.

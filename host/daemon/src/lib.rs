@@ -12,6 +12,7 @@ mod gpu;
 mod http;
 mod ice_servers;
 pub mod logging;
+mod mediamtx;
 mod models;
 mod one_pipeline;
 mod params_help;
@@ -24,12 +25,16 @@ mod tokens;
 mod watched;
 
 use host_api::{ApiConfig, router};
-use host_media::{Media, MediaConfig, MediaStartError, find_public_address};
+use host_media::{
+    AuthoritiesError, Media, MediaConfig, MediaStartError, Rtmp, RtmpConfig, RtmpServer, Rtsp,
+    RtspConfig, RtspServer, find_public_address,
+};
 use host_plugins::PluginCatalog;
 use host_ports::StateStore;
 use host_runtime::{ChangeError, Ports, Runtime};
 use host_store::{MemoryStore, OpenError, RedbStore};
-use http::Servers;
+use http::{HttpConfig, Servers};
+use mediamtx::{Beside, Prepared};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,12 +61,16 @@ pub enum StartError {
         "the media server does not start; `media.port` and `media.listen` say where it should listen"
     )]
     Media(#[source] MediaStartError),
+    #[error("streams cannot be sent by rtmps")]
+    Authorities(#[source] AuthoritiesError),
     #[error("cannot make the folder {}", path.display())]
     Folder {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    MediaMtx(#[from] mediamtx::PrepareError),
     #[error("cannot tell who may call")]
     Tokens(#[from] TokenError),
     #[error("cannot look for plugins; `plugins.folders` says where they are")]
@@ -83,6 +92,9 @@ pub struct Running {
     servers: Servers,
     runtime: Runtime,
     media: Arc<Media>,
+    rtsp: Option<RtspServer>,
+    rtmp: Option<RtmpServer>,
+    mediamtx: Option<Beside>,
     stop_deadline: Duration,
 }
 
@@ -95,6 +107,10 @@ pub struct Addresses {
     pub aliases: Vec<String>,
     /// UDP and TCP.
     pub media_port: u16,
+    /// Where publishers and readers come by RTSP, if they may.
+    pub rtsp_port: Option<u16>,
+    /// Where publishers come by RTMP, if they may.
+    pub rtmp_port: Option<u16>,
 }
 
 /// Binds everything first, so that a port in use ends the start before anything else has begun. HTTP answers when the
@@ -105,6 +121,19 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let store = open_store(&config).await?;
     let listeners = http::bind(&config.http).await?;
+    let rtsp = bind_rtsp(config.rtsp).await?;
+    let rtmp = bind_rtmp(config.rtmp).await?;
+    let mediamtx = match config.mediamtx {
+        Some(mediamtx) => {
+            let HttpConfig { address, limits, .. } = config.http;
+            let public = config.media.public_addresses.iter();
+            // A port that is forwarded to ours is none of its own.
+            let public = public.filter(|address| !address.is_tcp_only).map(|address| address.ip);
+            let public = public.collect();
+            Some(mediamtx.prepare(address, public, limits).await?)
+        }
+        None => None,
+    };
     let media = start_media(config.media, config.stun_server).await?;
     let catalog = Arc::new(look_for_plugins(config.plugins).await?);
     let models = config.fetch_models.then(fetching::model_store).flatten();
@@ -117,21 +146,37 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         http: listeners.main_url(),
         aliases: listeners.alias_urls(),
         media_port: media.port(),
+        rtsp_port: rtsp.as_ref().map(Rtsp::port),
+        rtmp_port: rtmp.as_ref().map(Rtmp::port),
     };
     // Last, because a start that fails later would never tell the token it made.
     let (tokens, new_token) = Tokens::open(&config.tokens, &config.paths.state)?;
     let api = ApiConfig {
         gate: Some(Arc::new(tokens)),
         gpu: gpu::watch(config.visible_gpus),
+        mediamtx: mediamtx.as_ref().map(Prepared::reports),
         ice_servers: ice_servers::watch(config.ice),
         scheme: listeners.scheme(),
         public_url: config.public.url(listeners.scheme(), listeners.main_port()),
         local_authority: listeners.local_authority(),
         ..config.api
     };
-    let servers = listeners.serve(router(api, runtime.clone()));
+    let servers = listeners.serve(router(api.clone(), runtime.clone()));
+    let rtsp = rtsp.map(|rtsp| rtsp.serve(&media, Arc::new(runtime.clone())));
+    let rtmp = rtmp.map(|rtmp| rtmp.serve(&media, Arc::new(runtime.clone())));
+    let mediamtx = mediamtx.map(|prepared| prepared.start(api, runtime.clone()));
     let stop_deadline = config.stop_deadline;
-    Ok(Running { addresses, new_token, servers, runtime, media, stop_deadline })
+    Ok(Running {
+        addresses,
+        new_token,
+        servers,
+        runtime,
+        media,
+        rtsp,
+        rtmp,
+        mediamtx,
+        stop_deadline,
+    })
 }
 
 impl Running {
@@ -149,6 +194,15 @@ impl Running {
         tracing::info!("stopping");
         let orderly = async {
             self.servers.refuse_more();
+            if let Some(rtsp) = self.rtsp {
+                rtsp.stop().await;
+            }
+            if let Some(rtmp) = self.rtmp {
+                rtmp.stop().await;
+            }
+            if let Some(mediamtx) = self.mediamtx {
+                mediamtx.stop().await;
+            }
             self.runtime.shutdown().await;
             self.media.stop().await;
             self.servers.join().await;
@@ -176,13 +230,30 @@ async fn start_media(
             ),
         }
     }
-    Media::start(config).map_err(StartError::Media)
+    Media::start(config).map_err(|error| match error {
+        MediaStartError::Authorities(error) => StartError::Authorities(error),
+        error => StartError::Media(error),
+    })
 }
 
 /// New libraries are tried out in processes of their own, which is nothing to wait for on a thread of tokio.
 async fn look_for_plugins(config: host_plugins::Config) -> Result<PluginCatalog, StartError> {
     let looking = tokio::task::spawn_blocking(|| PluginCatalog::new(config)).await;
     looking.map_err(io::Error::other).flatten().map_err(StartError::Plugins)
+}
+
+async fn bind_rtsp(config: Option<RtspConfig>) -> Result<Option<Rtsp>, http::ListenError> {
+    let Some(config) = config else { return Ok(None) };
+    let (address, port) = (config.address, config.port);
+    let bound = Rtsp::bind(config).await;
+    bound.map(Some).map_err(|error| http::ListenError::new("rtsp.port", (address, port), error))
+}
+
+async fn bind_rtmp(config: Option<RtmpConfig>) -> Result<Option<Rtmp>, http::ListenError> {
+    let Some(config) = config else { return Ok(None) };
+    let (address, port) = (config.address, config.port);
+    let bound = Rtmp::bind(config).await;
+    bound.map(Some).map_err(|error| http::ListenError::new("rtmp.port", (address, port), error))
 }
 
 /// Another host that uses the file shows here, before any port is taken.

@@ -11,8 +11,13 @@ use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
     let Arguments { config, serving, command } = Arguments::parse();
-    if let Some(Command::Worker) = command {
-        return Ok(host_plugins::run_worker());
+    match command {
+        Some(Command::Worker) => return Ok(host_plugins::run_worker()),
+        Some(Command::Beside { parent, command }) => {
+            let error = host_mediamtx::run_beside(parent, &command);
+            return Err(error).with_context(|| format!("cannot run {command:?}"));
+        }
+        _ => {}
     }
     host_plugins::bound_allocator();
     let loaded = load(config.as_deref(), &serving)?;

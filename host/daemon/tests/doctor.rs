@@ -39,6 +39,7 @@ fn a_port_in_use_and_missing_plugins_fail_with_their_remedy() {
     let (level, fix) = find(&findings, "ports", &format!("TCP port {port} of 127.0.0.1"));
     assert!(level == "fail" && fix.contains("`http.port`"), "{level} {fix}");
     assert_eq!(find(&findings, "ports", "UDP port 0"), ("ok", ""));
+    assert_eq!(find(&findings, "ports", "`rtsp.port`"), ("ok", ""));
     assert_eq!(find(&findings, "codecs", "VP8 is encoded by").0, "ok");
     assert_eq!(find(&findings, "ice", "127.0.0.1").0, "warn");
     assert_eq!(find(&findings, "plugins", "no plugin").0, "fail");

@@ -3,12 +3,14 @@
 
 use host_plugins::{Environment, PluginCatalog, WorkerCommand};
 use host_ports::{
-    Answer, EgressStats, Frame, FrameStamp, IngressSink, IngressStats, MediaPath, MediaServer,
-    OfferError, SessionId, VideoAbilities, VideoCodec, VideoSettings,
+    Answer, EgressStats, Frame, FrameStamp, HlsError, HlsFile, HlsRequest, IngressSink,
+    IngressStats, MediaPath, MediaServer, OfferError, Pending, RecordError, RecordedFile,
+    Recording, SessionId, VideoAbilities, VideoCodec, VideoSettings,
 };
 use host_runtime::{Applied, Mode, NewStream, Phase, Ports, Runtime, Settings, StreamChange};
 use host_store::MemoryStore;
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -61,6 +63,34 @@ impl MediaPath for View {
         Err(OfferError::NotReady)
     }
 
+    fn hls(&self, _: HlsRequest) -> Pending<Result<HlsFile, HlsError>> {
+        Box::pin(async { Err(OfferError::NotReady.into()) })
+    }
+
+    fn snapshot(&self) -> Pending<Result<Arc<[u8]>, OfferError>> {
+        Box::pin(async { Err(OfferError::NotReady) })
+    }
+
+    fn record(&self) -> Pending<Result<(Recording, Pending<Recording>), RecordError>> {
+        Box::pin(async { Err(OfferError::NotReady.into()) })
+    }
+
+    fn stop_recording(&self) -> Pending<Result<Recording, RecordError>> {
+        Box::pin(async { Err(RecordError::NotRecording) })
+    }
+
+    fn recording(&self) -> Option<Recording> {
+        None
+    }
+
+    fn recordings(&self) -> Pending<Result<Vec<RecordedFile>, RecordError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn recorded_file(&self, _: &str) -> Option<PathBuf> {
+        None
+    }
+
     fn hang_up(&self, _: &SessionId) -> bool {
         false
     }
@@ -82,6 +112,12 @@ impl MediaPath for View {
 
     fn egress_stats(&self) -> EgressStats {
         EgressStats::default()
+    }
+
+    fn restream(&self, _: Option<host_ports::Restream>) {}
+
+    fn restream_stats(&self) -> Option<host_ports::RestreamStats> {
+        None
     }
 
     fn close(&self) {}

@@ -31,6 +31,24 @@ fn get(url: &str, path: &str) -> String {
     answer.lines().next().unwrap_or_default().to_owned()
 }
 
+/// The status line of the answer to OPTIONS.
+fn ask_by_rtsp(port: u16) -> String {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("the host listens");
+    connection.write_all(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n").expect("the host reads");
+    let mut status = String::new();
+    BufReader::new(connection).read_line(&mut status).expect("the host answers");
+    status.trim_end().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rtsp_can_be_switched_off() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = start(config(&folder, &[("SDH_RTSP__ENABLED", "false")])).await;
+    let running = running.expect("the host starts");
+    assert_eq!(running.addresses().rtsp_port, None);
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_serves_on_all_its_ports_and_frees_them_at_the_end() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -38,13 +56,23 @@ async fn a_host_serves_on_all_its_ports_and_frees_them_at_the_end() {
     let addresses = running.addresses().clone();
     assert_ne!(addresses.media_port, 0);
     assert_eq!(addresses.aliases.len(), 1);
+    let rtmp = ("127.0.0.1", addresses.rtmp_port.expect("publishers may come by RTMP"));
+    assert!(TcpStream::connect(rtmp).is_ok());
     for url in std::iter::once(&addresses.http).chain(&addresses.aliases) {
         assert_eq!(get(url, "/health"), "HTTP/1.1 200 OK");
         assert_eq!(get(url, "/nothing"), "HTTP/1.1 404 Not Found");
     }
+    let rtsp_port = addresses.rtsp_port.expect("it is enabled");
+    assert_eq!(ask_by_rtsp(rtsp_port), "RTSP/1.0 200 OK");
     running.stop().await;
     let authority = addresses.http.strip_prefix("http://").expect("a plain URL");
-    assert!(TcpStream::connect(authority).is_err());
+    assert!(TcpStream::connect(authority).is_err() && TcpStream::connect(rtmp).is_err());
+    assert!(TcpStream::connect(("127.0.0.1", rtsp_port)).is_err());
+
+    let off = [("SDH_RTMP__ENABLED", "false"), ("SDH_RTSP__ENABLED", "false")];
+    let running = start(config(&folder, &off)).await.expect("the host starts");
+    assert_eq!((running.addresses().rtmp_port, running.addresses().rtsp_port), (None, None));
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,10 +80,18 @@ async fn a_port_in_use_names_its_key_and_the_remedy() {
     let folder = tempfile::tempdir().expect("a folder");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("bound").port().to_string();
-    for (key, variable) in
-        [("http.port", "SDH_HTTP__PORT"), ("http.media_ports", "SDH_HTTP__MEDIA_PORTS")]
-    {
-        let error = start(config(&folder, &[(variable, &port)])).await.err();
+    for (key, variable) in [
+        ("http.port", "SDH_HTTP__PORT"),
+        ("http.media_ports", "SDH_HTTP__MEDIA_PORTS"),
+        ("rtsp.port", "SDH_RTSP__PORT"),
+        ("rtmp.port", "SDH_RTMP__PORT"),
+    ] {
+        let settings = [
+            (variable, port.as_str()),
+            ("SDH_RTMP__LISTEN", "127.0.0.1"),
+            ("SDH_RTSP__LISTEN", "127.0.0.1"),
+        ];
+        let error = start(config(&folder, &settings)).await.err();
         let error = error.expect("the port is in use");
         assert!(matches!(error, StartError::Listen(_)), "{error:?}");
         let text = error.to_string();

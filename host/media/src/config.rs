@@ -1,6 +1,8 @@
 //! What the media server is started with, and why it may not start.
 
 use crate::codecs::MissingElements;
+use crate::recording::RecordingConfig;
+use crate::rtmp::{AuthoritiesError, RestreamConfig};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ pub struct MediaConfig {
     pub bitrate_kbps: u32,
     /// How long a session may take from its answer to being connected.
     pub connect_timeout: Duration,
+    pub restream: RestreamConfig,
+    pub recordings: RecordingConfig,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,8 @@ impl Default for MediaConfig {
             max_sessions: 1000,
             bitrate_kbps: 2500,
             connect_timeout: Duration::from_secs(10),
+            restream: RestreamConfig::default(),
+            recordings: RecordingConfig::default(),
         }
     }
 }
@@ -68,6 +74,8 @@ pub enum MediaStartError {
     },
     #[error("OpenSSL made no certificate for DTLS")]
     Certificate,
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     #[error("must be started inside a tokio runtime")]
     NoRuntime,
 }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 /// How long an encoder is kept for the next reader after the last one left.
 pub(crate) const IDLE: Duration = Duration::from_secs(5);
@@ -29,6 +29,8 @@ pub(crate) struct Egress {
     pub audio: Arc<Audio>,
     pub counters: Arc<EgressCounters>,
     pub state: Mutex<EgressState>,
+    /// Whether a frame was shown, for those who wait for the first.
+    pub has_shown: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -64,6 +66,11 @@ impl Egress {
             }
         }
         state.shown = Some(frame);
+        self.has_shown.send_if_modified(|has_shown| !std::mem::replace(has_shown, true));
+    }
+
+    pub fn shown(&self) -> Option<Frame> {
+        self.lock().shown.clone()
     }
 
     /// How frames are encoded from the next one on.

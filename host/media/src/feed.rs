@@ -49,6 +49,13 @@ impl Feed {
         self.path.egress.want_key_frame(self.video);
     }
 
+    /// Forgets what waits, and goes on with the next key frame.
+    pub fn restart(&mut self) {
+        self.units = self.units.resubscribe();
+        self.needs_key_frame = true;
+        self.want_key_frame();
+    }
+
     fn takes(&mut self, unit: &Unit) -> bool {
         match &unit.track {
             Track::Video(codec) if *codec == self.video => {

@@ -1,4 +1,4 @@
-//! For fuzz targets: answers to offers, without sockets, sessions and threads.
+//! For fuzz targets: answers to offers, and what is read of RTSP and RTMP, without sockets, sessions and threads.
 
 use crate::config::{MediaConfig, MediaStartError};
 use crate::negotiate::Role;
@@ -7,6 +7,8 @@ use crate::sockets::Announced;
 use host_ports::OfferError;
 use tokio::sync::mpsc;
 
+pub use crate::rtmp::{read_publisher, read_server};
+pub use crate::rtsp::fuzzed::publish as publish_by_rtsp;
 pub use crate::server::PANICKED;
 
 /// Answers offers of peers that never come.

@@ -116,7 +116,7 @@ fn kbps(encoder: &Element, frames_a_second: u32) -> u64 {
     for index in 0..settling + measured {
         let time = Duration::from_secs(1) * index / frames_a_second;
         if let Some(factor) = pace.note(begin + time) {
-            encoder.set_pace(&graph, 1000, factor);
+            encoder.set_bitrate(&graph, encoder.paced(1000.0, factor));
         }
         let noise = (0..info.size()).map(|_| {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

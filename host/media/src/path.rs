@@ -6,18 +6,23 @@ use crate::egress::{Egress, IDLE};
 use crate::feed::Feed;
 use crate::hub::{Command, HubHandle};
 use crate::negotiate::Role;
+use crate::outputs::Outputs;
 use crate::publisher::Publisher;
 use crate::reception::Reception;
+use crate::rtmp::Restreams;
 use crate::server::Context;
 use crate::unit::AudioCodec;
 use host_ports::{
-    Answer, EgressStats, Frame, IngressEvent, IngressSink, IngressStats, MediaPath, OfferError,
-    SessionId, VideoSettings,
+    Answer, EgressStats, Frame, HlsError, HlsFile, HlsRequest, IngressEvent, IngressSink,
+    IngressStats, MediaPath, OfferError, Pending, RecordError, RecordedFile, Recording, Restream,
+    RestreamStats, SessionId, VideoSettings,
 };
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Publishers that may be connecting at once: the one and some that mean to replace it.
@@ -136,6 +141,10 @@ pub(crate) struct Path {
     pub state: Arc<PathState>,
     pub hub: HubHandle,
     pub context: Arc<Context>,
+    /// Itself, for what outlives a call.
+    pub me: Weak<Path>,
+    pub restreams: Restreams,
+    pub outputs: Outputs,
 }
 
 impl Path {
@@ -228,7 +237,13 @@ impl Path {
         })
     }
 
+    /// Whether a frame was shown, and when the first is.
+    pub fn shown(&self) -> watch::Receiver<bool> {
+        self.state.egress.has_shown.subscribe()
+    }
+
     fn end_all(&self) {
+        self.restreams.end();
         for session in self.state.lock().by_id.values() {
             if let Some(end) = &session.end {
                 end.cancel();
@@ -251,6 +266,35 @@ impl MediaPath for Path {
         self.join(offer, Role::Reader)
     }
 
+    fn hls(&self, request: HlsRequest) -> Pending<Result<HlsFile, HlsError>> {
+        self.answer_hls(request)
+    }
+
+    fn snapshot(&self) -> Pending<Result<Arc<[u8]>, OfferError>> {
+        let state = self.state.clone();
+        self.outputs.snapshots.take(move || state.egress.shown())
+    }
+
+    fn record(&self) -> Pending<Result<(Recording, Pending<Recording>), RecordError>> {
+        self.begin_recording()
+    }
+
+    fn stop_recording(&self) -> Pending<Result<Recording, RecordError>> {
+        self.end_recording()
+    }
+
+    fn recording(&self) -> Option<Recording> {
+        self.last_recording()
+    }
+
+    fn recordings(&self) -> Pending<Result<Vec<RecordedFile>, RecordError>> {
+        self.list_recordings()
+    }
+
+    fn recorded_file(&self, name: &str) -> Option<PathBuf> {
+        self.find_recording(name)
+    }
+
     fn hang_up(&self, session: &SessionId) -> bool {
         let sessions = self.state.lock();
         let Some(known) = sessions.by_id.get(session) else { return false };
@@ -267,6 +311,12 @@ impl MediaPath for Path {
         }
     }
 
+    fn restream(&self, wanted: Option<Restream>) {
+        let is_closed = self.state.lock().is_closed;
+        let wanted = wanted.filter(|_| !is_closed);
+        self.restreams.set(wanted, &self.me, &self.context.restreaming, &self.hub.runtime);
+    }
+
     fn set_video(&self, settings: VideoSettings) {
         self.state.egress.set_video(settings);
     }
@@ -281,6 +331,10 @@ impl MediaPath for Path {
         let egress = &self.state.egress;
         let (codecs, bitrate_kbps) = (egress.codecs_in_use(), egress.bitrates().iter().sum());
         egress.counters.read(readers, codecs, bitrate_kbps, egress.audio.stats())
+    }
+
+    fn restream_stats(&self) -> Option<RestreamStats> {
+        self.restreams.stats()
     }
 
     fn close(&self) {

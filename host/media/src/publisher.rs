@@ -35,14 +35,6 @@ impl Publisher {
         self.reception.take(data, true, received_at)
     }
 
-    /// The picture that came at `received_at` has this time on the clock of `audio`. From publishers that have one clock
-    /// for both, for each picture: audio then goes by the pictures of its moment, however late either comes.
-    pub fn picture_time(&self, time: Duration, received_at: Instant) {
-        let audio = &self.path.egress.audio;
-        audio.picture_came(self.source, time, received_at);
-        audio.related(self.source, 0);
-    }
-
     /// Takes one packet of audio; `time` is the publisher's own clock, of any origin.
     pub fn audio(
         &mut self,

@@ -9,9 +9,12 @@ use crate::hub::{Command, Hub, HubHandle, Inbox};
 use crate::negotiate::{Choice, Role, choose};
 use crate::net::Net;
 use crate::offer::{Offer, invalid};
+use crate::outputs::Outputs;
 use crate::path::{Path, PathState};
 use crate::paths::Paths;
 use crate::peer::{AudioTrack, Peer};
+use crate::recording::recover;
+use crate::rtmp::{Restreaming, Restreams};
 use crate::sockets::{Announced, bind};
 use crate::tcp;
 use crate::unit::Unit;
@@ -29,8 +32,10 @@ use str0m::media::{Frequency, Mid, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Rtc, RtcConfig};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Of an offer that the library panicked at.
 pub const PANICKED: &str = "it cannot be understood";
@@ -81,6 +86,10 @@ pub(crate) struct Context {
     certificate: DtlsCert,
     announced: Announced,
     units: mpsc::Sender<Unit>,
+    pub restreaming: Arc<Restreaming>,
+    /// Recordings under way, and what ends them all.
+    pub recorders: TaskTracker,
+    pub stopping: CancellationToken,
 }
 
 /// A connection to a peer that is yet to come.
@@ -100,6 +109,7 @@ impl Media {
         let runtime = Handle::try_current().map_err(|_| MediaStartError::NoRuntime)?;
         gst::init().map_err(MediaStartError::GStreamer)?;
         let sockets = bind(&config)?;
+        recover(&config.recordings.folder);
 
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
         let (units, unit_inbox) = mpsc::channel(UNITS);
@@ -134,8 +144,17 @@ impl Media {
         &self.context.codecs
     }
 
+    /// For the other doors.
+    pub(crate) fn paths(&self) -> &Arc<Paths> {
+        &self.paths
+    }
+
     /// Ends all sessions and frees the port.
     pub async fn stop(&self) {
+        // What is recorded is to be whole.
+        self.context.stopping.cancel();
+        self.context.recorders.close();
+        self.context.recorders.wait().await;
         let (done, stopped) = oneshot::channel();
         if self.hub.commands.send(Command::Stop(done)).await.is_ok() {
             // An error means that the hub ended by itself.
@@ -169,9 +188,14 @@ impl MediaServer for Media {
             feeds,
             counters: Arc::default(),
             state: Mutex::new(EgressState::default()),
+            has_shown: watch::Sender::new(false),
         };
         let state = Arc::new(PathState::new(stream.to_owned(), ingress, egress));
-        let path = Arc::new(Path { state, hub: self.hub.clone(), context: self.context.clone() });
+        let (hub, context, outputs) = (self.hub.clone(), self.context.clone(), Outputs::default());
+        let path = Arc::new_cyclic(|me| {
+            let (me, restreams) = (me.clone(), Restreams::default());
+            Path { state, hub, context, outputs, me, restreams }
+        });
         self.paths.insert(stream, &path);
         path
     }
@@ -188,7 +212,19 @@ impl Context {
         let crypto = Arc::new(str0m::crypto::from_feature_flags());
         let certificate =
             crypto.dtls_provider.generate_certificate().ok_or(MediaStartError::Certificate)?;
-        Ok(Self { config, codecs, crypto, certificate, announced, units })
+        let restreaming = Arc::new(Restreaming::new(config.restream.clone())?);
+        let (recorders, stopping) = (TaskTracker::new(), CancellationToken::new());
+        Ok(Self {
+            config,
+            codecs,
+            crypto,
+            certificate,
+            announced,
+            units,
+            restreaming,
+            recorders,
+            stopping,
+        })
     }
 
     /// Makes a peer that suits an offer, and the answer to it.

@@ -21,5 +21,5 @@ pub fn manifest(bytes: &[u8]) -> Result<Manifest, String> {
 
 /// What plugins that do not dispute each other's names offer together.
 pub fn claims(manifests: &[Manifest]) -> Vec<Claim> {
-    registry::claims(manifests.iter())
+    registry::claims(manifests.iter()).0
 }

@@ -5,6 +5,8 @@
 //! again ([`run_worker`]). Frames cross in shared memory; words cross on sockets. What HTTP and media make of it is left
 //! to others.
 
+mod aliases;
+mod blame;
 mod candidates;
 mod catalog;
 mod config;
@@ -13,6 +15,7 @@ mod files;
 pub mod fuzzing;
 mod library;
 mod manifest_section;
+mod marks;
 mod message;
 mod packets;
 mod pipeline;

@@ -7,7 +7,8 @@ use std::ops::Range;
 /// Host to worker, on the control socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// The first message: which library to open. Answered by `Started` or `Failed`.
+    /// The first message: which library to open. Comes with the memory for the worker's notes. Answered by `Started` or
+    /// `Failed`.
     Start(Start),
     /// Comes with a stream's socket and its frame memory. Answered on that socket.
     OpenStream(OpenStream),
@@ -53,8 +54,10 @@ pub(crate) struct OpenStream {
     pub claim: u32,
     pub values: String,
     pub layout: MemoryLayout,
+    /// Its place in the worker's notes.
+    pub seat: u32,
     pub processors: Vec<Offered>,
-    /// Image processors that ended the worker before: names and reasons.
+    /// Those that ended a worker before: names and reasons.
     pub switched_off: Vec<(String, String)>,
 }
 
@@ -128,13 +131,11 @@ impl From<ErrorCode> for Code {
 pub(crate) struct MemoryLayout {
     pub input: SlotLayout,
     pub output: SlotLayout,
-    /// Where the worker notes whom it calls, in bytes.
-    pub mark: u64,
 }
 
 impl MemoryLayout {
     pub(crate) fn total_bytes(&self) -> u64 {
-        self.mark + size_of::<u32>() as u64
+        self.output.end()
     }
 }
 

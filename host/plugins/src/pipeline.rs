@@ -1,8 +1,9 @@
 //! One stream's pipeline as the runtime drives it, played by a worker process.
 
+use crate::blame::Verdict;
 use crate::config::{Config, Limits};
 use crate::library::Library;
-use crate::message::{Code, FromStream, ToStream};
+use crate::message::{Code, FromStream, Offered, ToStream};
 use crate::packets::Packets;
 use crate::processors::{Find, Named, Processors, offered, strangers};
 use crate::stamps::Stamps;
@@ -41,8 +42,8 @@ pub(crate) struct WorkerPipeline {
     mean: RunningMean,
     metrics: Vec<Metric>,
     processors: Processors,
-    /// The image processor that a shared worker was calling for this stream when it died last.
-    suspect: Option<String>,
+    /// What this stream was calling when its worker ended last, where it is not known who ended it.
+    suspect: Option<Offered>,
 }
 
 /// An open stream in a worker.
@@ -50,6 +51,7 @@ struct Link {
     // Declared before the worker: the stream is closed before the worker is given up.
     socket: Packets,
     worker: Arc<Worker>,
+    seat: u32,
     /// Whether the worker is.
     is_lost: bool,
 }
@@ -57,7 +59,7 @@ struct Link {
 impl Drop for Link {
     fn drop(&mut self) {
         if !self.is_lost {
-            self.worker.close_stream();
+            self.worker.blame().leave(self.seat);
         }
     }
 }
@@ -83,9 +85,8 @@ impl WorkerPipeline {
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
         let Parts { library, claim, config, workers, memory, find } = &self.parts;
-        let Named { found, missing } = find(params);
-        self.processors.name(offered(&found), missing);
-        memory.clear_mark();
+        let Named { found, missing, without } = find(params);
+        self.processors.name(offered(&found), missing, without);
         let strangers = strangers(library, found);
         let worker = workers.get(config, (library, &strangers), &self.stop)?;
         let wish = StreamWish {
@@ -94,8 +95,8 @@ impl WorkerPipeline {
             processors: self.processors.offered.clone(),
             switched_off: self.processors.off_by_name(),
         };
-        let socket = worker.open_stream(wish, memory)?;
-        let link = self.link.insert(Link { socket, worker, is_lost: false });
+        let (socket, seat) = worker.open_stream(wish, memory)?;
+        let link = self.link.insert(Link { socket, worker, seat, is_lost: false });
         let mut hearing = Hearing { stop: &self.stop, processors: &mut self.processors };
         let told = link.wait_until_open(config.limits.load, &mut hearing, on_progress)?;
         let planned = memory.formats();
@@ -158,31 +159,35 @@ impl WorkerPipeline {
         if !error.needs_restart() {
             return error;
         }
-        let was_shared = self.link.take().is_some_and(|mut link| {
-            link.is_lost = true;
-            link.worker.was_shared()
-        });
-        self.blame(error, was_shared)
+        let Some(mut link) = self.link.take() else { return error };
+        link.is_lost = true;
+        match self.culprit(&link) {
+            Some(culprit) => self.blame(error, &culprit),
+            None => error,
+        }
     }
 
-    /// What the worker was calling for this stream when it fell silent or died is to blame, and is not called by the next
-    /// one. Where a worker that others used died, it may have been by one of theirs: then it is to blame the second time.
-    fn blame(&mut self, error: PipelineError, was_shared: bool) -> PipelineError {
-        let is_certain = match error {
-            PipelineError::Hung { .. } => true,
-            PipelineError::Died { .. } => !was_shared,
-            _ => return error,
-        };
-        let called = self.processors.marked(self.parts.memory.mark()).cloned();
-        let suspect =
-            std::mem::replace(&mut self.suspect, called.as_ref().map(|called| called.name.clone()));
-        let Some(called) =
-            called.filter(|called| is_certain || suspect.as_ref() == Some(&called.name))
-        else {
-            return error;
-        };
-        let error = error.blamed_on(&called.plugin);
-        self.processors.switch_off(&called.name, error.to_string());
+    /// Who ended the worker, of those that are lent to its streams. Where it is not known, this stream's own part in it is
+    /// suspected, and to blame if that was so the last time too.
+    fn culprit(&mut self, link: &Link) -> Option<Offered> {
+        let blame = link.worker.blame();
+        let suspected = self.suspect.take();
+        match blame.verdict() {
+            Verdict::Nobody => None,
+            Verdict::Lent(culprit) => Some(culprit),
+            Verdict::Unclear => {
+                self.suspect = self.processors.marked(blame.called(link.seat)).cloned();
+                self.suspect.clone().filter(|suspect| suspected.as_ref() == Some(suspect))
+            }
+        }
+    }
+
+    /// The next worker does not call it, whichever stream it was that suffered from it.
+    fn blame(&mut self, error: PipelineError, culprit: &Offered) -> PipelineError {
+        let error = error.blamed_on(&culprit.plugin);
+        if self.processors.offered.contains(culprit) {
+            self.processors.switch_off(&culprit.name, error.to_string());
+        }
         error
     }
 }
@@ -217,9 +222,10 @@ impl Pipeline for WorkerPipeline {
         }
         let Some(link) = &mut self.link else { return Err(not_loaded()) };
         let before = self.processors.clone();
-        let Named { found, missing } = (self.parts.find)(params);
-        self.processors.name(offered(&found), missing);
+        let Named { found, missing, without } = (self.parts.find)(params);
+        self.processors.name(offered(&found), missing, without);
         let processors = self.processors.offered.clone();
+        link.worker.blame().offer(link.seat, &processors);
         let question = ToStream::Update { values: to_text(params), processors };
         let limit = self.parts.config.limits.update;
         let mut hearing = Hearing { stop: &self.stop, processors: &mut self.processors };
@@ -231,6 +237,7 @@ impl Pipeline for WorkerPipeline {
         });
         if let Err(Failure::Told(..)) = &outcome {
             // The stream goes on with the params that it had.
+            link.worker.blame().offer(link.seat, &before.offered);
             self.processors = before;
         }
         outcome.map_err(|failure| self.fail(failure))
@@ -347,6 +354,7 @@ impl Link {
             Ok(Heard::Stopped) => Err(WorkerError::Stopped.into()),
             Ok(Heard::TimedOut) => {
                 let seconds = limit.as_secs();
+                self.worker.blame().condemn(self.seat);
                 process.kill(&format!("it did not answer for {seconds} s while {doing}"));
                 Err(Failure::Silent { seconds, doing })
             }

@@ -1,10 +1,13 @@
 //! Which plugins serve which pipelines: a pure decision over all files that were found.
 
+use crate::aliases;
 use crate::candidates::{Candidate, Outcome};
 use crate::library::Library;
 use crate::processors::Named;
 use crate::slots::{self, Choosing, Slots};
-use host_ports::{Claim, ClaimRef, Contribution, PluginReport, PluginState, ResolveError};
+use host_ports::{
+    Claim, ClaimRef, Contribution, PluginReport, PluginState, ResolveError, Withheld,
+};
 use plugin_api::{ANY_VALUE, Manifest};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -22,7 +25,7 @@ pub(crate) struct Policy<'a> {
 pub(crate) struct Registry {
     pub reports: Vec<PluginReport>,
     plugins: BTreeMap<String, Arc<Library>>,
-    /// Of all plugins, with slots filled.
+    /// Of all plugins, with slots filled; then those that aliases stand for.
     claims: Vec<Claim>,
 }
 
@@ -40,12 +43,16 @@ impl Registry {
             .collect();
         let mut chosen = choose_versions(candidates, &good, &mut refused);
         settle_disputes(&mut chosen, policy, &mut refused);
-        let reports = candidates
-            .iter()
-            .enumerate()
-            .map(|(index, candidate)| report(candidate, refused.remove(&index)))
-            .collect();
-        let claims = claims(chosen.values().map(|(_, library)| &library.manifest));
+        let (claims, mut withheld) = claims(chosen.values().map(|(_, library)| &library.manifest));
+        let report_one = |(index, candidate): (usize, &Candidate)| {
+            let refused = refused.remove(&index);
+            let withheld = match (&candidate.outcome, &refused) {
+                (Outcome::Good(library), None) => withheld.remove(library.id()),
+                _ => None,
+            };
+            report(candidate, refused, withheld.unwrap_or_default())
+        };
+        let reports = candidates.iter().enumerate().map(report_one).collect();
         let plugins =
             chosen.into_values().map(|(_, library)| (library.id().into(), library.clone()));
         Self { reports, plugins: plugins.collect(), claims }
@@ -60,6 +67,9 @@ impl Registry {
         let mut named = Named::default();
         for choosing in slots::chosen(&claim.params, params) {
             let name = choosing.value.to_owned();
+            if let Some(without) = choosing.without {
+                named.without.insert(name.clone(), without.to_owned());
+            }
             match self.contributor(&choosing) {
                 Some(library) => drop(named.found.insert(name, library.clone())),
                 None if choosing.is_own => {}
@@ -93,10 +103,10 @@ impl Registry {
         model_id: Option<&str>,
     ) -> Result<Claim, ResolveError> {
         let named: Vec<&Claim> =
-            self.claims.iter().filter(|claim| claim.id.pipeline == pipeline).collect();
+            self.claims.iter().filter(|claim| claim.pipeline == pipeline).collect();
         if named.is_empty() {
             let on_offer: BTreeSet<&String> =
-                self.claims.iter().map(|claim| &claim.id.pipeline).collect();
+                self.claims.iter().map(|claim| &claim.pipeline).collect();
             let on_offer = on_offer.into_iter().cloned().collect();
             return Err(ResolveError::UnknownPipeline { pipeline: pipeline.into(), on_offer });
         }
@@ -193,7 +203,8 @@ struct Dispute {
 }
 
 fn disputed(one: &Manifest, other: &Manifest) -> Option<Dispute> {
-    let pipeline = disputed_pipeline(one, other).map(|pipeline| Dispute {
+    let name = disputed_pipeline(one, other).or_else(|| disputed_alias(one, other));
+    let pipeline = name.map(|pipeline| Dispute {
         pin: pipeline.to_owned(),
         what: format!("it claims the pipeline `{pipeline}`"),
     });
@@ -214,6 +225,19 @@ fn disputed_pipeline<'a>(one: &'a Manifest, other: &Manifest) -> Option<&'a str>
     let disputed =
         one.claims.iter().find(|ours| other.claims.iter().any(|theirs| both_have(ours, theirs)));
     disputed.map(|claim| claim.pipeline.as_str())
+}
+
+/// A name that one claims or gives and the other gives: whatever it stands for, that cannot be shared.
+fn disputed_alias<'a>(one: &'a Manifest, other: &Manifest) -> Option<&'a str> {
+    let is_given = |manifest: &Manifest, name: &str| {
+        manifest.aliases.iter().any(|alias| alias.pipeline == name)
+    };
+    let names = one.claims.iter().map(|claim| claim.pipeline.as_str());
+    let mut names = names.chain(one.aliases.iter().map(|alias| alias.pipeline.as_str()));
+    names.find(|name| {
+        let is_claimed = other.claims.iter().any(|claim| claim.pipeline == *name);
+        is_given(other, name) || (is_claimed && is_given(one, name))
+    })
 }
 
 /// A choice that both contribute: each can be made by one plugin only.
@@ -252,20 +276,28 @@ fn default_model<'a>(claim: &'a &&Claim) -> Option<&'a str> {
     claim.params_schema.pointer("/properties/model_id/default")?.as_str()
 }
 
-/// The claims of plugins, with what all of them contribute.
-pub(crate) fn claims<'a>(manifests: impl Iterator<Item = &'a Manifest> + Clone) -> Vec<Claim> {
+/// The claims of plugins, with what all of them contribute and under all names; and the names that stand for nothing, by
+/// their plugins' ids.
+pub(crate) fn claims<'a>(
+    manifests: impl Iterator<Item = &'a Manifest> + Clone,
+) -> (Vec<Claim>, BTreeMap<String, Vec<Withheld>>) {
     let slots = Slots::of(manifests.clone());
     let of_plugin = |manifest: &'a Manifest| {
         let claims = manifest.claims.iter().enumerate();
         claims.map(|(index, claim)| to_claim(&manifest.id, index, claim, &slots))
     };
-    manifests.flat_map(of_plugin).collect()
+    let mut claims: Vec<Claim> = manifests.clone().flat_map(of_plugin).collect();
+    let (named, withheld) = aliases::expand(manifests, &claims);
+    claims.extend(named);
+    (claims, withheld)
 }
 
 fn to_claim(plugin: &str, index: usize, claim: &plugin_api::Claim, slots: &Slots<'_>) -> Claim {
     let mut params_schema = claim.params.clone();
     slots.fill(&mut params_schema);
     Claim {
+        pipeline: claim.pipeline.clone(),
+        name_given: None,
         id: ClaimRef { plugin: plugin.into(), pipeline: claim.pipeline.clone(), index },
         models: claim.models.clone(),
         description: claim.description.clone(),
@@ -277,7 +309,7 @@ fn file_name(candidate: &Candidate) -> String {
     candidate.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn report(candidate: &Candidate, refused: Option<String>) -> PluginReport {
+fn report(candidate: &Candidate, refused: Option<String>, withheld: Vec<Withheld>) -> PluginReport {
     let (manifest, reason) = match &candidate.outcome {
         Outcome::Good(library) => (Some(&library.manifest), refused),
         Outcome::Bad { manifest, reason } => (manifest.as_deref(), Some(reason.clone())),
@@ -291,7 +323,8 @@ fn report(candidate: &Candidate, refused: Option<String>) -> PluginReport {
         license: text(|manifest| manifest.license.clone()),
         description: text(|manifest| manifest.description.clone()),
         features: manifest.map(|manifest| manifest.features.clone()).unwrap_or_default(),
-        pipelines: manifest.map(pipelines).unwrap_or_default(),
+        pipelines: manifest.map(|manifest| pipelines(manifest, &withheld)).unwrap_or_default(),
+        withheld,
         contributes: manifest.map(contributes).unwrap_or_default(),
         hash: candidate.hash.clone(),
         state: match reason {
@@ -301,8 +334,11 @@ fn report(candidate: &Candidate, refused: Option<String>) -> PluginReport {
     }
 }
 
-fn pipelines(manifest: &Manifest) -> Vec<String> {
-    let names: BTreeSet<&String> = manifest.claims.iter().map(|claim| &claim.pipeline).collect();
+fn pipelines(manifest: &Manifest, withheld: &[Withheld]) -> Vec<String> {
+    let mut names: BTreeSet<&String> =
+        manifest.claims.iter().map(|claim| &claim.pipeline).collect();
+    names.extend(manifest.aliases.iter().map(|alias| &alias.pipeline));
+    names.retain(|name| withheld.iter().all(|withheld| withheld.pipeline != **name));
     names.into_iter().cloned().collect()
 }
 

@@ -4,9 +4,11 @@
 //! `enum`; `x-slot-params` names the property beside it that holds the params of the chosen one. Where the pipeline opens what
 //! is chosen, `x-slot-feature` names the feature by which it does, which goes without saying for image processors. A value of
 //! the property's own `enum` is opened too where a plugin contributes it by its name, and missed by nobody where none does.
+//! A boolean chooses the one value in its `x-slot-value` where it is true. What goes missing without the one that is chosen
+//! stands in `x-slot-without`, for those who are told that it is switched off.
 
 use jsonschema::PatternOptions;
-use plugin_api::{ANY_VALUE, Choice, Contribution, Feature, IMAGE_PROCESSOR_SLOT, Manifest};
+use plugin_api::{ANY_VALUE, Alias, Choice, Contribution, Feature, IMAGE_PROCESSOR_SLOT, Manifest};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +44,8 @@ impl<'a> Slots<'a> {
     /// The property's own values, then the contributed ones. Where any is taken, the property stays as it is.
     fn offer(&self, property: &mut Map<String, Value>) {
         let Some(choices) = self.choices_for(property) else { return };
-        if choices.iter().any(|choice| choice.value == ANY_VALUE) {
+        let is_fixed = property.contains_key("x-slot-value");
+        if is_fixed || choices.iter().any(|choice| choice.value == ANY_VALUE) {
             return;
         }
         let contributed = choices.iter().map(|choice| Value::from(choice.value.as_str()));
@@ -89,6 +92,22 @@ impl<'a> Slots<'a> {
     }
 }
 
+/// Whether a pipeline with this schema opens something that the plugin contributes.
+pub(crate) fn opens(schema: &Value, manifest: &Manifest) -> bool {
+    let is_of_plugin = |(feature, slot): (Feature, &str)| {
+        manifest.has_feature(feature.id())
+            && manifest.contributes.iter().any(|contribution| contribution.slot == slot)
+    };
+    match schema {
+        Value::Object(object) => {
+            opened(schema).is_some_and(is_of_plugin)
+                || object.iter().any(|(key, value)| !is_data(key) && opens(value, manifest))
+        }
+        Value::Array(items) => items.iter().any(|item| opens(item, manifest)),
+        _ => false,
+    }
+}
+
 /// What params choose that pipelines open, by the schema that the params are for; references in it are not followed.
 pub(crate) fn chosen<'v>(schema: &'v Value, params: &'v Map<String, Value>) -> Chosen<'v> {
     let mut chosen = Chosen::new();
@@ -128,6 +147,8 @@ pub(crate) struct Choosing<'v> {
     pub value: &'v str,
     /// Whether it is in the property's own `enum`.
     pub is_own: bool,
+    /// What goes missing without it, where the schema says so.
+    pub without: Option<&'v str>,
 }
 
 /// The slot of a property whose values are opened, and by what.
@@ -141,14 +162,22 @@ fn opened(property: &Value) -> Option<(Feature, &str)> {
     Feature::LENT.contains(&feature).then_some((feature, slot))
 }
 
+fn choosing<'v>(schema: &'v Value, value: &'v str, is_own: bool) -> Option<Choosing<'v>> {
+    let (feature, slot) = opened(schema)?;
+    let without = schema.get("x-slot-without").and_then(Value::as_str);
+    Some(Choosing { feature, slot, value, is_own, without })
+}
+
 fn collect<'v>(schema: &'v Value, value: &'v Value, chosen: &mut Chosen<'v>) {
     match value {
         Value::String(text) => {
             let own = schema.get("enum").and_then(Value::as_array);
             let is_own = own.is_some_and(|own| own.contains(value));
-            if let Some((feature, slot)) = opened(schema) {
-                chosen.insert(Choosing { feature, slot, value: text, is_own });
-            }
+            chosen.extend(choosing(schema, text, is_own));
+        }
+        Value::Bool(true) => {
+            let fixed = schema.get("x-slot-value").and_then(Value::as_str);
+            chosen.extend(fixed.and_then(|fixed| choosing(schema, fixed, false)));
         }
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {
@@ -176,25 +205,33 @@ fn is_data(key: &str) -> bool {
     ["default", "const", "enum", "examples"].contains(&key)
 }
 
-/// A bad contribution would make the schemas of others useless, so it is looked at before.
+/// A bad contribution or alias would make the schemas of others useless, so it is looked at before.
 pub(crate) fn check(manifest: &Manifest) -> Result<(), String> {
+    for Alias { pipeline, requires, .. } in &manifest.aliases {
+        if let Err(reason) = check_schema(requires) {
+            return Err(format!("what its alias `{pipeline}` requires {reason}"));
+        }
+    }
     for Contribution { slot, items } in &manifest.contributes {
         for Choice { value, params } in items {
             let Some(schema) = params else { continue };
-            let problem = |reason: String| {
-                Err(format!("the params of its choice `{value}` in the slot `{slot}` {reason}"))
-            };
-            if has_reference(schema) {
-                return problem("must be a schema without references".to_owned());
-            }
-            let options = jsonschema::draft202012::options();
-            let options = options.with_pattern_options(PatternOptions::regex()).offline();
-            if let Err(error) = options.build(schema) {
-                return problem(format!("are no valid schema: {error}"));
+            if let Err(reason) = check_schema(schema) {
+                let of = format!("of its choice `{value}` in the slot `{slot}`");
+                return Err(format!("what it says of the params {of} {reason}"));
             }
         }
     }
     Ok(())
+}
+
+/// For a schema that becomes a part of others.
+fn check_schema(schema: &Value) -> Result<(), String> {
+    if has_reference(schema) {
+        return Err("must be a schema without references".to_owned());
+    }
+    let options = jsonschema::draft202012::options();
+    let options = options.with_pattern_options(PatternOptions::regex()).offline();
+    options.build(schema).map(drop).map_err(|error| format!("is no valid schema: {error}"))
 }
 
 /// Within another schema, references and names would mean something else.

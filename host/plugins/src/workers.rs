@@ -1,5 +1,6 @@
 //! Worker processes in the host: one per library, shared by its streams, ended with the last of them.
 
+use crate::blame::Blame;
 use crate::config::Config;
 use crate::library::Library;
 use crate::message::{FromWorker, Offered, OpenStream, Start, ToWorker};
@@ -9,11 +10,10 @@ use crate::processors::hashes;
 use crate::stop::Stop;
 use crate::sys::FrameMemory;
 use crate::wait::{Heard, wait};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -42,8 +42,7 @@ pub(crate) struct Worker {
     control: Mutex<Option<Packets>>,
     process: Process,
     close_limit: Duration,
-    /// Those that are open, or were when it was lost.
-    streams: AtomicUsize,
+    blame: Blame,
 }
 
 impl Worker {
@@ -63,23 +62,19 @@ impl Worker {
             control: Mutex::new(Some(control)),
             process,
             close_limit: config.limits.close,
-            streams: AtomicUsize::new(0),
+            blame: Blame::new().map_err(trouble)?,
         };
-        match worker.ask(&ToWorker::Start(start_message(config, library)), limit, stop)? {
+        let start = ToWorker::Start(start_message(config, library));
+        match worker.ask_with((&start, &[worker.blame.file()]), limit, stop)? {
             FromWorker::Started => Ok(worker),
             FromWorker::Failed { message } => Err(WorkerError::Refused { message }),
             FromWorker::Planned(_) => Err(worker.break_off("a plan without a question")),
         }
     }
 
-    /// An orderly end of one of its streams.
-    pub(crate) fn close_stream(&self) {
-        self.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Whether it had more than one stream when it was lost.
-    pub(crate) fn was_shared(&self) -> bool {
-        self.streams.load(Ordering::Relaxed) > 1
+    /// Whom its streams call, and who ended it.
+    pub(crate) fn blame(&self) -> &Blame {
+        &self.blame
     }
 
     pub(crate) fn process(&self) -> &Process {
@@ -93,9 +88,18 @@ impl Worker {
         limit: Duration,
         stop: Option<&Stop>,
     ) -> Result<FromWorker, WorkerError> {
+        self.ask_with((question, &[]), limit, stop)
+    }
+
+    fn ask_with(
+        &self,
+        (question, descriptors): (&ToWorker, &[BorrowedFd<'_>]),
+        limit: Duration,
+        stop: Option<&Stop>,
+    ) -> Result<FromWorker, WorkerError> {
         let mut control = self.control();
         let control = control.as_mut().ok_or_else(|| self.death())?;
-        control.send(question).map_err(|error| self.unheard(&error))?;
+        control.send_with(question, descriptors).map_err(|error| self.unheard(&error))?;
         let deadline = Instant::now() + limit;
         match wait(control.socket(), self.process.pidfd(), stop, deadline) {
             Ok(Heard::Message) => match control.receive() {
@@ -106,33 +110,40 @@ impl Worker {
             Ok(Heard::Died) => Err(self.death()),
             Ok(Heard::Stopped) => Err(WorkerError::Stopped),
             Ok(Heard::TimedOut) => {
-                self.process.kill(&format!("it did not answer for {} s", limit.as_secs()));
+                self.end(&format!("it did not answer for {} s", limit.as_secs()));
                 Err(WorkerError::Hung { limit })
             }
             Err(error) => Err(WorkerError::Start { message: error.to_string() }),
         }
     }
 
-    /// Asks for a stream, which answers on a socket of its own.
+    /// Asks for a stream, which answers on a socket of its own; gives that and its seat.
     pub(crate) fn open_stream(
         &self,
         wish: StreamWish,
         memory: &FrameMemory,
-    ) -> Result<Packets, WorkerError> {
+    ) -> Result<(Packets, u32), WorkerError> {
         let trouble = |error: io::Error| WorkerError::Start { message: error.to_string() };
         let (ours, theirs) = Packets::pair().map_err(trouble)?;
         let StreamWish { claim, values, processors, switched_off } = wish;
         let claim = u32::try_from(claim).unwrap_or(u32::MAX);
         let layout = memory.layout().clone();
-        let message =
-            ToWorker::OpenStream(OpenStream { claim, values, layout, processors, switched_off });
-        let control = self.control();
-        let control = control.as_ref().ok_or_else(|| self.death())?;
-        control
-            .send_with(&message, &[theirs.as_fd(), memory.file()])
-            .map_err(|error| self.unheard(&error))?;
-        self.streams.fetch_add(1, Ordering::Relaxed);
-        Ok(ours)
+        let full = || WorkerError::Start { message: "one has no room for more streams".into() };
+        let seat = self.blame.take_seat(&processors).ok_or_else(full)?;
+        let opening = OpenStream { claim, values, layout, seat, processors, switched_off };
+        let sent = match &*self.control() {
+            Some(control) => control
+                .send_with(&ToWorker::OpenStream(opening), &[theirs.as_fd(), memory.file()])
+                .map_err(|error| self.unheard(&error)),
+            None => Err(self.death()),
+        };
+        match sent {
+            Ok(()) => Ok((ours, seat)),
+            Err(error) => {
+                self.blame.leave(seat);
+                Err(error)
+            }
+        }
     }
 
     /// How a worker ended that is gone or has hung up.
@@ -150,8 +161,14 @@ impl Worker {
 
     /// Ends a worker that says impossible things.
     pub(crate) fn break_off(&self, what: &str) -> WorkerError {
-        self.process.kill(&format!("it broke the protocol: {what}"));
+        self.end(&format!("it broke the protocol: {what}"));
         WorkerError::Protocol { what: what.into() }
+    }
+
+    /// Kills it for what none of its streams' calls did.
+    fn end(&self, why: &str) {
+        self.blame.acquit();
+        self.process.kill(why);
     }
 
     fn control(&self) -> MutexGuard<'_, Option<Packets>> {
@@ -175,7 +192,7 @@ pub(crate) struct StreamWish {
     pub claim: usize,
     pub values: String,
     pub processors: Vec<Offered>,
-    /// Image processors that ended the worker before: names and reasons.
+    /// Those that ended a worker before: names and reasons.
     pub switched_off: Vec<(String, String)>,
 }
 

@@ -7,12 +7,25 @@ use std::collections::BTreeMap;
 /// One `pipeline` name that an accepted plugin answers to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
+    /// What streams call it.
+    pub pipeline: String,
+    /// Where that is not the plugin's own name for it, but another's.
+    pub name_given: Option<NameGiven>,
     pub id: ClaimRef,
     /// Values of `model_id` it is for; none means any.
     pub models: Option<Vec<String>>,
     pub description: String,
     /// JSON Schema 2020-12 of `params`, with `x-apply`; slots are filled with what plugins contribute.
     pub params_schema: Value,
+}
+
+/// A name that a plugin gives to a pipeline, for streams that use what the plugin adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameGiven {
+    /// The id of who gives it.
+    pub plugin: String,
+    /// The pipeline that it stands for.
+    pub of: String,
 }
 
 /// Names a claim: the plugin's id and the `pipeline` it answers to. One plugin may hold several claims of one name, told
@@ -38,11 +51,20 @@ pub struct PluginReport {
     pub features: Vec<String>,
     /// `pipeline` names.
     pub pipelines: Vec<String>,
+    /// Names that it gives and that stand for nothing.
+    pub withheld: Vec<Withheld>,
     /// What it adds to the schemas of pipelines.
     pub contributes: Vec<Contribution>,
     /// SHA-256 of the file, hexadecimal.
     pub hash: String,
     pub state: PluginState,
+}
+
+/// A name that cannot be used, as what it stands for is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    pub pipeline: String,
+    pub reason: String,
 }
 
 /// Values for the properties of schemas that name a slot.

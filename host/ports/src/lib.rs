@@ -9,14 +9,16 @@ mod latency;
 mod mailbox;
 mod media;
 mod models;
+mod outputs;
 mod pictures;
 mod pipeline;
+mod restream;
 mod store;
 mod video;
 
 pub use catalog::{
-    Claim, ClaimRef, Contribution, FieldError, PipelineCatalog, Plan, PlanError, PluginReport,
-    PluginState, ResolveError, Unsupported,
+    Claim, ClaimRef, Contribution, FieldError, NameGiven, PipelineCatalog, Plan, PlanError,
+    PluginReport, PluginState, ResolveError, Unsupported, Withheld,
 };
 pub use frame::{Frame, FramePool, FrameSize, FrameSlot, FrameStamp};
 pub use latency::{LATENCY_BOUNDS_MS, LatencyFigures, LatencyHistogram, LatencyWindow};
@@ -26,10 +28,14 @@ pub use media::{
     OfferError, SessionId, StreamKeys,
 };
 pub use models::{Artefact, Fetch, FetchError, FetchNews, FetchProgress, ModelStore, Size};
+pub use outputs::{
+    HlsError, HlsFile, HlsRequest, Pending, RecordError, RecordedFile, Recording, RecordingEnd,
+};
 pub use pictures::{Picture, PictureError, PictureFetch, PictureStore};
 pub use pipeline::{
     Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress, SwitchedOff,
 };
+pub use restream::{Restream, RestreamState, RestreamStats, RestreamTarget, RestreamTargetError};
 pub use store::{StateStore, StoreError, StoredStream};
 pub use video::{
     VIDEO_PRESETS, VIDEO_TUNES, VideoAbilities, VideoCodec, VideoProfile, VideoSettings,

@@ -1,6 +1,10 @@
 //! The media server as the runtime sees it: one path per stream, a publisher's frames in, shown frames out.
 
-use crate::{Frame, FrameSlot, LatencyFigures, VideoAbilities, VideoSettings};
+use crate::{
+    Frame, FrameSlot, HlsError, HlsFile, HlsRequest, LatencyFigures, Pending, RecordError,
+    RecordedFile, Recording, Restream, RestreamStats, VideoAbilities, VideoSettings,
+};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,15 +78,34 @@ pub trait MediaPath: Send + Sync {
     fn publish(&self, offer: &str) -> Result<Answer, OfferError>;
     /// Answers a WHEP offer; `NotReady` until `show` was called once.
     fn play(&self, offer: &str) -> Result<Answer, OfferError>;
+    /// Answers a client of HLS, which may take as long as a segment.
+    fn hls(&self, request: HlsRequest) -> Pending<Result<HlsFile, HlsError>>;
+    /// What is shown now, as JPEG; `NotReady` until `show` was called once.
+    fn snapshot(&self) -> Pending<Result<Arc<[u8]>, OfferError>>;
+    /// Begins to record what readers see. What is told at last comes when the recording has ended, whatever ended it.
+    fn record(&self) -> Pending<Result<(Recording, Pending<Recording>), RecordError>>;
+    /// Ends the recording, and tells how it ended once all is written.
+    fn stop_recording(&self) -> Pending<Result<Recording, RecordError>>;
+    /// The recording that goes on, or the last one.
+    fn recording(&self) -> Option<Recording>;
+    /// Files of ended recordings, also of earlier runs, oldest first.
+    fn recordings(&self) -> Pending<Result<Vec<RecordedFile>, RecordError>>;
+    /// Where one of these files is.
+    fn recorded_file(&self, name: &str) -> Option<PathBuf>;
     /// Ends a session. False if there is none of that id on this path.
     fn hang_up(&self, session: &SessionId) -> bool;
     /// Shows a frame to all readers, newest wins. From the first call on the output never stops: the last frame is
     /// repeated while no newer one comes.
     fn show(&self, frame: Frame);
+    /// Sends what is shown to an RTMP server too, from the first frame on and whatever becomes of the connection, instead
+    /// of to the one before; none ends that.
+    fn restream(&self, wanted: Option<Restream>);
     /// How the output is encoded from now on.
     fn set_video(&self, settings: VideoSettings);
     fn ingress_stats(&self) -> IngressStats;
     fn egress_stats(&self) -> EgressStats;
+    /// None if the stream goes to no other server.
+    fn restream_stats(&self) -> Option<RestreamStats>;
     /// Ends all sessions. The path takes no more.
     fn close(&self);
 }

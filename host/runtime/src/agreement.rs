@@ -200,7 +200,7 @@ impl Desk {
         is_hot_only: bool,
     ) -> Result<Amended, ChangeError> {
         let model_id = model_id(patch).or_else(|| model_id(&current.params));
-        let claim = match self.catalog.resolve(&current.claim.id.pipeline, model_id) {
+        let claim = match self.catalog.resolve(&current.claim.pipeline, model_id) {
             Err(ResolveError::UnknownPipeline { .. }) if current.is_provisional => {
                 return amend_unchecked(current, patch);
             }
@@ -284,6 +284,8 @@ impl Desk {
         let memory = self.budget.reserve(format!("none for {}", record.id), 0, None);
         Ok(Agreement {
             claim: Arc::new(Claim {
+                pipeline: record.pipeline.clone(),
+                name_given: None,
                 id,
                 models: None,
                 description: String::new(),
@@ -431,7 +433,7 @@ fn amend_unchecked(
     if !changes.hot.is_empty() {
         request_warnings.push(format!(
             "no plugin offers the pipeline `{}` now; params are checked when one does",
-            current.claim.id.pipeline
+            current.claim.pipeline
         ));
     }
     let agreement = Agreement { params, request_warnings, ..current.clone() };

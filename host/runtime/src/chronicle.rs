@@ -2,7 +2,10 @@
 //! noticed.
 
 use crate::events::{EventKind, EventLog};
-use host_ports::{FetchProgress, PipelineError, Progress, SwitchedOff};
+use host_ports::{
+    FetchProgress, PipelineError, Progress, Recording, RecordingEnd, RestreamState, RestreamStats,
+    SwitchedOff,
+};
 use host_stream::Condition;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -92,6 +95,27 @@ impl Chronicle {
 
     pub fn picture_failed(&self, message: &str) {
         self.log.push(EventKind::PictureFailed, message);
+    }
+
+    pub fn recording_begins(&self, recording: &Recording) {
+        self.log.push(EventKind::Recording, &format!("recording {}", recording.name));
+    }
+
+    pub fn recording_ended(&self, recording: &Recording) {
+        let Recording { name, files, .. } = recording;
+        let files = files.join(", ");
+        let (kind, message) = match &recording.ended {
+            Some(RecordingEnd::Failed(reason)) => {
+                (EventKind::RecordingFailed, format!("recording {name} failed: {reason}"))
+            }
+            Some(RecordingEnd::Limit(reason)) => {
+                (EventKind::Recorded, format!("recorded {files}; ended because {reason}"))
+            }
+            Some(RecordingEnd::Stopped) | None => {
+                (EventKind::Recorded, format!("recorded {files}"))
+            }
+        };
+        self.log.push(kind, &message);
     }
 
     /// A model is not fetched, and the pipeline not loaded therefore.
@@ -201,6 +225,25 @@ impl Chronicle {
         self.log.push(EventKind::PluginCrashed, message);
     }
 
+    /// What tells of a new restream. Attempts that fail as the one before did are told once.
+    pub fn restream(self: &Arc<Self>) -> Box<dyn Fn(&RestreamStats) + Send + Sync> {
+        let (chronicle, told) = (self.clone(), Mutex::new(None));
+        Box::new(move |stats| {
+            let (kind, message) = match (stats.state, &stats.error) {
+                (RestreamState::Live, _) => {
+                    (EventKind::RestreamLive, "the server takes the stream".to_owned())
+                }
+                (RestreamState::Waiting, Some(error)) => (EventKind::RestreamFailed, error.clone()),
+                _ => return,
+            };
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.as_ref() != Some(&message) {
+                chronicle.log.push(kind, &message);
+                *told = Some(message);
+            }
+        })
+    }
+
     /// The last there is to tell.
     pub fn deleted(&self) {
         self.log.push(EventKind::Deleted, "the stream is gone");
@@ -303,6 +346,32 @@ mod tests {
             chronicle.failed(&failure(message), now);
         }
         assert_eq!(told(&chronicle).await, ["error: one", "error: two", "error: four"]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stays_away_is_told_once_and_again_after_it_was_there() {
+        let chronicle = Arc::new(Chronicle::new(1));
+        let tell = chronicle.restream();
+        let away = Some("no connection".to_owned());
+        let (waiting, live) = (RestreamState::Waiting, RestreamState::Live);
+        for (state, error) in [
+            (waiting, None),
+            (RestreamState::Connecting, None),
+            (waiting, away.clone()),
+            (RestreamState::Connecting, away.clone()),
+            (waiting, away.clone()),
+            (live, None),
+            (waiting, away),
+        ] {
+            let since = std::time::SystemTime::now();
+            tell(&RestreamStats { state, since, error, bytes_sent: 0, reconnects: 0 });
+        }
+        let expected = [
+            "restream_failed: no connection",
+            "restream_live: the server takes the stream",
+            "restream_failed: no connection",
+        ];
+        assert_eq!(told(&chronicle).await, expected);
     }
 
     #[tokio::test]

@@ -3,10 +3,13 @@
 use crate::session::Handle;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 #[derive(Default)]
 pub struct Directory {
     state: Mutex<State>,
+    /// Told whenever a stream came or went.
+    news: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -72,6 +75,12 @@ impl Directory {
         state.streams.remove(&number);
         state.stream_keys.retain(|_, each| *each != number);
         state.playback_ids.retain(|_, each| *each != number);
+        drop(state);
+        self.news.send_replace(());
+    }
+
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
     }
 
     /// In order of creation.
@@ -110,6 +119,8 @@ impl Place {
         state.stream_keys.insert(view.stream_key, number);
         state.playback_ids.insert(view.playback_id, number);
         state.streams.insert(number, stream);
+        drop(state);
+        self.directory.news.send_replace(());
         true
     }
 }

@@ -58,6 +58,16 @@ pub enum EventKind {
     PluginRecovered,
     /// An image processor failed; the pipeline goes on without it.
     SwitchedOff,
+    /// The server that the stream goes to takes it.
+    RestreamLive,
+    /// It does not, or no longer; it is tried again.
+    RestreamFailed,
+    /// What viewers see is recorded.
+    Recording,
+    /// The recording ended as it was meant to, and its files are whole.
+    Recorded,
+    /// It ended before it was asked to; what was recorded until then is whole.
+    RecordingFailed,
     Error,
     Deleted,
 }
@@ -81,6 +91,11 @@ impl EventKind {
             Self::PluginCrashed => "plugin_crashed",
             Self::PluginRecovered => "plugin_recovered",
             Self::SwitchedOff => "switched_off",
+            Self::RestreamLive => "restream_live",
+            Self::RestreamFailed => "restream_failed",
+            Self::Recording => "recording",
+            Self::Recorded => "recorded",
+            Self::RecordingFailed => "recording_failed",
             Self::Error => "error",
             Self::Deleted => "deleted",
         }

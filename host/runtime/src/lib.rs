@@ -13,6 +13,7 @@ mod health;
 mod identity;
 mod inbox;
 mod ingress;
+mod outputs;
 mod pipe;
 mod plain;
 mod runtime;

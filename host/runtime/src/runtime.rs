@@ -137,6 +137,11 @@ impl Runtime {
         self.directory.all().iter().map(|stream| stream.told.borrow().view.clone()).collect()
     }
 
+    /// Wakes whenever a stream came or went.
+    pub fn arrivals(&self) -> watch::Receiver<()> {
+        self.directory.news()
+    }
+
     pub fn get(&self, id: &str) -> Option<StreamView> {
         Some(self.directory.find(Name::Id(id))?.told.borrow().view.clone())
     }
@@ -327,7 +332,7 @@ impl Runtime {
         self.directory.find(Name::Id(id)).ok_or_else(|| ChangeError::not_found(id))
     }
 
-    fn serving(&self, name: Name<'_>) -> Result<Arc<Handle>, MediaError> {
+    pub(crate) fn serving(&self, name: Name<'_>) -> Result<Arc<Handle>, MediaError> {
         let stream = self.directory.find(name).filter(|stream| !stream.is_stopping());
         stream.ok_or(MediaError::NoStream)
     }

@@ -386,6 +386,7 @@ impl Session {
         }
         self.wiring.shared.chronicle.log.set_revision(record.revision);
         self.record = record;
+        self.wiring.restream(self.record.output_rtmp_url.as_deref());
         if !changes.is_empty() {
             self.wiring.shared.health.note_params_update();
         }
@@ -439,9 +440,6 @@ fn tell(
 ) -> Told {
     let mut warnings = agreement.warnings();
     warnings.extend(pictures.warnings());
-    if record.output_rtmp_url.is_some() {
-        warnings.push("`output_rtmp_url` has no effect: this server does not restream".to_owned());
-    }
     let view = StreamView {
         id: record.id.clone(),
         name: record.name.clone(),

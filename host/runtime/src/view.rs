@@ -3,7 +3,10 @@
 use crate::budget::Shortage;
 use crate::events::TooManyEventReaders;
 use crate::secret::Secret;
-use host_ports::{EgressStats, FieldError, IngressStats, LatencyFigures, OfferError, ResolveError};
+use host_ports::{
+    EgressStats, FieldError, HlsError, IngressStats, LatencyFigures, OfferError, RecordError,
+    ResolveError, RestreamStats,
+};
 use host_stream::{Condition, Phase, Vitals};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -94,8 +97,12 @@ pub struct StreamStatus {
     pub switched_off: Vec<host_ports::SwitchedOff>,
     /// Those that params point to.
     pub pictures: Vec<PictureReport>,
+    /// The recording that goes on, or the last one.
+    pub recording: Option<host_ports::Recording>,
     pub ingress: IngressStats,
     pub egress: EgressStats,
+    /// None unless it goes to another server too.
+    pub restream: Option<RestreamStats>,
     pub frames: FrameFigures,
     /// Who follow the stream's events now.
     pub event_readers: usize,
@@ -285,7 +292,7 @@ pub enum EventsError {
     TooManyReaders(#[from] TooManyEventReaders),
 }
 
-/// Why a WHIP or WHEP request failed.
+/// Why a request for media failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
     #[error(
@@ -296,6 +303,28 @@ pub enum MediaError {
     NoSession,
     #[error(transparent)]
     Offer(#[from] OfferError),
+    #[error(transparent)]
+    Hls(HlsError),
+    #[error(transparent)]
+    Record(RecordError),
+}
+
+impl From<HlsError> for MediaError {
+    fn from(error: HlsError) -> Self {
+        match error {
+            HlsError::Offer(error) => Self::Offer(error),
+            error => Self::Hls(error),
+        }
+    }
+}
+
+impl From<RecordError> for MediaError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Offer(error) => Self::Offer(error),
+            error => Self::Record(error),
+        }
+    }
 }
 
 fn listed(revisions: &[u64]) -> String {

@@ -50,6 +50,7 @@ pub struct StreamParams {
     pub use_lcm_lora: bool,
     pub lcm_lora_id: String,
     pub use_safety_checker: bool,
+    pub safety_checker_threshold: f64,
     pub enable_similar_image_filter: bool,
     pub similar_image_filter_threshold: f32,
     pub similar_image_filter_max_skip_frame: u64,
@@ -164,6 +165,8 @@ pub struct ControlNet {
     pub control_guidance_start: f64,
     #[serde(default = "one")]
     pub control_guidance_end: f64,
+    #[serde(default)]
+    pub per_frame_control: bool,
 }
 
 /// Absent where the family has none.

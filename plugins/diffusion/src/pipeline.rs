@@ -5,6 +5,7 @@ mod controls;
 mod missing;
 mod plan;
 mod processors;
+mod seen;
 
 pub use plan::plan;
 
@@ -28,7 +29,7 @@ use crate::resolve::ModelRoots;
 use crate::shared::Shared;
 use crate::sizes::Pictures;
 use crate::stream::adapters::{ImagePrompt, ImagePrompts};
-use crate::stream::controls::ControlNets;
+use crate::stream::controls::{ControlNets, Steered};
 use crate::stream::pictures::{ImageProcessors, Picture, Place};
 use crate::stream::{self, Settings, Source, Times};
 use crate::tensor::Tensor;
@@ -211,12 +212,12 @@ impl ImageProcessors for Others {
 }
 
 impl ControlNets for Others {
-    fn look(&mut self, picture: Picture, frame: Source) {
-        self.controls.look(picture, frame);
+    fn look(&mut self, picture: Picture, frame: Source, kept: usize) {
+        self.controls.look(picture, frame, kept);
     }
 
-    fn add(&mut self, at: usize, given: &[&Tensor], weights: &[f32], sum: &mut [Tensor]) {
-        self.controls.add(at, given, weights, sum);
+    fn add(&mut self, at: usize, rows: &Steered<'_>, sum: &mut [Tensor]) {
+        self.controls.add(at, rows, sum);
     }
 }
 

@@ -209,7 +209,7 @@ impl Stream {
         if !is_skipped {
             self.waiting.push((image, frame));
             if let Some(steering) = steering {
-                others.look(steering, frame);
+                others.look(steering, frame, self.settings.control_frames());
             }
         }
         if self.waiting.len() == frames
@@ -237,12 +237,12 @@ impl Stream {
         let images = Tensor::stack(&images.iter().collect::<Vec<_>>());
         if self.is_cold {
             for _ in 1..self.denoiser.calls() {
-                self.advance_beside(&images, others)?;
+                self.advance_beside(&images, &newest, others)?;
                 self.under_way.extend(&newest);
             }
             self.is_cold = false;
         }
-        let Advance { output, mut times, .. } = self.advance_beside(&images, others)?;
+        let Advance { output, mut times, .. } = self.advance_beside(&images, &newest, others)?;
         self.under_way.extend(&newest);
         let start = Instant::now();
         let pictures = self.checkpoint.vae.decode(&output)?;
@@ -274,17 +274,22 @@ impl Stream {
 
     /// Takes pictures, `[frames, 3, height, width]`, one call further, without decoding what leaves.
     pub fn advance(&mut self, images: &Tensor) -> Result<Advance, StreamError> {
-        self.advance_beside(images, &mut NoOthers)
+        self.advance_beside(images, &[], &mut NoOthers)
     }
 
+    /// `newest` are the frames of the pictures, where they are of any.
     fn advance_beside(
         &mut self,
         images: &Tensor,
+        newest: &[Source],
         others: &mut dyn Others,
     ) -> Result<Advance, StreamError> {
         let Settings { t_index_list, num_inference_steps, cached_attention: cached, .. } =
             &self.settings;
-        let schedule = Schedule::new(self.denoiser.steps(), t_index_list, *num_inference_steps);
+        let rows = (self.denoiser.rows(), self.settings.negative_rows());
+        let under_way = self.under_way.iter().copied().collect::<Vec<_>>();
+        let schedule = Schedule::new(self.denoiser.steps(), t_index_list, *num_inference_steps)
+            .with_frames(controls::frames_of_rows(newest, &under_way, rows));
         let rows = Rows::new(self.denoiser.steps(), &self.settings);
         let (checkpoint, cached) = (self.checkpoint.clone(), *cached);
         // Both belong to the stream, which lends itself to the call.

@@ -1,5 +1,6 @@
-//! An adapter and its image encoder on this machine.
+//! An adapter and what looks at its picture, on this machine.
 
+use super::face::FaceFiles;
 use super::params::{Family, Wishes};
 use plugin_api::{Artefact, Environment};
 use plugins_diffusion::config::{Config, ConfigError};
@@ -9,7 +10,7 @@ use plugins_diffusion::nets::{
 };
 use plugins_diffusion::resolve::{ModelRoots, ResolveError};
 use plugins_diffusion::weights::{Weights, WeightsError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the adapters' authors have them; the one for SDXL was trained with the larger encoder.
 const SD15: [&str; 2] =
@@ -18,6 +19,9 @@ const SDXL: [&str; 2] = [
     "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl.safetensors",
     "h94/IP-Adapter/sdxl_models/image_encoder",
 ];
+/// Those for faces, of which only Plus ones look at more than who it is, all by the smaller encoder.
+const FACES_SD15: [&str; 2] = ["h94/IP-Adapter-FaceID/ip-adapter-faceid_sd15.bin", SD15[1]];
+const FACES_SDXL: [&str; 2] = ["h94/IP-Adapter-FaceID/ip-adapter-faceid_sdxl.bin", SD15[1]];
 /// Of an encoder's folder.
 const ENCODER: [&str; 2] = ["config.json", "model.safetensors"];
 
@@ -27,11 +31,28 @@ pub struct Names {
     pub encoder: String,
 }
 
+/// What `type` says of an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of pictures as a whole, or of their patches.
+    Regular,
+    Face,
+}
+
+impl Kind {
+    /// By the value of the slot.
+    pub fn of_name(name: &str) -> Self {
+        if name == "faceid" { Self::Face } else { Self::Regular }
+    }
+}
+
 impl Names {
-    pub fn of(wishes: &Wishes) -> Self {
-        let [adapter, encoder] = match wishes.family {
-            Family::Sd15 => SD15,
-            Family::Sdxl => SDXL,
+    pub fn of(wishes: &Wishes, kind: Kind) -> Self {
+        let [adapter, encoder] = match (kind, wishes.family) {
+            (Kind::Regular, Family::Sd15) => SD15,
+            (Kind::Regular, Family::Sdxl) => SDXL,
+            (Kind::Face, Family::Sd15) => FACES_SD15,
+            (Kind::Face, Family::Sdxl) => FACES_SDXL,
         };
         let or = |wish: &Option<String>, usual: &str| wish.clone().unwrap_or_else(|| usual.into());
         Self {
@@ -59,10 +80,12 @@ pub enum AdapterError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Files(#[from] FilesError),
-    #[error(
-        "`{name}` is an adapter for faces, which is not supported yet; a regular one or Plus is"
-    )]
-    Face { name: String },
+    #[error(transparent)]
+    Encoder(ResolveError),
+    #[error("{0} ({licence})", licence = super::face::LICENCE)]
+    FaceModel(ResolveError),
+    #[error("`{name}` is {is}; `type` has to be {wanted} for it")]
+    Kind { name: String, is: &'static str, wanted: &'static str },
     #[error(
         "the adapter `{adapter}` takes {takes} values of an image encoder, `{encoder}` gives {gives}; `image_encoder_path` can name another"
     )]
@@ -72,22 +95,30 @@ pub enum AdapterError {
 /// What is there, and what its networks look like.
 pub struct Files {
     pub adapter: PathBuf,
-    pub encoder: PathBuf,
     pub projection: ImageProjection,
-    pub vision: ClipVision,
+    /// What looks at the picture, or at the face in it.
+    pub encoder: Option<(PathBuf, ClipVision)>,
+    /// What finds the face and tells whose it is.
+    pub faces: Option<FaceFiles>,
 }
 
 /// The file of an adapter.
 pub fn find_adapter(names: &Names, roots: &ModelRoots) -> Result<PathBuf, AdapterError> {
-    match roots.find(&names.adapter) {
+    let name = &names.adapter;
+    match roots.find(name) {
         // Its pickle is parsed, never run.
-        Err(ResolveError::NotSafetensors { path, .. })
-            if path.extension().is_some_and(|ending| ending == "bin") =>
-        {
-            Ok(path)
+        Err(ResolveError::NotSafetensors { path, .. }) if is_bin(&path) => Ok(path),
+        Err(ResolveError::NotFound { .. }) if is_bin(Path::new(name)) => {
+            let parts: Vec<&str> = name.splitn(3, '/').collect();
+            let [owner, repository, file] = parts[..] else { return Ok(roots.find(name)?) };
+            Ok(roots.resolve_file(&format!("{owner}/{repository}"), file)?)
         }
         found => Ok(found?),
     }
+}
+
+fn is_bin(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "bin")
 }
 
 /// The folder of an image encoder.
@@ -101,7 +132,7 @@ pub fn find_encoder(names: &Names, roots: &ModelRoots) -> Result<PathBuf, Adapte
             });
             AdapterError::NoEncoder { name, download }
         }
-        error => error.into(),
+        error => AdapterError::Encoder(error),
     })
 }
 
@@ -116,32 +147,76 @@ pub fn encoder_artefact(name: &str) -> Option<Artefact> {
 }
 
 impl Files {
-    pub fn find(wishes: &Wishes, environment: &Environment) -> Result<Self, AdapterError> {
+    /// Or all that is missing or does not fit.
+    pub fn find(
+        names: &Names,
+        kind: Kind,
+        wishes: &Wishes,
+        environment: &Environment,
+    ) -> Result<Self, Vec<AdapterError>> {
         let roots = ModelRoots::from_environment(environment.models_dir.clone());
-        let names = Names::of(wishes);
-        let (adapter, encoder) = (find_adapter(&names, &roots)?, find_encoder(&names, &roots)?);
-        Self::open(&names, adapter, encoder)
+        let adapter = find_adapter(names, &roots).and_then(|path| {
+            let projection = ImageProjection::of(&Weights::open(&path)?)?;
+            check_kind(kind, &projection, names)?;
+            Ok((path, projection))
+        });
+        let seen = adapter.as_ref().ok().map(|(_, projection)| projection.seen());
+        // Of an adapter that is not here its kind has to tell what it needs.
+        let needs_encoder = seen.map_or(kind == Kind::Regular, |seen| seen != Seen::Face);
+        let face = wishes.insightface_model_name.as_deref();
+        let faces = (kind == Kind::Face).then(|| FaceFiles::find(face, &roots)).transpose();
+        let encoder = needs_encoder.then(|| encoder(names, &roots)).transpose();
+        match (adapter, faces, encoder) {
+            (Ok((adapter, projection)), Ok(faces), Ok(encoder)) => {
+                let files = Self { adapter, projection, encoder, faces };
+                files.check_widths(names).map(|()| files).map_err(|error| vec![error])
+            }
+            (adapter, faces, encoder) => {
+                let faces = faces.err().into_iter().flatten();
+                Err(adapter.err().into_iter().chain(faces).chain(encoder.err()).collect())
+            }
+        }
     }
 
-    /// Reads what kind of networks they are, and whether they fit each other.
-    pub fn open(names: &Names, adapter: PathBuf, encoder: PathBuf) -> Result<Self, AdapterError> {
-        let projection = ImageProjection::of(&Weights::open(&adapter)?)?;
-        let vision = ClipVision::from_config(&Config::read(&encoder.join("config.json"))?)?;
-        let encoder = weights_file(&encoder, "model")?;
+    /// Whether the projection takes what the encoder gives.
+    fn check_widths(&self, names: &Names) -> Result<(), AdapterError> {
+        let Some((_, vision)) = &self.encoder else { return Ok(()) };
         let [hidden, pooled] = &vision.outputs()[..] else { unreachable!("it has two outputs") };
-        let gives = match projection.seen() {
-            Seen::Whole => width(pooled),
-            Seen::Patches => width(hidden),
-            Seen::Face => return Err(AdapterError::Face { name: names.adapter.clone() }),
-        };
-        let takes = projection.inputs().first().map_or(0, width);
+        let gives = width(if self.projection.seen() == Seen::Whole { pooled } else { hidden });
+        let takes = self.projection.inputs().last().map_or(0, width);
         if takes != gives {
             let Names { adapter, encoder } = names;
             let (adapter, encoder) = (adapter.clone(), encoder.clone());
             return Err(AdapterError::Widths { adapter, encoder, takes, gives });
         }
-        Ok(Self { adapter, encoder, projection, vision })
+        Ok(())
     }
+
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let encoder = self.encoder.iter().map(|(weights, _)| weights);
+        let faces = self.faces.iter().flat_map(|faces| [&faces.detector, &faces.embedder]);
+        [&self.adapter].into_iter().chain(encoder).chain(faces).cloned().collect()
+    }
+}
+
+fn check_kind(kind: Kind, projection: &ImageProjection, names: &Names) -> Result<(), AdapterError> {
+    let is_for_faces = matches!(projection.seen(), Seen::Face | Seen::FaceAndPatches);
+    let name = names.adapter.clone();
+    match (kind, is_for_faces) {
+        (Kind::Regular, true) => {
+            Err(AdapterError::Kind { name, is: "an adapter for faces", wanted: "faceid" })
+        }
+        (Kind::Face, false) => {
+            Err(AdapterError::Kind { name, is: "no adapter for faces", wanted: "regular" })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn encoder(names: &Names, roots: &ModelRoots) -> Result<(PathBuf, ClipVision), AdapterError> {
+    let folder = find_encoder(names, roots)?;
+    let vision = ClipVision::from_config(&Config::read(&folder.join("config.json"))?)?;
+    Ok((weights_file(&folder, "model")?, vision))
 }
 
 fn width(port: &Port) -> usize {

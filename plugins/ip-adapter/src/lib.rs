@@ -3,6 +3,7 @@
 //! It contributes names to the schemas of the pipelines, says what is grafted onto their UNets, and makes tokens of a style
 //! picture. Attending to them is for the pipeline.
 
+mod face;
 mod files;
 mod networks;
 mod params;
@@ -41,11 +42,11 @@ pub struct Loaded {
 impl Pipeline for Loaded {
     type Stream = Prompt;
 
-    fn open_stream(&self, _host: &Host, params: &Params<'_>) -> Result<Prompt, Error> {
+    fn open_stream(&self, host: &Host, params: &Params<'_>) -> Result<Prompt, Error> {
         let (networks, wishes) = (self.networks.clone(), Wishes::read(params)?);
         let empty = networks.empty()?;
-        let tokens = networks.tokens(&wishes)?;
-        Ok(Prompt { networks, wishes, tokens, empty })
+        let tokens = networks.tokens(&wishes, host)?;
+        Ok(Prompt { networks, wishes, tokens, empty, host: host.clone() })
     }
 }
 
@@ -53,16 +54,17 @@ impl Pipeline for Loaded {
 pub struct Prompt {
     networks: Arc<Networks>,
     wishes: Wishes,
-    /// None without a picture.
+    /// None without a picture, or a face in it where one is wanted.
     tokens: Option<Tensor>,
     empty: Tensor,
+    host: Host,
 }
 
 impl Stream for Prompt {
     fn update(&mut self, params: &Params<'_>) -> Result<(), Error> {
         let wishes = Wishes::read(params)?;
         if wishes.image != self.wishes.image {
-            self.tokens = self.networks.tokens(&wishes)?;
+            self.tokens = self.networks.tokens(&wishes, &self.host)?;
         }
         self.wishes = wishes;
         Ok(())

@@ -36,6 +36,8 @@ pub struct Wishes {
     pub ipadapter_model_path: Option<String>,
     #[serde(default)]
     pub image_encoder_path: Option<String>,
+    #[serde(default)]
+    pub insightface_model_name: Option<String>,
 }
 
 /// Of the UNet.

@@ -29,12 +29,8 @@ pub enum PictureError {
     Decode { path: PathBuf, source: ImageError },
 }
 
-/// The middle of a PNG, the short side scaled to `side`: `[1, 3, side, side]` by CLIP's mean and deviation.
-pub fn read(path: &Path, side: usize) -> Result<Tensor, PictureError> {
-    Ok(prepare(&decode(path)?, side as u32))
-}
-
-fn decode(path: &Path) -> Result<RgbImage, PictureError> {
+/// A PNG.
+pub fn decode(path: &Path) -> Result<RgbImage, PictureError> {
     // Opening what is no file could take for ever.
     let metadata = std::fs::metadata(path)
         .map_err(|source| PictureError::Open { path: path.to_owned(), source })?;
@@ -54,7 +50,8 @@ fn decode(path: &Path) -> Result<RgbImage, PictureError> {
     Ok(decoded.map_err(wrong)?.into_rgb8())
 }
 
-fn prepare(picture: &RgbImage, side: u32) -> Tensor {
+/// The middle of a picture, the short side scaled to `side`: `[1, 3, side, side]` by CLIP's mean and deviation.
+pub fn prepare(picture: &RgbImage, side: u32) -> Tensor {
     let (width, height) = picture.dimensions();
     let long = LONGEST * width.min(height);
     let picture = middle(picture, width.min(long), height.min(long));
@@ -120,14 +117,14 @@ mod tests {
         std::fs::write(&text, "no picture").unwrap();
         RgbImage::new(3, 5).save(&png).unwrap();
         RgbImage::new(8193, 1).save(&huge).unwrap();
-        assert_eq!(read(&png, 8).unwrap().shape(), [1, 3, 8, 8]);
+        assert_eq!(decode(&png).unwrap().dimensions(), (3, 5));
         for (path, part) in [
             (&text, "no PNG of at most 8192"),
             (&huge, "no PNG of at most 8192"),
             (&folder.path().to_owned(), "is no file"),
             (&folder.path().join("none"), "cannot be opened"),
         ] {
-            let error = read(path, 8).unwrap_err().to_string();
+            let error = decode(path).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains(path.to_str().unwrap()), "{error}");
         }
     }

@@ -1,39 +1,26 @@
 //! What an adapter needs, and what of it is grafted onto a UNet, without loading it.
 
-use super::files::{AdapterError, Files, Names, encoder_artefact, find_adapter, find_encoder};
+use super::files::{AdapterError, Files, Kind, Names, encoder_artefact};
 use super::params::Wishes;
 use plugin_api::{Artefact, Error, FieldError, Graft, Plan, PlanRequest, Unsupported};
 use plugins_diffusion::files::stored_bytes;
-use plugins_diffusion::resolve::{ModelRoots, ResolveError};
-
-/// Why a kind of adapter cannot be had.
-pub fn refusal(kind: &str) -> Option<&'static str> {
-    let reason = "adapters for faces are not available yet; the picture goes on without the style";
-    (kind == "faceid").then_some(reason)
-}
+use plugins_diffusion::resolve::ResolveError;
 
 pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Error> {
     let wishes = Wishes::read(&request.params)?;
-    if let Some(reason) = refusal(request.params.pipeline) {
-        return Ok(unsupported(reason));
-    }
-    let names = Names::of(&wishes);
-    let roots = ModelRoots::from_environment(request.host.environment().models_dir.clone());
-    let (adapter, encoder) = (find_adapter(&names, &roots), find_encoder(&names, &roots));
-    let (adapter, encoder) = match (adapter, encoder) {
-        (Ok(adapter), Ok(encoder)) => (adapter, encoder),
-        (adapter, encoder) => return Ok(without(&names, [adapter.err(), encoder.err()])),
-    };
-    let files = match Files::open(&names, adapter, encoder) {
+    let kind = Kind::of_name(request.params.pipeline);
+    let names = Names::of(&wishes, kind);
+    let files = match Files::find(&names, kind, &wishes, request.host.environment()) {
         Ok(files) => files,
-        Err(error) => return Ok(unsupported(&error.to_string())),
+        Err(errors) => return Ok(without(&names, errors)),
     };
-    Ok(Plan {
-        memory_bytes: stored_bytes(&files.adapter, "")
-            .saturating_add(stored_bytes(&files.encoder, "")),
-        graft: Some(Graft { tokens: files.projection.tokens(), weights: absolute(files.adapter)? }),
-        ..Plan::default()
-    })
+    let is_blind = files.encoder.is_none() && wishes.image_encoder_path.is_some();
+    let warning = "`image_encoder_path` has no effect: this adapter looks at whose face it is, and no further.";
+    let warnings = is_blind.then(|| warning.to_owned()).into_iter().collect();
+    let bytes = files.paths().iter().map(|path| stored_bytes(path, "")).sum();
+    let (tokens, weights) = (files.projection.tokens(), absolute(files.adapter)?);
+    let graft = Some(Graft { tokens, weights });
+    Ok(Plan { memory_bytes: bytes, graft, warnings, ..Plan::default() })
 }
 
 fn absolute(path: std::path::PathBuf) -> Result<std::path::PathBuf, Error> {
@@ -41,27 +28,32 @@ fn absolute(path: std::path::PathBuf) -> Result<std::path::PathBuf, Error> {
         .map_err(|error| Error::new(format!("no absolute path of {}: {error}", path.display())))
 }
 
-fn unsupported(reason: &str) -> Plan {
-    let one = Unsupported { field: "type".into(), reason: reason.into() };
-    Plan { unsupported: vec![one], ..Plan::default() }
-}
-
-/// The stream goes on without what is not here, unless it can be fetched.
-fn without(names: &Names, errors: [Option<AdapterError>; 2]) -> Plan {
+/// The stream goes on without what is not here, unless it can be fetched, and without what does not fit.
+fn without(names: &Names, errors: Vec<AdapterError>) -> Plan {
     let mut plan = Plan::default();
-    let fields = ["/ipadapter_model_path", "/image_encoder_path"];
-    for (error, field) in errors.into_iter().zip(fields) {
-        let Some(error) = error else { continue };
-        if let AdapterError::Resolve(ResolveError::Id { .. } | ResolveError::Outside { .. }) = error
+    for error in errors {
+        let field = match &error {
+            AdapterError::Resolve(_) => "/ipadapter_model_path",
+            AdapterError::NoEncoder { .. } | AdapterError::Encoder(_) => "/image_encoder_path",
+            AdapterError::FaceModel(_) => "/insightface_model_name",
+            other => {
+                let reason = other.to_string();
+                plan.unsupported.push(Unsupported { field: "type".into(), reason });
+                continue;
+            }
+        };
+        if let AdapterError::Resolve(why)
+        | AdapterError::Encoder(why)
+        | AdapterError::FaceModel(why) = &error
+            && matches!(why, ResolveError::Id { .. } | ResolveError::Outside { .. })
         {
-            let (pointer, message) = (field.into(), error.to_string());
-            plan.errors.push(FieldError { pointer, message });
+            plan.errors.push(FieldError { pointer: field.into(), message: why.to_string() });
             continue;
         }
         let warning = format!("The style image is not used: {error}.");
         let artefact = match &error {
             AdapterError::NoEncoder { .. } => encoder_artefact(&names.encoder),
-            AdapterError::Resolve(error) => error.artefact(),
+            AdapterError::Resolve(why) | AdapterError::FaceModel(why) => why.artefact(),
             _ => None,
         };
         let without = warning.clone();

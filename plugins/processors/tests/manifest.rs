@@ -9,6 +9,7 @@ use plugin_processors::neural::flow::{OutputFormat, TemporalNetParams};
 use plugin_processors::neural::hed::HedParams;
 use plugin_processors::neural::lineart::LineartParams;
 use plugin_processors::neural::pose::{MediapipeParams, OpenposeParams, YoloNasParams};
+use plugin_processors::neural::safety::SafetyParams;
 use plugin_processors::neural::segmentation::{OutputMode, SegmentationParams};
 use plugin_processors::neural::upscaler::RealEsrganParams;
 use plugin_processors::params::{Checked, Params};
@@ -34,6 +35,7 @@ fn the_manifest_has_the_defaults_and_ranges_of_the_params() {
     check::<MediapipeParams>("mediapipe_pose");
     check::<SegmentationParams>("mediapipe_segmentation");
     check::<OpenposeParams>("openpose");
+    check::<SafetyParams>("safety_checker");
     check::<YoloNasParams>("pose_tensorrt");
     check::<RealEsrganParams>("realesrgan_trt");
     check::<TemporalNetParams>("temporal_net_tensorrt");

@@ -1,7 +1,7 @@
 """Writes small networks for the tests, in the places of the real ones, into models/, and what OpenCV, SciPy and ONNX
 Runtime make with them into neural.safetensors.
 
-    pip install numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 opencv-python-headless==5.0.0.93 scipy==1.17.1 safetensors==0.8.0
+    pip install numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 opencv-python-headless==5.0.0.93 scipy==1.17.1 safetensors==0.8.0 pillow==13.0.0
     models.py
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto as T
 from onnx import checker, helper, numpy_helper
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 from scipy.ndimage import gaussian_filter
 
@@ -158,6 +159,41 @@ def upscaler(picture, record):
         seen = picture if scale == 2 else picture[:48, :64]
         large = run(name, planar(seen) / 255)[0][0].transpose(1, 2, 0)
         record[f"x{scale}"] = np.rint(np.clip(large, 0, 1) * 255).astype(np.uint8)
+
+
+def safety(picture, record):
+    """The redder and the less blue the less neutral, and somewhat by what is in each patch."""
+    name = "spiele/nsfw_image_detector-ONNX/onnx/model.onnx"
+    random = np.random.default_rng(11)
+    weight = random.normal(0, 1, (4, 3, 14, 14)).astype(np.float32) / 2
+    nodes = [
+        helper.make_node("Conv", ["pixel_values", "weight"], ["y"], strides=[14, 14]),
+        helper.make_node("Tanh", ["y"], ["t"]),
+        helper.make_node("GlobalAveragePool", ["t"], ["g"]),
+        helper.make_node("GlobalAveragePool", ["pixel_values"], ["colour"]),
+        helper.make_node("Flatten", ["g"], ["patches"]),
+        helper.make_node("Flatten", ["colour"], ["mean"]),
+        helper.make_node("Gemm", ["mean", "red", "bias"], ["levels"]),
+        helper.make_node("Add", ["levels", "patches"], ["logits"]),
+    ]
+    red = np.zeros((3, 4), np.float32)
+    red[0], red[2] = [-1, 0.5, 0.7, 0.4], [1, -0.4, -0.3, -0.6]
+    size = ["batch_size", "num_channels", "height", "width"]
+    write(name, nodes, [("pixel_values", T.FLOAT, size)], [("logits", T.FLOAT, ["batch_size", 4])],
+          {"weight": weight, "red": red, "bias": np.float32([0.9, 0, 0, 0])})
+    mean, deviation = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+
+    def probability(rgb, filter=Image.Resampling.BICUBIC):
+        seen = np.asarray(Image.fromarray(rgb).resize((448, 448), filter))
+        seen = (seen.astype(np.float32) / 255 - np.float32(mean)) / np.float32(deviation)
+        scores = run(name, planar(seen))[0][0].astype(np.float64)
+        weights = np.exp(scores - scores.max())
+        return 1 - weights[0] / weights.sum()
+
+    probabilities = [probability(rgb) for rgb in (picture, 255 - picture)]
+    # What is recorded shows how pictures are made smaller, too.
+    assert abs(probabilities[0] - probability(picture, Image.Resampling.BILINEAR)) > 2e-4
+    record["safety"] = np.float32(probabilities)
 
 
 def flow_to_image(across, down):
@@ -497,6 +533,7 @@ def main():
     yolo(record)
     mediapipe(record)
     hed(picture, record)
+    safety(picture, record)
     planes(record)
     hostile()
     flows()

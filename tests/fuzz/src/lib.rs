@@ -1,11 +1,13 @@
-//! Fuzz targets for plugin files, params, offers, requests, pictures and what the hub lists: each takes any bytes, gives them to a parser of the host, and
-//! panics where a promise is broken. Plain `cargo test` replays `corpus` through them; `targets` hands them to libFuzzer.
+//! Fuzz targets for plugin files, params, offers, RTMP, RTSP, requests, pictures and what the hub lists: each takes any bytes,
+//! gives them to a parser of the host, and panics where a promise is broken. Plain `cargo test` replays `corpus` through them; `targets` hands them to libFuzzer.
 
 mod listing;
 mod manifest;
 mod mutate;
 mod params;
 mod picture;
+mod rtmp;
+mod rtsp;
 mod schemas;
 mod sdp;
 #[allow(
@@ -23,6 +25,8 @@ pub use manifest::manifest;
 pub use mutate::Mutator;
 pub use params::params;
 pub use picture::picture;
+pub use rtmp::rtmp;
+pub use rtsp::rtsp;
 pub use sdp::sdp;
 pub use wire::wire;
 
@@ -66,11 +70,13 @@ impl Target {
 /// The folder with a folder for each target.
 pub const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
 
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "listing", run: listing, mutations: 300, words: listing::WORDS },
     Target { name: "manifest", run: manifest, mutations: 300, words: manifest::WORDS },
     Target { name: "params", run: params, mutations: 300, words: params::WORDS },
     Target { name: "picture", run: picture, mutations: 300, words: picture::WORDS },
+    Target { name: "rtmp", run: rtmp, mutations: 2000, words: rtmp::WORDS },
+    Target { name: "rtsp", run: rtsp, mutations: 300, words: rtsp::WORDS },
     Target { name: "sdp", run: sdp, mutations: 200, words: sdp::WORDS },
     Target { name: "wire", run: wire, mutations: 60, words: wire::WORDS },
 ];

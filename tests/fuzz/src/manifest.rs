@@ -39,6 +39,8 @@ pub const WORDS: &[&str] = &[
     "\"default\":{}",
     "\"x-slot\":\"image-processor\"",
     "\"x-slot-params\":\"a\"",
+    "\"x-slot-value\":\"a\"",
+    "\"x-slot-without\":\"a\"",
     "\"x-merge\":\"keys\"",
     "\"x-null\":\"clear\"",
     "\"x-apply\":\"hot\"",

@@ -32,6 +32,16 @@ fn of_pictures_only_pixels_are_kept() {
 }
 
 #[test]
+fn publishers_by_rtsp_do_no_harm() {
+    search("rtsp");
+}
+
+#[test]
+fn publishers_and_servers_by_rtmp_do_no_harm() {
+    search("rtmp");
+}
+
+#[test]
 fn offers_are_answered_section_by_section() {
     search("sdp");
 }

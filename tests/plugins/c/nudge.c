@@ -10,7 +10,10 @@
 SDH_MANIFEST static const char MANIFEST[] =
     "{ \"id\": \"c-nudge\", \"vendor\": \"example\", \"version\": \"1.0.0\", \"abi\": \">=0.1, <0.2\","
     "  \"features\": [\"residual-conditioner/0\"], \"license\": \"MIT\", \"description\": \"Nudges pictures, in C.\","
-    "  \"contributes\": [{ \"slot\": \"controlnet\", \"items\": [{ \"value\": \"nudge\" }] }] }";
+    "  \"contributes\": [{ \"slot\": \"controlnet\", \"items\": [{ \"value\": \"nudge\" }] }],"
+    "  \"aliases\": [{ \"pipeline\": \"nudged\", \"of\": \"streamdiffusion-sd15\", \"description\": \"Nudged pictures.\","
+    "    \"defaults\": { \"controlnets\": [{ \"model_id\": \"nudge\" }] }, \"requires\": { \"type\": \"object\", \"properties\":"
+    "      { \"controlnets\": { \"contains\": { \"properties\": { \"model_id\": { \"const\": \"nudge\" } } } } } } }] }";
 
 /* How often the sides of latents are halved for each of the residuals, the last one being that of the middle. */
 static const int HALVINGS[] = {0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3};

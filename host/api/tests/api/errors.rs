@@ -51,6 +51,24 @@ async fn no_answer_is_as_large_as_what_was_sent() {
 }
 
 #[tokio::test]
+async fn an_output_url_that_leads_nowhere_is_refused_without_being_repeated() {
+    let host = Host::new();
+    for (url, reason) in [
+        ("rtmp://:0/live/secret", "name a host"),
+        ("rtmp://host", "an application and a key"),
+        ("rtmps://user:secret@host/live/key", "user and password"),
+        ("srt://host/live/secret", "start with rtmp:// or rtmps://"),
+    ] {
+        let body = json!({"pipeline": "streamdiffusion", "output_rtmp_url": url, "params": {}});
+        let answer = host.json("POST", "/v1/streams", body).await;
+        assert!(!answer.text.contains("secret"), "{}", answer.text);
+        let error = answer.assert_error(400, "REQUEST/INVALID_BODY");
+        assert_eq!(error["details"][0]["pointer"], "/output_rtmp_url");
+        assert!(error["details"][0]["message"].as_str().unwrap().contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn every_wrong_field_is_named() {
     let host = Host::new();
     let body = json!({"pipeline": 1, "name": [], "output_rtmp_url": "http://x", "params": "none"});

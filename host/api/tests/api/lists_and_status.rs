@@ -1,7 +1,7 @@
 //! Lists, status, health and plugins.
 
 use crate::support::Host;
-use host_api::{ApiConfig, GpuFigures, ListShape};
+use host_api::{ApiConfig, GpuFigures, ListShape, MediaMtxReport};
 use host_runtime::Settings;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -124,6 +124,25 @@ async fn the_status_has_both_shapes() {
 }
 
 #[tokio::test]
+async fn the_status_tells_of_a_restream_as_long_as_there_is_one() {
+    let host = Host::new();
+    let stream = host.stream().await;
+    let path = format!("/v1/streams/{}", stream["id"].as_str().unwrap());
+    let nothing = Value::Null;
+    let waiting = json!({
+        "state": "waiting", "since": 1500, "error": "the server closed the connection",
+        "bytes_sent": 7, "reconnects": 2,
+    });
+    for (url, expected) in [("rtmps://tv.example/live/key", &waiting), ("", &nothing)] {
+        let changed = host.json("PATCH", &path, json!({ "output_rtmp_url": url })).await;
+        assert_eq!(changed.status, 200, "{}", changed.text);
+        assert_eq!(changed.json()["warnings"], json!([]));
+        let status = host.get(&format!("{path}/status")).await.json();
+        assert_eq!(&status["data"]["host_status"]["restream"], expected);
+    }
+}
+
+#[tokio::test]
 async fn health_counts_the_streams() {
     let host = Host::new();
     host.stream().await;
@@ -137,9 +156,31 @@ async fn health_counts_the_streams() {
         "gpu_memory_free_mb",
         "active_streams",
         "mediamtx_connected",
+        "mediamtx",
     ];
     assert_has(&health, &keys);
     assert_eq!((&health["status"], &health["active_streams"]), (&json!("ok"), &json!(1)));
+    assert_eq!((&health["mediamtx_connected"], &health["mediamtx"]), (&json!(true), &json!(null)));
+}
+
+#[tokio::test]
+async fn health_tells_of_the_mediamtx_that_is_to_stand_beside_the_server() {
+    let report = MediaMtxReport { mode: "attach", ..MediaMtxReport::default() };
+    let (told, newest) = watch::channel(report.clone());
+    let config = ApiConfig { mediamtx: Some(newest), ..ApiConfig::default() };
+    let host = Host::with(config, Settings::default());
+    let refused = Some("it is not there".to_owned());
+    told.send_replace(MediaMtxReport { error: refused, ..report.clone() });
+    let health = host.get("/health").await.json();
+    assert_eq!(health["mediamtx_connected"], false);
+    assert_eq!(health["mediamtx"]["error"], "it is not there");
+    told.send_replace(MediaMtxReport { connected: true, readers: 3, ..report });
+    let health = host.get("/health").await.json();
+    assert_eq!((&health["status"], &health["mediamtx_connected"]), (&json!("ok"), &json!(true)));
+    assert_eq!(
+        (&health["mediamtx"]["readers"], &health["mediamtx"]["error"]),
+        (&json!(3), &json!(null))
+    );
 }
 
 #[tokio::test]

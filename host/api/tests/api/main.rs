@@ -10,6 +10,8 @@ mod errors;
 mod events;
 mod lists_and_status;
 mod media;
+mod mediamtx;
 mod metrics;
+mod outputs;
 mod pages;
 mod streams;

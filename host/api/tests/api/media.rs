@@ -64,6 +64,44 @@ async fn sessions_end_by_delete_and_unknown_ones_are_404() {
 }
 
 #[tokio::test]
+async fn candidates_of_the_session_s_own_ice_are_taken_after_the_offer() {
+    let host = Host::new();
+    let stream = host.stream().await;
+    host.sdp(&path(&stream["whip_url"]), "fine").await;
+    let id = stream["id"].as_str().unwrap();
+    let by_id = format!("/{id}_out/whep");
+    for endpoint in [path(&stream["whip_url"]), path(&stream["output_stream_url"]), by_id] {
+        let answer = host.sdp(&endpoint, "fine\r\na=ice-ufrag:abcd\r\na=ice-pwd:x\r\n").await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        assert_eq!(answer.header("accept-patch"), "application/trickle-ice-sdpfrag");
+        assert_eq!(answer.header("content-type"), "application/sdp");
+        let tag = answer.header("etag");
+        let session = path(&answer.header("location").into());
+        let patch = async |url: &str, tag: &str, ufrag: &str| {
+            let kind = ("content-type", "application/trickle-ice-sdpfrag");
+            let headers = [kind, ("if-match", tag)];
+            let headers = if tag.is_empty() { &headers[..1] } else { &headers };
+            let fragment =
+                format!("a=ice-ufrag:{ufrag}\r\na=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n");
+            host.send("PATCH", url, headers, fragment).await
+        };
+        let taken = patch(&session, tag, "abcd").await;
+        assert_eq!((taken.status.as_u16(), taken.text.as_str()), (204, ""));
+        patch(&session, tag, "efgh").await.assert_error(412, "SESSIONS/CONFLICT");
+        patch(&session, "\"0\"", "abcd").await.assert_error(412, "SESSIONS/CONFLICT");
+        patch(&format!("{session}x"), tag, "abcd").await.assert_error(412, "SESSIONS/CONFLICT");
+        patch(&session, "*", "efgh").await.assert_error(422, "SESSIONS/NO_RESTART");
+        patch(&session, "", "abcd").await.assert_error(428, "SESSIONS/NO_ETAG");
+        let other = [("content-type", "application/sdp"), ("if-match", tag)];
+        let other = host.send("PATCH", &session, &other, "a=ice-ufrag:abcd").await;
+        other.assert_error(415, "REQUEST/UNSUPPORTED_MEDIA_TYPE");
+    }
+    // Nothing can follow an offer that names no ICE session.
+    let answer = host.sdp(&path(&stream["whip_url"]), "fine").await;
+    assert_eq!((answer.header("etag"), answer.header("accept-patch")), ("", ""));
+}
+
+#[tokio::test]
 async fn each_refusal_of_an_offer_has_its_status() {
     let host = Host::new();
     let stream = host.stream().await;

@@ -1,6 +1,11 @@
 //! From settings as written to settings that can be used.
 
-use super::raw::{RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawStreams};
+mod mediamtx;
+
+use super::raw::{
+    RawConfig, RawHttp, RawMedia, RawPictures, RawPlugins, RawRecordings, RawRtmp, RawRtsp,
+    RawStreams,
+};
 use super::{Config, LogConfig, LogFormat, Paths, networks};
 use crate::connections::Limits;
 use crate::http::HttpConfig;
@@ -8,7 +13,7 @@ use crate::public_base::{PublicBase, is_url};
 use crate::tls::TlsFiles;
 use crate::tokens::TokensConfig;
 use host_api::{ApiConfig, BodyLimits, ListShape};
-use host_media::MediaConfig;
+use host_media::{MediaConfig, RecordingConfig, RestreamConfig, RtmpConfig, RtspConfig};
 use host_models::pictures;
 use host_runtime::{Fallback, Settings};
 use std::collections::{BTreeMap, HashMap};
@@ -28,11 +33,12 @@ pub fn check(
 ) -> Result<Config, Vec<String>> {
     let mut problems = Problems::default();
     let paths = Paths {
-        models: PathBuf::from(problems.text("paths.models", raw.paths.models)),
-        engines: PathBuf::from(problems.text("paths.engines", raw.paths.engines)),
+        models: PathBuf::from(problems.text("paths.models", raw.paths.models.clone())),
+        engines: PathBuf::from(problems.text("paths.engines", raw.paths.engines.clone())),
         cache: own_folder(&raw.paths.cache, ("XDG_CACHE_HOME", ".cache"), environment),
         state: own_folder(&raw.paths.state, ("XDG_STATE_HOME", ".local/state"), environment),
     };
+    let recordings = recordings(&raw.recordings, &raw.paths.recordings, &paths, &mut problems);
     let stop_deadline =
         problems.seconds("streams.stop_deadline_seconds", raw.streams.stop_deadline_seconds);
     let config = Config {
@@ -40,7 +46,14 @@ pub fn check(
         public: public(&raw.http.public_url, environment, &mut problems),
         tokens: tokens(&raw.http, &mut problems),
         http: http(&raw.http, &mut problems),
-        media: media(&raw.media, environment, &mut problems),
+        media: MediaConfig {
+            restream: restream(&raw.rtmp),
+            recordings,
+            ..media(&raw.media, environment, &mut problems)
+        },
+        rtsp: rtsp(&raw.rtsp, &mut problems),
+        rtmp: rtmp(&raw.rtmp, &mut problems),
+        mediamtx: mediamtx::check(&raw, &paths, &mut problems),
         stun_server: given(&raw.media.stun_server),
         ice: networks::ice(&raw.ice, environment, &mut problems),
         plugins: plugins(raw.plugins, &paths, &mut problems),
@@ -168,6 +181,22 @@ fn tokens(raw: &RawHttp, problems: &mut Problems) -> TokensConfig {
     TokensConfig { admin: given(&raw.token), may_be_open }
 }
 
+/// None: publishers do not come by RTMP.
+fn rtmp(raw: &RawRtmp, problems: &mut Problems) -> Option<RtmpConfig> {
+    let config = RtmpConfig {
+        address: problems.address("rtmp.listen", &raw.listen),
+        port: problems.port("rtmp.port", raw.port),
+        max_connections: problems.count("rtmp.max_connections", raw.max_connections),
+        timeout: problems.seconds("rtmp.timeout_seconds", raw.timeout_seconds),
+    };
+    raw.enabled.then_some(config)
+}
+
+fn restream(raw: &RawRtmp) -> RestreamConfig {
+    let authorities = given(&raw.authorities).map(PathBuf::from);
+    RestreamConfig { authorities, ..RestreamConfig::default() }
+}
+
 fn media(
     raw: &RawMedia,
     environment: &BTreeMap<String, String>,
@@ -190,7 +219,38 @@ fn media(
         bitrate_kbps: problems.number("media.bitrate_kbps", raw.bitrate_kbps, 100, 100_000) as u32,
         connect_timeout: problems
             .seconds("media.connect_timeout_seconds", raw.connect_timeout_seconds),
+        ..MediaConfig::default()
     }
+}
+
+fn recordings(
+    raw: &RawRecordings,
+    folder: &str,
+    paths: &Paths,
+    problems: &mut Problems,
+) -> RecordingConfig {
+    let mut mebibytes = |key, value| problems.number(key, value, 1, 1 << 30).unsigned_abs() << 20;
+    RecordingConfig {
+        folder: given(folder).map_or_else(|| paths.state.join("recordings"), PathBuf::from),
+        max_bytes: mebibytes("recordings.max_mib", raw.max_mib),
+        min_free_bytes: mebibytes("recordings.min_free_mib", raw.min_free_mib),
+        max_length: Duration::from_secs(
+            problems
+                .number("recordings.max_minutes", raw.max_minutes, 1, 60 * 24 * 365)
+                .unsigned_abs()
+                * 60,
+        ),
+    }
+}
+
+/// None: nobody publishes or plays by RTSP.
+fn rtsp(raw: &RawRtsp, problems: &mut Problems) -> Option<RtspConfig> {
+    let config = RtspConfig {
+        address: problems.address("rtsp.listen", &raw.listen),
+        port: problems.port("rtsp.port", raw.port),
+        max_connections: problems.count("rtsp.max_connections", raw.max_connections),
+    };
+    raw.enabled.then_some(config)
 }
 
 fn pictures(raw: &RawPictures, base: &Path, problems: &mut Problems) -> pictures::Settings {

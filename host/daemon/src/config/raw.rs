@@ -1,18 +1,28 @@
 //! The settings as they are written: every key with what it means, in what unit, when a change counts, and its default.
 //! `docs/config.md` is made of it: `cargo xtask gen`.
 
+mod mediamtx;
+
+pub use mediamtx::RawMediaMtx;
+
 use serde::{Deserialize, Serialize};
 
 /// Whole numbers are wider than what they become, so that a value out of range is reported with all the others.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
-    /// API, page, WHIP and WHEP
+    /// API, page, HLS, WHIP and WHEP
     pub http: RawHttp,
     /// WebRTC
     pub media: RawMedia,
+    /// RTSP
+    pub rtsp: RawRtsp,
+    /// RTMP, in and out
+    pub rtmp: RawRtmp,
     /// STUN and TURN servers for clients
     pub ice: RawIce,
+    /// MediaMTX beside the server
+    pub mediamtx: RawMediaMtx,
     /// Plugins and their workers
     pub plugins: RawPlugins,
     /// Folders
@@ -21,6 +31,8 @@ pub struct RawConfig {
     pub models: RawModels,
     /// Pictures
     pub pictures: RawPictures,
+    /// Recordings
+    pub recordings: RawRecordings,
     /// Streams
     pub streams: RawStreams,
     /// The log
@@ -39,7 +51,7 @@ pub struct RawHttp {
     /// Port; 0 takes any free one.
     /// Needs a restart.
     pub port: i64,
-    /// More ports that serve the same, for clients that look for WHIP and WHEP there; 0 takes any free one, `[]` none.
+    /// More ports that serve the same, for clients that look for HLS, WHIP and WHEP there; 0 takes any free one, `[]` none.
     /// Needs a restart.
     pub media_ports: Vec<i64>,
     /// File of the server's certificate in PEM, followed by those that vouch for it. With it all HTTP ports speak TLS, and
@@ -124,6 +136,55 @@ pub struct RawMedia {
     pub connect_timeout_seconds: i64,
 }
 
+/// Readers play `rtsp://HOST:8554/{id}_out`; whoever knows the id may. Publishers record to `rtsp://HOST:8554/{id}` with the
+/// stream key as password of any user, or as `?key=`: one video track of H264, VP8 or VP9, and one of audio (AAC, Opus) if they like.
+/// Both go by TCP and by UDP; UDP takes any free ports, so where a firewall is between, use TCP. Nothing is encrypted. Readers
+/// beyond `media.max_readers` are refused with 453, sessions beyond `media.max_sessions` with 503.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRtsp {
+    /// Take readers and publishers.
+    /// Needs a restart.
+    pub enabled: bool,
+    /// Address to listen on; `0.0.0.0` and `::` stand for all interfaces.
+    /// Needs a restart.
+    pub listen: String,
+    /// TCP port; 0 takes any free one.
+    /// Needs a restart.
+    pub port: i64,
+    /// Connections at once; others wait until one ends.
+    /// Needs a restart.
+    pub max_connections: i64,
+}
+
+/// Encoders publish H264 and AAC to `rtmp://HOST/live/{stream_key}`. A stream with an `output_rtmp_url` is sent there, by
+/// `rtmps://` encrypted and to servers only whose certificate is in order; `/status` says how that stands. The server connects
+/// to whatever that names, private addresses too, for whoever may create or change streams: where these are not trusted with
+/// that, let a firewall say where this machine may connect to.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRtmp {
+    /// Take publishers.
+    /// Needs a restart.
+    pub enabled: bool,
+    /// Address to listen on; `0.0.0.0` and `::` stand for all interfaces.
+    /// Needs a restart.
+    pub listen: String,
+    /// TCP port; 0 takes any free one.
+    /// Needs a restart.
+    pub port: i64,
+    /// Connections at once; more are closed.
+    /// Needs a restart.
+    pub max_connections: i64,
+    /// How long a connection may take until it publishes, and a publisher may send nothing, in seconds.
+    /// Needs a restart.
+    pub timeout_seconds: i64,
+    /// File of certificates in PEM that are believed beside the built-in authorities when a stream is sent by `rtmps://`.
+    /// Empty: none.
+    /// Needs a restart.
+    pub authorities: String,
+}
+
 /// WHIP and WHEP clients read them from the `Link` headers of answers (RFC 9725, 4.6). Clients that reach the media port by
 /// UDP or TCP need none.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -184,6 +245,25 @@ pub struct RawPaths {
     /// `~/.local/state`.
     /// Needs a restart.
     pub state: String,
+    /// Folder of recordings, with a folder in it for each stream. Empty: `recordings` in `paths.state`.
+    /// Needs a restart.
+    pub recordings: String,
+}
+
+/// `POST /v1/streams/{id}/record` writes what viewers see to fragmented MP4, and nothing deletes it. A file's name begins with
+/// a dot while it is written; what a crash left behind is whole up to its last second, and gets its name at the next start.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRecordings {
+    /// How long one may become, in minutes; then it ends.
+    /// Needs a restart.
+    pub max_minutes: i64,
+    /// How large one may become, in MiB; then it ends.
+    /// Needs a restart.
+    pub max_mib: i64,
+    /// What recordings leave of the disk to everything else, in MiB: none begins with less, and one under way ends.
+    /// Needs a restart.
+    pub min_free_mib: i64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -274,12 +354,15 @@ impl RawConfig {
     /// TOML of all keys, without secrets.
     pub fn written(&self) -> String {
         let mut shown = self.clone();
-        for secret in [&mut shown.http.token, &mut shown.ice.twilio_auth_token] {
+        let (ice, mediamtx) = (&mut shown.ice, &mut shown.mediamtx);
+        let others = [&mut mediamtx.password, &mut mediamtx.hook_secret];
+        for secret in [&mut shown.http.token, &mut ice.twilio_auth_token].into_iter().chain(others)
+        {
             if !secret.is_empty() {
                 *secret = "***".into();
             }
         }
-        for server in &mut shown.ice.servers {
+        for server in &mut ice.servers {
             if let Some((url, _login)) = server.split_once(' ') {
                 *server = format!("{url} ***");
             }
@@ -293,7 +376,7 @@ impl Default for RawHttp {
         Self {
             listen: "127.0.0.1".into(),
             port: 8080,
-            media_ports: vec![8889, 8890],
+            media_ports: vec![8888, 8889, 8890],
             tls_certificate: String::new(),
             tls_key: String::new(),
             public_url: String::new(),
@@ -326,6 +409,25 @@ impl Default for RawMedia {
     }
 }
 
+impl Default for RawRtsp {
+    fn default() -> Self {
+        Self { enabled: true, listen: "0.0.0.0".into(), port: 8554, max_connections: 200 }
+    }
+}
+
+impl Default for RawRtmp {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: "0.0.0.0".into(),
+            port: 1935,
+            max_connections: 100,
+            timeout_seconds: 10,
+            authorities: String::new(),
+        }
+    }
+}
+
 impl Default for RawPlugins {
     fn default() -> Self {
         Self {
@@ -346,7 +448,14 @@ impl Default for RawPaths {
             engines: "engines".into(),
             cache: String::new(),
             state: String::new(),
+            recordings: String::new(),
         }
+    }
+}
+
+impl Default for RawRecordings {
+    fn default() -> Self {
+        Self { max_minutes: 240, max_mib: 8192, min_free_mib: 1024 }
     }
 }
 

@@ -18,7 +18,7 @@ fn check_problems(file: &str, environment: &[(&str, &str)], expected: Expect) {
 fn the_defaults_can_be_used() {
     let config = load("", &[("HOME", "/home/ada")]).expect("defaults").config;
     assert_eq!(config.http.port, 8080);
-    assert_eq!(config.http.media_ports, [8889, 8890]);
+    assert_eq!(config.http.media_ports, [8888, 8889, 8890]);
     assert!(config.http.address.is_loopback());
     assert_eq!(config.media.rtc_port, 8189);
     assert_eq!(config.paths.cache, Path::new("/home/ada/.cache/streamdiffusion-host"));
@@ -144,6 +144,50 @@ fn ice_servers_and_the_account_at_twilio_are_checked_and_not_printed() {
 fn the_token_is_not_printed() {
     let written = load("[http]\ntoken = 's3cret'", &[]).expect("settings").written;
     assert!(!written.contains("s3cret") && written.contains("token = \"***\""));
+}
+
+#[test]
+fn the_secrets_of_mediamtx_are_not_printed() {
+    let file = "[mediamtx]\nmode = 'attach'\nuser = 'u'\npassword = 's3cret'\nhook_secret = 'abcdefabcdefabcdef'";
+    let written = load(file, &[]).expect("settings").written;
+    assert!(!written.contains("s3cret") && !written.contains("abcdef"), "{written}");
+    assert!(load("", &[]).expect("settings").config.mediamtx.is_none());
+}
+
+#[test]
+fn what_a_mediamtx_cannot_be_run_or_reached_with_is_reported_at_once() {
+    check_problems(
+        "[mediamtx]\nmode = 'attach'\napi_url = '10.0.0.5'\nhost_url = 'host'\npassword = 'p'\nhook_secret = 'short'\nlisten = 'all'",
+        &[],
+        expect![[r#"
+            the settings cannot be used:
+              `mediamtx.api_url`: must be a URL without query, such as http://10.0.0.5:9997
+              `mediamtx.hook_secret`: must be 16 or more letters and digits
+              `mediamtx.user`: must be set as well: a password is of a user
+              `mediamtx.host_url`: must be a URL without query, such as http://10.0.0.5:8891
+              `mediamtx.listen`: must be an IP address such as 127.0.0.1, not `all`
+        "#]],
+    );
+    check_problems(
+        "[mediamtx]\nmode = 'spawn'\nbinary = ''\nrtsp_port = 8080\nhls_port = 8890\nsrt_port = 8189\napi_port = 70000\nwebrtc_port = 0\nrtmp_port = 0",
+        &[],
+        expect![[r#"
+            the settings cannot be used:
+              `mediamtx.rtsp_port`: must be another than `http.port`, which is 8080 too
+              `mediamtx.hls_port`: must be another than `http.media_ports`, which is 8890 too
+              `mediamtx.srt_port`: must be another than `media.port`, which is 8189 too
+              `mediamtx.api_port`: must be from 0 to 65535, not 70000
+              `mediamtx.binary`: must not be empty
+        "#]],
+    );
+    check_problems(
+        "[mediamtx]\nmode = 'on'",
+        &[],
+        expect![[r#"
+            the settings cannot be used:
+              `mediamtx.mode`: must be one of off, spawn, attach, not `on`
+        "#]],
+    );
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use host_media::{Media, MediaConfig};
+use host_media::{Media, MediaConfig, Rtmp, RtmpConfig, Rtsp, RtspConfig, RtspServer};
 use host_ports::{
     Answer, Fit, Frame, FrameSize, FrameSlot, FrameStamp, IngressEvent, IngressSink, MediaPath,
-    MediaServer, OfferError,
+    MediaServer, OfferError, StreamKeys,
 };
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::time::Instant;
 use test_peer::{Answered, Client, Clip, Codec, Link, Publisher, Sound};
@@ -31,8 +32,33 @@ impl Server {
         Self { media, runtime }
     }
 
+    /// Takes publishers by RTMP, each stream by the key `key-of-{stream}`; on a free port.
+    pub fn listen_for_rtmp(&self, config: RtmpConfig) -> u16 {
+        self.runtime.block_on(async {
+            let rtmp = Rtmp::bind(RtmpConfig { port: 0, ..config }).await.unwrap();
+            let port = rtmp.port();
+            // Serves until its runtime ends.
+            let _serving = rtmp.serve(&self.media, Arc::new(Keys));
+            port
+        })
+    }
+
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     pub fn stop(&self) {
         self.runtime.block_on(self.media.stop());
+    }
+
+    /// RTSP for its paths, on a free port.
+    pub fn rtsp(&self, keys: Arc<dyn StreamKeys>) -> (SocketAddr, RtspServer) {
+        self.runtime.block_on(async {
+            let address = Ipv4Addr::LOCALHOST.into();
+            let config = RtspConfig { address, port: 0, max_connections: 16 };
+            let rtsp = Rtsp::bind(config).await.unwrap();
+            ((address, rtsp.port()).into(), rtsp.serve(&self.media, keys))
+        })
     }
 
     /// A path whose publisher is echoed to its readers.
@@ -42,6 +68,14 @@ impl Server {
         let path = self.media.open("echo", sink.clone());
         let _ = sink.path.set(Arc::downgrade(&path));
         (path, received)
+    }
+}
+
+struct Keys;
+
+impl StreamKeys for Keys {
+    fn stream_of(&self, stream_key: &str) -> Option<String> {
+        stream_key.strip_prefix("key-of-").map(str::to_owned)
     }
 }
 

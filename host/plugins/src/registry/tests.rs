@@ -1,7 +1,7 @@
 //! Files that rival each other, and what is decided.
 
 use super::*;
-use plugin_api::{Choice, Claim as ManifestClaim, Contribution};
+use plugin_api::{Alias, Choice, Claim as ManifestClaim, Contribution};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -37,6 +37,7 @@ fn manifest(id: &str, vendor: &str, version: &str, claims: &[(&str, Option<&[&st
         description: "d".into(),
         claims: claims.iter().map(claim).collect(),
         contributes: vec![],
+        aliases: vec![],
     }
 }
 
@@ -194,4 +195,60 @@ fn a_choice_of_two_plugins_goes_to_the_pin_then_to_us_then_to_nobody() {
     );
     let with_ours = decide(vec![of("a", "x"), of("b", "us"), with_a_slot()], &[]);
     assert_eq!(accepted(&with_ours), [false, true, true]);
+}
+
+/// A plugin that adds `blur` to the slot `filter` and calls pipelines `p` that use it `name`.
+fn naming(id: &str, vendor: &str, name: &str) -> Manifest {
+    let alias = Alias {
+        pipeline: name.into(),
+        of: "p".into(),
+        description: "d".into(),
+        requires: json!({ "type": "object", "required": ["filter"] }),
+        defaults: serde_json::Map::new(),
+    };
+    Manifest { aliases: vec![alias], ..contributing(id, vendor, &[id]) }
+}
+
+fn with_an_opened_slot() -> Manifest {
+    let mut pipeline = with_a_slot();
+    let word = json!("image-processor/0");
+    pipeline.claims[0].params["properties"]["filter"]["x-slot-feature"] = word;
+    pipeline
+}
+
+#[test]
+fn a_name_that_a_plugin_gives_leads_to_the_pipeline_for_as_long_as_both_are_there() {
+    let registry = decide(vec![naming("blur", "x", "p-blur"), with_an_opened_slot()], &[]);
+    assert_eq!(accepted(&registry), [true, true]);
+    assert_eq!(registry.reports[0].pipelines, ["p-blur"]);
+    let claim = registry.resolve("p-blur", None).unwrap();
+    assert_eq!((claim.pipeline.as_str(), claim.id.pipeline.as_str()), ("p-blur", "p"));
+    assert_eq!(claim.id, registry.resolve("p", None).unwrap().id);
+    let alone = decide(vec![naming("blur", "x", "p-blur")], &[]);
+    assert_eq!(accepted(&alone), [true]);
+    assert_eq!(alone.reports[0].pipelines, [""; 0]);
+    let withheld = &alone.reports[0].withheld[0];
+    assert_eq!(withheld.reason, "no plugin offers the pipeline `p`");
+    assert!(alone.resolve("p-blur", None).is_err());
+}
+
+#[test]
+fn a_given_name_of_two_plugins_goes_to_the_pin_then_to_us_then_to_nobody() {
+    let two = |vendors: [&str; 2]| {
+        let [one, other] = vendors;
+        vec![naming("a", one, "same"), naming("b", other, "same"), with_an_opened_slot()]
+    };
+    assert_eq!(accepted(&decide(two(["x", "y"]), &[])), [false, false, true]);
+    assert_eq!(accepted(&decide(two(["x", "x"]), &[])), [false, false, true]);
+    assert_eq!(accepted(&decide(two(["x", "y"]), &[("same", "b")])), [false, true, true]);
+    assert_eq!(accepted(&decide(two(["x", "us"]), &[])), [false, true, true]);
+    let claimed = manifest("c", "y", "1.0.0", &[("same", None)]);
+    let with_claim = || vec![naming("a", "x", "same"), claimed.clone(), with_an_opened_slot()];
+    let registry = decide(with_claim(), &[]);
+    assert_eq!(accepted(&registry), [false, false, true]);
+    for (report, other) in registry.reports.iter().zip(["y's plugin c", "x's plugin a"]) {
+        let PluginState::Refused { reason } = &report.state else { panic!("accepted") };
+        assert!(reason.contains("`same`") && reason.contains(other), "{reason}");
+    }
+    assert_eq!(accepted(&decide(with_claim(), &[("same", "a")])), [true, false, true]);
 }

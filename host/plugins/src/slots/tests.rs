@@ -73,7 +73,7 @@ fn a_contribution_that_would_spoil_the_schema_is_refused() {
     assert_eq!(check(json!({ "type": "object" })), Ok(()));
     let wrong = json!({ "type": "object", "properties": { "a": { "type": "colour" } } });
     let error = check(wrong).unwrap_err();
-    assert!(error.contains("`v` in the slot `s` are no valid schema"), "{error}");
+    assert!(error.contains("`v` in the slot `s` is no valid schema"), "{error}");
     let pattern = json!({ "type": "object", "properties": { "a": { "pattern": "(" } } });
     assert!(check(pattern).is_err());
     let reference = json!({ "type": "object", "properties": { "a": { "$ref": "#" } } });
@@ -87,6 +87,7 @@ fn what_params_choose_is_known_and_which_of_it_is_the_pipeline_s_own() {
             "type": "object", "properties": { "type": { "enum": ["own"], "x-slot": "image-processor" } },
         } } } },
         "one": { "anyOf": [{ "type": "null" }, { "x-slot": "nets", "x-slot-feature": "residual-conditioner/0" }] },
+        "check": { "type": "boolean", "x-slot": "image-processor", "x-slot-value": "checker", "x-slot-without": "it is not checked" },
         "odd": { "x-slot": "nets", "x-slot-feature": "pipeline/0" },
         "other": { "x-slot": "shapes" },
         "text": { "type": "string" },
@@ -94,15 +95,26 @@ fn what_params_choose_is_known_and_which_of_it_is_the_pipeline_s_own() {
     let params = |values: Value| values.as_object().unwrap().clone();
     let some = params(json!({
         "before": { "list": [{ "type": "own" }, { "type": "red" }, { "type": 7 }, "blue"] },
-        "one": "green", "odd": "grey", "other": "round", "text": "red",
+        "one": "green", "check": true, "odd": "grey", "other": "round", "text": "red",
     }));
-    let choosing = |feature, slot, value| Choosing { feature, slot, value, is_own: value == "own" };
+    let choosing = |feature, slot, value| {
+        let without = (value == "checker").then_some("it is not checked");
+        Choosing { feature, slot, value, is_own: value == "own", without }
+    };
     let wanted = [
+        choosing(Feature::ImageProcessor, "image-processor", "checker"),
         choosing(Feature::ImageProcessor, "image-processor", "own"),
         choosing(Feature::ImageProcessor, "image-processor", "red"),
         choosing(Feature::ResidualConditioner, "nets", "green"),
     ];
     assert_eq!(chosen(&schema, &some).into_iter().collect::<Vec<_>>(), wanted);
-    let others = params(json!({ "before": { "list": [] }, "one": "green", "other": "square" }));
+    let others = params(
+        json!({ "before": { "list": [] }, "one": "green", "check": true, "other": "square" }),
+    );
     assert_eq!(changed(&schema, [&some, &others]), ["before"]);
+    let unchecked = params(json!({ "before": { "list": [] }, "one": "green", "check": false }));
+    assert_eq!(changed(&schema, [&others, &unchecked]), ["check"]);
+    let plain = json!({ "properties": { "check": schema["properties"]["check"] } });
+    let contributed = json!([{ "slot": "image-processor", "items": [{ "value": "checker" }] }]);
+    assert_eq!(filled(contributed, plain.clone()), plain, "a boolean is no text among others");
 }

@@ -4,16 +4,14 @@
 //! writes where it should not spoils its own stream's picture and nothing else: bytes have no invalid values, and the
 //! seals keep the file's size.
 
+use super::mapping::Mapping;
 use crate::message::{MemoryLayout, SlotLayout};
 use host_ports::{Formats, FramePool, FrameSize, FrameSlot};
 use plugin_api::{Frame, FrameMut};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags};
 use std::any::Any;
 use std::io;
 use std::ops::Range;
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -22,75 +20,6 @@ const SLOTS: u32 = 6;
 const PAGE: u64 = 4096;
 /// Greatest memory of a stream, in bytes: what six 16:9 pictures of 8K take each way.
 const MAX_BYTES: u64 = 2 << 30;
-
-/// A mapping of a whole memfd.
-struct Mapping {
-    start: NonNull<u8>,
-    length: usize,
-}
-
-// SAFETY: the mapping belongs to no thread; who may touch which bytes is said at `bytes` and `bytes_mut`.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(file: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
-        if rustix::fs::fstat(file)?.st_size != i64::try_from(length).unwrap_or(i64::MAX) {
-            return Err(io::Error::other("the frame memory has an unexpected size"));
-        }
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let anywhere = std::ptr::null_mut();
-        // All pages at once: no frame waits for one, and memory does not grow with the slots that happen to be used.
-        let flags = MapFlags::SHARED | MapFlags::POPULATE;
-        // SAFETY: a new mapping at an address that the kernel chooses; the file's size is sealed, so that no access
-        // inside the mapping can fault.
-        let start = unsafe { rustix::mm::mmap(anywhere, length, protection, flags, file, 0)? };
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Self { start, length })
-    }
-
-    /// Bytes of the mapping.
-    ///
-    /// # Safety
-    /// In this process nobody writes the range while the slice lives.
-    unsafe fn bytes(&self, range: Range<usize>) -> &[u8] {
-        assert!(range.start <= range.end && range.end <= self.length, "slot outside its memory");
-        // SAFETY: inside the mapping, which lives as long as `self`; the caller keeps this process from writing. The
-        // other process may write against the rules; then the bytes are whatever they are.
-        unsafe { std::slice::from_raw_parts(self.start.add(range.start).as_ptr(), range.len()) }
-    }
-
-    /// Bytes of the mapping, to be written.
-    ///
-    /// # Safety
-    /// In this process nobody else touches the range while the slice lives.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn bytes_mut(&self, range: Range<usize>) -> &mut [u8] {
-        assert!(range.start <= range.end && range.end <= self.length, "slot outside its memory");
-        // SAFETY: as in `bytes`, and the caller keeps everybody else in this process away.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start).as_ptr(), range.len()) }
-    }
-}
-
-impl Mapping {
-    /// A word that both processes read and write at any time.
-    fn word(&self, offset: u64) -> &AtomicU32 {
-        let offset = offset as usize;
-        let end = offset.checked_add(size_of::<AtomicU32>());
-        assert!(end.is_some_and(|end| end <= self.length) && offset.is_multiple_of(4), "no word");
-        // SAFETY: inside the mapping, which lives as long as `self`, and aligned, as mappings begin at pages; it lies
-        // beyond the slots, so nobody takes it for pixels, and any bits are a valid word.
-        unsafe { AtomicU32::from_ptr(self.start.add(offset).as_ptr().cast()) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped in `new` with this length; slices of it borrow `self`. Failing means it stays mapped.
-        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
@@ -117,13 +46,7 @@ impl FrameMemory {
             io::Error::other(format!("frames of {input} and {output} do not fit a stream's memory"))
         })?;
         let length = layout.total_bytes();
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = rustix::fs::memfd_create("sdh-frames", flags)?;
-        rustix::fs::ftruncate(&file, length)?;
-        let seals = SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&file, seals)?;
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        let mapping = Mapping::new(file.as_fd(), length)?;
+        let (file, mapping) = Mapping::of_new_file("sdh-frames", length)?;
         let (inputs, outputs) = (AtomicU32::new(0), AtomicU32::new(0));
         Ok(Arc::new(Self { file, mapping, layout, formats, inputs, outputs }))
     }
@@ -138,16 +61,6 @@ impl FrameMemory {
 
     pub(crate) fn formats(&self) -> Formats {
         self.formats
-    }
-
-    /// What the worker's [`Mark`] says.
-    pub(crate) fn mark(&self) -> u32 {
-        self.mapping.word(self.layout.mark).load(Ordering::Acquire)
-    }
-
-    /// Before another worker uses the memory.
-    pub(crate) fn clear_mark(&self) {
-        self.mapping.word(self.layout.mark).store(0, Ordering::Release);
     }
 
     pub(crate) fn lease_input(self: &Arc<Self>) -> Option<SharedSlot> {
@@ -249,30 +162,14 @@ impl Drop for SharedSlot {
 
 /// The same memory in the worker.
 pub(crate) struct WorkerMemory {
-    mapping: Arc<Mapping>,
+    mapping: Mapping,
     layout: MemoryLayout,
-}
-
-/// The word in which the worker notes whom it calls; it is still there when the worker is not.
-pub(crate) struct Mark {
-    mapping: Arc<Mapping>,
-    offset: u64,
-}
-
-impl Mark {
-    pub(crate) fn set(&self, value: u32) {
-        self.mapping.word(self.offset).store(value, Ordering::Release);
-    }
 }
 
 impl WorkerMemory {
     pub(crate) fn new(file: OwnedFd, layout: MemoryLayout) -> io::Result<Self> {
         let length = usize::try_from(layout.total_bytes()).map_err(io::Error::other)?;
-        Ok(Self { mapping: Arc::new(Mapping::new(file.as_fd(), length)?), layout })
-    }
-
-    pub(crate) fn mark(&self) -> Mark {
-        Mark { mapping: self.mapping.clone(), offset: self.layout.mark }
+        Ok(Self { mapping: Mapping::new(file.as_fd(), length)?, layout })
     }
 
     /// The two pictures of a frame; none for slots that do not exist.
@@ -313,8 +210,7 @@ impl WorkerMemory {
 fn lay_out(formats: Formats) -> Option<MemoryLayout> {
     let input = lay_out_slots(formats.input, 0)?;
     let output = lay_out_slots(formats.output, input.end())?;
-    let mark = output.end();
-    let layout = MemoryLayout { input, output, mark };
+    let layout = MemoryLayout { input, output };
     (layout.total_bytes() <= MAX_BYTES).then_some(layout)
 }
 

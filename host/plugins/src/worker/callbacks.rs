@@ -1,10 +1,11 @@
 //! What a plugin's calls of the host do in a worker.
 
 use super::processors::Processors;
+use crate::marks::Mark;
 use crate::message::FromStream;
 use crate::packets::Packets;
 use crate::process::output::LOG_MARK;
-use crate::sys::Mark;
+use crate::sys::{Note, enter};
 use plugin_api::loader::{Callbacks, Lendable};
 use plugin_api::{Error, ErrorCode, Feature, LogLevel};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -54,18 +55,24 @@ pub(super) struct StreamCallbacks {
     /// Of the frame that is being made.
     metrics: Mutex<Vec<(String, f64)>>,
     processors: Mutex<Processors>,
-    /// The marks of the processors that are being called: one may call another.
-    calls: Mutex<Vec<u32>>,
+    /// Those that are being called: one may call another.
+    calls: Mutex<Vec<Call>>,
+    note: Arc<Note>,
+}
+
+struct Call {
     mark: Mark,
+    /// Whom the thread that makes it called until then.
+    before: Mark,
 }
 
 impl StreamCallbacks {
-    pub(super) fn new(socket: Arc<Packets>, processors: Processors, mark: Mark) -> Self {
+    pub(super) fn new(socket: Arc<Packets>, processors: Processors, note: Arc<Note>) -> Self {
         Self {
             socket,
             processors: Mutex::new(processors),
             calls: Mutex::default(),
-            mark,
+            note,
             is_opening: AtomicBool::new(true),
             last_progress: Mutex::default(),
             metrics: Mutex::default(),
@@ -82,10 +89,10 @@ impl StreamCallbacks {
     }
 
     /// Notes whom the stream calls now, where the host finds it when this process is gone.
-    fn note_call(&self, change: impl FnOnce(&mut Vec<u32>)) {
+    fn note_call(&self, change: impl FnOnce(&mut Vec<Call>)) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut calls);
-        self.mark.set(calls.last().copied().unwrap_or(0));
+        self.note.set(calls.last().map_or(Mark::OWN, |call| call.mark));
     }
 
     fn keep(&self, name: &str, value: f64) {
@@ -142,15 +149,15 @@ impl Callbacks for StreamCallbacks {
 
     fn calls(&self, name: &str) -> Result<(), Error> {
         let mark = self.processors().mark(name)?;
-        self.note_call(|calls| calls.push(mark));
+        self.note_call(|calls| calls.push(Call { mark, before: enter(mark) }));
         Ok(())
     }
 
     fn called(&self, name: &str, took: Duration, error: Option<&Error>) {
         let mark = self.processors().mark_of(name);
         self.note_call(|calls| {
-            let last = calls.iter().rposition(|call| Some(*call) == mark);
-            last.map(|last| calls.remove(last));
+            let last = calls.iter().rposition(|call| Some(call.mark) == mark);
+            last.map(|last| enter(calls.remove(last).before));
         });
         self.metric(&format!("{name}_ms"), took.as_secs_f64() * 1000.0);
         let is_failure =
@@ -181,18 +188,15 @@ fn log(level: LogLevel, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::{FrameMemory, WorkerMemory};
-    use host_ports::{Formats, FrameSize};
+    use crate::sys::{HostNotes, WorkerNotes};
 
     #[test]
     fn metrics_of_one_frame_are_bounded_and_given_once() {
         let (_, socket) = Packets::pair().unwrap();
-        let size = FrameSize::new(8, 8);
-        let memory = FrameMemory::new(Formats { input: size, output: size }).unwrap();
-        let file = memory.file().try_clone_to_owned().unwrap();
-        let mark = WorkerMemory::new(file, memory.layout().clone()).unwrap().mark();
+        let notes = HostNotes::new().unwrap().file().try_clone_to_owned().unwrap();
+        let note = Note::new(WorkerNotes::open(&notes).unwrap(), 0).unwrap();
         let socket = Arc::new(Packets::new(socket));
-        let callbacks = StreamCallbacks::new(socket, Processors::default(), mark);
+        let callbacks = StreamCallbacks::new(socket, Processors::default(), note.into());
         callbacks.keep(&"x".repeat(MAX_METRIC_NAME + 1), 1.0);
         (0..100).for_each(|value| callbacks.keep("unet_ms", f64::from(value)));
         let metrics = callbacks.take_metrics();

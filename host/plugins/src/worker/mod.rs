@@ -13,7 +13,7 @@ use crate::files::hash_bytes;
 use crate::manifest_section::trim;
 use crate::message::{FromWorker, LibraryFile, Offered, OpenStream, Start, ToWorker};
 use crate::packets::{Packets, Received};
-use crate::sys::close_inherited;
+use crate::sys::{Note, WorkerNotes, close_inherited, note_faults};
 use callbacks::PlanCallbacks;
 use plugin_api::loader::{HostContext, Library, Wanted};
 use plugin_api::{Environment, Manifest};
@@ -72,6 +72,7 @@ struct Worker {
     library: Arc<Library>,
     manifest: Manifest,
     environment: Environment,
+    notes: Arc<WorkerNotes>,
     pipelines: Arc<SharedPipelines>,
     /// Of other plugins.
     libraries: Arc<Libraries>,
@@ -84,7 +85,8 @@ impl Worker {
         let ToWorker::Start(start) = first.message else {
             return Err(io::Error::other("the host's first message is no start"));
         };
-        let mut worker = match Self::open(start) {
+        let notes = take_notes(&first.descriptors)?;
+        let mut worker = match Self::open(start, notes) {
             Ok(worker) => worker,
             Err(message) => return control.send(&FromWorker::Failed { message }),
         };
@@ -100,7 +102,7 @@ impl Worker {
         Ok(())
     }
 
-    fn open(start: Start) -> Result<Self, String> {
+    fn open(start: Start, notes: Arc<WorkerNotes>) -> Result<Self, String> {
         let (library, manifest) = open_library(&start.library)?;
         let environment = Environment {
             models_dir: start.models_dir.into(),
@@ -109,8 +111,8 @@ impl Worker {
             threads: start.threads,
         };
         let pipelines = Arc::new(SharedPipelines::default());
-        let libraries = Arc::default();
-        Ok(Self { library, manifest, environment, pipelines, libraries, streams: Vec::new() })
+        let (libraries, streams) = (Arc::default(), Vec::new());
+        Ok(Self { library, manifest, environment, notes, pipelines, libraries, streams })
     }
 
     fn handle(&mut self, received: Received<ToWorker>, control: &Packets) -> io::Result<()> {
@@ -144,6 +146,8 @@ impl Worker {
         let claim =
             usize::try_from(request.claim).ok().and_then(|claim| self.manifest.claims.get(claim));
         let claim = claim.cloned().ok_or_else(|| io::Error::other("an unknown claim"))?;
+        let note = Note::new(self.notes.clone(), request.seat)
+            .ok_or_else(|| io::Error::other("a stream without a place in the notes"))?;
         let opening = stream::Opening {
             library: self.library.clone(),
             claim,
@@ -152,6 +156,7 @@ impl Worker {
             values: request.values,
             layout: request.layout,
             memory,
+            note: Arc::new(note),
             libraries: self.libraries.clone(),
             processors: request.processors,
             switched_off: request.switched_off,
@@ -161,6 +166,16 @@ impl Worker {
         self.streams.push(thread.spawn(move || stream::run(opening, Packets::new(socket)))?);
         Ok(())
     }
+}
+
+/// The memory for notes, from now on written by threads that end the process.
+fn take_notes(descriptors: &[OwnedFd]) -> io::Result<Arc<WorkerNotes>> {
+    let [file] = descriptors else {
+        return Err(io::Error::other("a start without the memory for notes"));
+    };
+    let notes = WorkerNotes::open(file)?;
+    note_faults(notes.clone())?;
+    Ok(notes)
 }
 
 /// Opens a library, which must be the one that its manifest was read of.

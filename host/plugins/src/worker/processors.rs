@@ -1,6 +1,7 @@
 //! The image processors of other plugins that streams of this worker use: their libraries, and who may be called.
 
 use super::open_library;
+use crate::marks::Mark;
 use crate::message::{LibraryFile, Offered};
 use plugin_api::loader::{Lendable, Library};
 use plugin_api::{Error, Feature, Manifest};
@@ -38,17 +39,17 @@ pub(super) struct Processors {
 
 #[derive(Clone)]
 struct Processor {
-    /// What the host knows it by in the stream's mark.
-    mark: u32,
+    mark: Mark,
     opened: Opened,
 }
 
 impl Processors {
     pub(super) fn new(libraries: &Libraries, offered: &[Offered]) -> Self {
-        let processor = |(mark, one): (u32, &Offered)| {
-            (one.name.clone(), Processor { mark, opened: libraries.open(&one.library) })
+        let processor = |one: &Offered| {
+            let opened = libraries.open(&one.library);
+            (one.name.clone(), Processor { mark: Mark::of(one), opened })
         };
-        Self { by_name: (1..).zip(offered).map(processor).collect(), off: BTreeMap::new() }
+        Self { by_name: offered.iter().map(processor).collect(), off: BTreeMap::new() }
     }
 
     /// Those that come after `old`. One that was switched off and is not offered for a while gets another chance.
@@ -64,12 +65,12 @@ impl Processors {
     }
 
     /// The mark of one, whether it may be called or not.
-    pub(super) fn mark_of(&self, name: &str) -> Option<u32> {
+    pub(super) fn mark_of(&self, name: &str) -> Option<Mark> {
         self.by_name.get(name).map(|processor| processor.mark)
     }
 
     /// The mark of one that may be called.
-    pub(super) fn mark(&self, name: &str) -> Result<u32, Error> {
+    pub(super) fn mark(&self, name: &str) -> Result<Mark, Error> {
         self.usable(name).map(|processor| processor.mark)
     }
 

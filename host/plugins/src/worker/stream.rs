@@ -5,9 +5,10 @@ use super::processors::{Libraries, Processors};
 use super::shared_pipelines::SharedPipelines;
 use super::sharing_key::key;
 use super::{is_hang_up, lose_host};
+use crate::marks::Mark;
 use crate::message::{FromStream, MemoryLayout, Offered, ToStream};
 use crate::packets::Packets;
-use crate::sys::WorkerMemory;
+use crate::sys::{Note, WorkerMemory, enter};
 use crate::wait::linger;
 use plugin_api::loader::{Callbacks, HostContext, Library, LoadedPipeline, LoadedStream, Wanted};
 use plugin_api::{Claim, Environment, Error, FrameFormat, Outcome};
@@ -23,15 +24,24 @@ pub(super) struct Opening {
     pub values: String,
     pub layout: MemoryLayout,
     pub memory: OwnedFd,
+    pub note: Arc<Note>,
     /// Of other plugins.
     pub libraries: Arc<Libraries>,
     pub processors: Vec<Offered>,
-    /// Processors that ended a worker before: names and reasons.
+    /// Those that ended a worker before: names and reasons.
     pub switched_off: Vec<(String, String)>,
 }
 
-/// Body of a stream's thread.
+/// Body of a stream's thread, which notes that it is at work but for while it waits.
 pub(super) fn run(opening: Opening, socket: Packets) {
+    let note = opening.note.clone();
+    enter(Mark::OWN);
+    note.set(Mark::OWN);
+    work(opening, socket);
+    note.set(Mark::IDLE);
+}
+
+fn work(opening: Opening, socket: Packets) {
     let sender = match socket.socket().try_clone_to_owned() {
         Ok(sender) => Arc::new(Packets::new(sender)),
         Err(error) => lose_host(&error),
@@ -51,6 +61,7 @@ struct Served {
     callbacks: Arc<StreamCallbacks>,
     memory: WorkerMemory,
     libraries: Arc<Libraries>,
+    note: Arc<Note>,
     opened: FromStream,
 }
 
@@ -62,7 +73,7 @@ fn open(opening: &Opening, sender: &Arc<Packets>) -> Result<Served, Error> {
     for (name, reason) in &opening.switched_off {
         processors.switch_off(name, reason.clone());
     }
-    let callbacks = StreamCallbacks::new(sender.clone(), processors, memory.mark());
+    let callbacks = StreamCallbacks::new(sender.clone(), processors, opening.note.clone());
     let callbacks = Arc::new(callbacks);
     let host = || HostContext::new(callbacks.clone(), environment);
     let pipeline = open_pipeline(opening, host(), &callbacks)?;
@@ -75,7 +86,8 @@ fn open(opening: &Opening, sender: &Arc<Packets>) -> Result<Served, Error> {
     let sides = |format: FrameFormat| (format.width, format.height);
     let opened = FromStream::Opened { input: sides(formats.input), output: sides(formats.output) };
     let (pipeline, libraries) = (claim.pipeline.clone(), libraries.clone());
-    Ok(Served { pipeline, stream, callbacks, memory, libraries, opened })
+    let note = opening.note.clone();
+    Ok(Served { pipeline, stream, callbacks, memory, libraries, note, opened })
 }
 
 fn open_pipeline(
@@ -96,9 +108,12 @@ fn open_pipeline(
 impl Served {
     fn serve(&mut self, mut socket: Packets, sender: &Packets) {
         loop {
+            self.note.set(Mark::IDLE);
             // The next frame may be here already when the last one took long.
             linger(socket.socket());
-            match socket.receive_with() {
+            let received = socket.receive_with();
+            self.note.set(Mark::OWN);
+            match received {
                 Ok(Some(received)) => reply(sender, &self.answer(received.message)),
                 Ok(None) => return,
                 Err(error) => lose_host(&error),

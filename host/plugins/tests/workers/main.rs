@@ -5,6 +5,7 @@ mod discovery;
 mod faults;
 mod processors;
 mod refusals;
+mod shared_faults;
 mod sharing;
 #[path = "../support/mod.rs"]
 mod support;

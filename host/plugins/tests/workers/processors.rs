@@ -12,21 +12,21 @@ fn impatient(config: &mut Config) {
     config.limits.close = Duration::from_millis(500);
 }
 
-fn host() -> Host {
+pub(crate) fn host() -> Host {
     Host::configured(&["plugin_faulty", "plugin_processors"], impatient)
 }
 
-fn wish(name: &str, params: Value) -> Value {
+pub(crate) fn wish(name: &str, params: Value) -> Value {
     json!({ "type": name, "params": params })
 }
 
 /// A stream whose pictures go through the processor `faulty`, which paints them.
-fn painted(host: &Host, mut params: Value) -> Stream {
+pub(crate) fn painted(host: &Host, mut params: Value) -> Stream {
     params["mark"] = json!(0x0a_0a_0a);
     host.loaded("faulty", json!({ "processor": wish("faulty", params) }))
 }
 
-fn off(stream: &Stream) -> Vec<(&str, &str)> {
+pub(crate) fn off(stream: &Stream) -> Vec<(&str, &str)> {
     let off = stream.pipeline.switched_off().iter();
     off.map(|SwitchedOff { name, reason, .. }| (name.as_str(), reason.as_str())).collect()
 }
@@ -116,26 +116,6 @@ fn one_that_crashes_or_hangs_costs_a_restart_and_comes_back_switched_off() {
     assert!(matches!(&died, PipelineError::Died { .. }), "{died}");
     stream.load().unwrap();
     stream.expect(200, 200);
-}
-
-#[test]
-fn one_that_crashes_a_worker_of_several_streams_is_known_the_second_time() {
-    let host = host();
-    let mut other = painted(&host, json!({}));
-    other.expect(200, 10);
-    let mut stream = painted(&host, json!({ "fault": "abort", "at_frame": 2 }));
-    assert_eq!(stream.pipeline.worker_pid(), other.pipeline.worker_pid());
-    for times in 1..=2 {
-        stream.expect(200, 10);
-        assert!(stream.process(200).unwrap_err().needs_restart());
-        assert_eq!(off(&stream).len(), times / 2, "after {times}");
-        assert!(other.process(200).unwrap_err().needs_restart());
-        other.load().unwrap();
-        stream.load().unwrap();
-    }
-    stream.expect(200, 200);
-    other.expect(200, 10);
-    assert_eq!(off(&other), []);
 }
 
 #[test]

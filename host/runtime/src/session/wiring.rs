@@ -3,6 +3,7 @@
 use super::{Fetching, Inputs, Pictures, Renewal, Request, Session, Succession, Told, tell};
 use crate::agreement::{Agreement, Desk};
 use crate::beside::Beside;
+use crate::chronicle::Chronicle;
 use crate::identity::short;
 use crate::inbox::{LoadOrder, Order};
 use crate::pipe::Pipe;
@@ -10,7 +11,7 @@ use crate::plain::PlainPool;
 use crate::shared::Shared;
 use crate::tally::Tally;
 use crate::{EventReader, Settings, StreamStatus, TooManyEventReaders};
-use host_ports::{MediaPath, MediaServer, StoredStream};
+use host_ports::{MediaPath, MediaServer, Recording, Restream, StoredStream};
 use host_stream::{Effect, Lifecycle};
 use std::io;
 use std::sync::Arc;
@@ -84,6 +85,7 @@ pub fn spawn(parts: Parts<'_>, at_end: impl FnOnce() + Send + 'static) -> io::Re
     let path = media.open(&record.id, shared.ingress.clone());
     path.set_video(agreement.video());
     shared.screen.connect(Arc::downgrade(&path));
+    restream(&*path, &shared, record.output_rtmp_url.as_deref());
 
     let (lifecycle, first) = Lifecycle::start(settings.backoff());
     let pictures = Pictures::new(desk.pictures.clone());
@@ -135,6 +137,11 @@ async fn run(session: Session, first: Vec<Effect>, inputs: Inputs, at_end: impl 
     drop(told);
 }
 
+fn restream(path: &dyn MediaPath, shared: &Shared, url: Option<&str>) {
+    let told = || shared.chronicle.restream();
+    path.restream(url.map(|url| Restream { url: url.to_owned(), told: told() }));
+}
+
 fn start_thread(name: &str, pipe: Pipe, span: Span) -> io::Result<Thread> {
     let (running, ended) = oneshot::channel();
     let thread = std::thread::Builder::new().name(format!("pipe-{name}"));
@@ -147,6 +154,11 @@ fn start_thread(name: &str, pipe: Pipe, span: Span) -> io::Result<Thread> {
 }
 
 impl Wiring {
+    /// Sends the stream to this server, or to none any more.
+    pub fn restream(&self, url: Option<&str>) {
+        restream(&*self.path, &self.shared, url);
+    }
+
     /// Loads a pipeline while the present one runs on.
     pub fn load_beside(&mut self, order: LoadOrder) -> io::Result<()> {
         self.beside.start(&self.name, self.pipe.clone(), order, self.span.clone())
@@ -208,6 +220,15 @@ impl Handle {
         self.shared.chronicle.log.read(last)
     }
 
+    /// Tells that a recording began.
+    pub fn tell_recording(&self, begun: &Recording) {
+        self.shared.chronicle.recording_begins(begun);
+    }
+
+    pub fn chronicle(&self) -> Arc<Chronicle> {
+        self.shared.chronicle.clone()
+    }
+
     /// Tells the readers of events that the stream is no more.
     pub fn tell_deleted(&self) {
         self.shared.chronicle.deleted();
@@ -240,8 +261,10 @@ pub fn status(told: &Told, shared: &Shared, path: &dyn MediaPath) -> StreamStatu
         worker_pid: facts.worker_pid,
         switched_off: facts.switched_off,
         pictures: facts.pictures,
+        recording: path.recording(),
         ingress: path.ingress_stats(),
         egress: path.egress_stats(),
+        restream: path.restream_stats(),
         frames: shared.figures.snapshot(),
         event_readers: shared.chronicle.log.readers(),
     }

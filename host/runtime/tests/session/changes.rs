@@ -116,18 +116,16 @@ async fn the_fallback_is_changed_at_once_without_asking_the_pipeline() {
 }
 
 #[tokio::test]
-async fn restreaming_is_noted_and_stopped_by_empty_text() {
+async fn restreaming_is_begun_moved_and_stopped_by_empty_text() {
     let world = World::new();
     let stream = world.create(json!({})).await;
-    for (sent, kept) in
-        [("rtmp://example.org/live", Some("rtmp://example.org/live".to_owned())), ("", None)]
+    let (here, there) = ("rtmp://example.org/live/a", "rtmp://example.org/live/b");
+    for (sent, kept) in [(here, Some(here.to_owned())), (there, Some(there.to_owned())), ("", None)]
     {
         let change = StreamChange { output_rtmp_url: Some(sent.into()), ..StreamChange::default() };
         let view = world.runtime.change(&stream.id, change).await.unwrap().view;
-        assert_eq!(
-            (&view.output_rtmp_url, view.warnings.len()),
-            (&kept, usize::from(kept.is_some()))
-        );
+        assert_eq!((&view.output_rtmp_url, view.warnings.len()), (&kept, 0));
+        assert_eq!(stream.path.restreams().last(), Some(&kept));
         assert_eq!(world.store.get(&stream.id).unwrap().unwrap().output_rtmp_url, kept);
     }
 }

@@ -84,15 +84,11 @@ async fn what_has_no_effect_is_accepted_with_a_warning() {
     let world = World::new();
     let field = Unsupported { field: "width".into(), reason: "no GPU".into() };
     world.catalog.script("fake").unsupported.lock().unwrap().push(field);
-    let wish = NewStream {
-        output_rtmp_url: Some("rtmp://example.org/live".into()),
-        ..wish("fake", json!({ "colour": 1 }))
-    };
+    let wish = wish("fake", json!({ "colour": 1 }));
     let view = world.runtime.create(wish).await.unwrap();
     let expected = [
         "`colour` is not a parameter of this pipeline and was ignored",
         "`width` has no effect now: no GPU",
-        "`output_rtmp_url` has no effect: this server does not restream",
     ];
     assert_eq!(view.warnings, expected);
     assert!(!view.params.contains_key("colour"));

@@ -1,8 +1,8 @@
 //! What those who follow a stream's events are told, and in which order.
 
 use crate::support::{Load, Turn, World};
-use host_ports::PipelineError;
-use host_runtime::{Condition, EventKind, EventsError, News, Settings};
+use host_ports::{PipelineError, RestreamState};
+use host_runtime::{Condition, EventKind, EventsError, News, Settings, StreamChange};
 use serde_json::json;
 use std::time::{Duration, SystemTime};
 
@@ -43,6 +43,27 @@ async fn a_stream_s_whole_life_is_told_in_order() {
     world.runtime.delete(&stream.id).await.unwrap();
     assert_eq!(events.until("deleted").await, ["deleted"]);
     assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn a_restream_is_told_and_a_new_one_anew() {
+    let world = World::new();
+    let stream = world.create(json!({})).await;
+    let mut events = stream.events();
+    events.until("running").await;
+    for url in ["rtmp://a/live/key", "rtmp://b/live/key"] {
+        let output_rtmp_url = Some(url.to_owned());
+        let change = StreamChange { output_rtmp_url, ..StreamChange::default() };
+        world.runtime.change(&stream.id, change).await.unwrap();
+        stream.path.restream_is(RestreamState::Live, None);
+        assert_eq!(events.next().await.unwrap().kind, EventKind::RestreamLive);
+        stream.path.restream_is(RestreamState::Waiting, Some("it is gone"));
+        let failed = events.next().await.unwrap();
+        assert_eq!(
+            (failed.kind, failed.message.as_str()),
+            (EventKind::RestreamFailed, "it is gone")
+        );
+    }
 }
 
 #[tokio::test]

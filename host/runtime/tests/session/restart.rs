@@ -39,6 +39,17 @@ async fn streams_come_back_as_they_were_in_their_order_and_run() {
 }
 
 #[tokio::test]
+async fn a_stream_goes_on_to_another_server_after_a_restart_too() {
+    let world = World::new();
+    let url = "rtmp://example.org/live/key".to_owned();
+    let wish = NewStream { output_rtmp_url: Some(url.clone()), ..wish("fake", json!({})) };
+    world.runtime.create(wish).await.unwrap();
+    assert_eq!(world.only_stream().path.restreams(), [Some(url.clone())]);
+    let world = world.restart(Settings::default(), |_| {}).await;
+    assert_eq!(world.only_stream().path.restreams(), [Some(url)]);
+}
+
+#[tokio::test]
 async fn no_stream_is_lost_to_the_limit() {
     let world = World::new();
     for _ in 0..3 {

@@ -26,8 +26,6 @@ pub enum ProjectionError {
     Unknown { path: PathBuf },
     #[error("tensor `{tensor}` in {} has shape {found:?}; {wanted}", path.display())]
     Shape { tensor: String, path: PathBuf, found: Vec<usize>, wanted: &'static str },
-    #[error("{} is a FaceID Plus adapter, which is not supported; FaceID without Plus is", path.display())]
-    FacePlus { path: PathBuf },
 }
 
 /// What a projection takes.
@@ -39,6 +37,8 @@ pub enum Seen {
     Patches,
     /// A face, by a network that tells faces apart.
     Face,
+    /// The same, then every patch of it by `ClipVision`.
+    FaceAndPatches,
 }
 
 /// A projection's shape.
@@ -57,17 +57,32 @@ enum Kind {
     Linear,
     /// `MLPProjModel`, and its width inside.
     Face { inner: usize },
+    /// `ProjPlusModel`
+    FacePlus(FacePlus),
     /// `Resampler`, of Plus.
     Resampler(Resampler),
 }
+
+/// Tokens of a face that ask its patches.
+#[derive(Clone, Debug)]
+struct FacePlus {
+    inner: usize,
+    resampler: Resampler,
+    /// Width of what a patch is told by.
+    patches: usize,
+    /// Whether what the patches say is added to the tokens, and does not take their place.
+    has_shortcut: bool,
+}
+
+/// Where the layers are that ask patches.
+const PERCEIVER: &str = "perceiver_resampler";
+/// In the names of files of adapters with the shortcut, whose tensors are like those of others.
+const SHORTCUT: &str = "plusv2";
 
 impl ImageProjection {
     /// That of an adapter's file.
     pub fn of(adapter: &Weights) -> Result<Self, ProjectionError> {
         let shapes = Shapes(adapter);
-        if shapes.has("perceiver_resampler.proj_in.weight") {
-            return Err(ProjectionError::FacePlus { path: shapes.path() });
-        }
         if shapes.has("latents") {
             return resampler::of(&shapes);
         }
@@ -80,7 +95,12 @@ impl ImageProjection {
         if width == 0 || context == 0 || width % context != 0 {
             return Err(shapes.wrong(last, "it must have rows for whole tokens"));
         }
-        let kind = if first == last { Kind::Linear } else { Kind::Face { inner } };
+        let is_plus = shapes.has(&format!("{PERCEIVER}.proj_in.weight"));
+        let kind = match (first == last, is_plus) {
+            (true, _) => Kind::Linear,
+            (false, false) => Kind::Face { inner },
+            (false, true) => Kind::FacePlus(shapes.face_plus(inner)?),
+        };
         Ok(Self { kind, input, tokens: width / context, context })
     }
 
@@ -88,6 +108,7 @@ impl ImageProjection {
         match self.kind {
             Kind::Linear => Seen::Whole,
             Kind::Face { .. } => Seen::Face,
+            Kind::FacePlus(_) => Seen::FaceAndPatches,
             Kind::Resampler(_) => Seen::Patches,
         }
     }
@@ -102,6 +123,14 @@ impl ImageProjection {
         self.context
     }
 
+    /// `MLPProjModel`
+    fn face<O: Ops>(&self, module: &Module<O>, seen: &O::T, inner: usize) -> Value<O> {
+        let hidden = module.at("proj.0").linear(seen, self.input, inner, true)?;
+        let hidden = module.ops.apply(&hidden, Function::Gelu)?;
+        let width = self.tokens * self.context;
+        self.norm(module, &module.at("proj.2").linear(&hidden, inner, width, true)?)
+    }
+
     fn norm<O: Ops>(&self, module: &Module<O>, projected: &O::T) -> Value<O> {
         let dims = [-1, self.tokens as i64, self.context as i64];
         let tokens = module.ops.reshape(projected, &dims)?;
@@ -111,12 +140,16 @@ impl ImageProjection {
 
 impl Network for ImageProjection {
     fn inputs(&self) -> Vec<Port> {
-        let (one, width) = (Dim::Fixed(1), Dim::Fixed(self.input));
-        vec![match self.seen() {
-            Seen::Whole => Port::new("image_embeds", [one, width]),
-            Seen::Face => Port::new("face_embeds", [one, width]),
-            Seen::Patches => Port::new("hidden_state", [one, Dim::Free("tokens"), width]),
-        }]
+        let one = Dim::Fixed(1);
+        let vector = |name| Port::new(name, [one, Dim::Fixed(self.input)]);
+        let patches =
+            |width| Port::new("hidden_state", [one, Dim::Free("tokens"), Dim::Fixed(width)]);
+        match &self.kind {
+            Kind::Linear => vec![vector("image_embeds")],
+            Kind::Face { .. } => vec![vector("face_embeds")],
+            Kind::FacePlus(plus) => vec![vector("face_embeds"), patches(plus.patches)],
+            Kind::Resampler(_) => vec![patches(self.input)],
+        }
     }
 
     fn outputs(&self) -> Vec<Port> {
@@ -131,13 +164,18 @@ impl Network for ImageProjection {
                 let projected = module.at("proj").linear(seen, self.input, width, true)?;
                 self.norm(&module, &projected)?
             }
-            &Kind::Face { inner } => {
-                let hidden = module.at("proj.0").linear(seen, self.input, inner, true)?;
-                let hidden = ops.apply(&hidden, Function::Gelu)?;
-                let projected = module.at("proj.2").linear(&hidden, inner, width, true)?;
-                self.norm(&module, &projected)?
+            &Kind::Face { inner } => self.face(&module, seen, inner)?,
+            Kind::FacePlus(FacePlus { inner, resampler, patches, has_shortcut }) => {
+                let face = self.face(&module, seen, *inner)?;
+                let widths = [*patches, self.context];
+                let perceiver = module.at(PERCEIVER);
+                let asked = resampler.ask(&perceiver, &inputs[1], face.clone(), widths)?;
+                if *has_shortcut { ops.add(&face, &asked)? } else { asked }
             }
-            Kind::Resampler(resampler) => resampler.compute(&module, seen, self)?,
+            Kind::Resampler(resampler) => {
+                let queries = resampler.queries(&module, self.tokens)?;
+                resampler.ask(&module, seen, queries, [self.input, self.context])?
+            }
         }])
     }
 }
@@ -159,6 +197,12 @@ impl Shapes<'_> {
             return Err(ProjectionError::Unknown { path: self.path() });
         };
         found.try_into().map_err(|_| self.wrong(name, "it must have another number of axes"))
+    }
+
+    fn face_plus(&self, inner: usize) -> Result<FacePlus, ProjectionError> {
+        let (resampler, patches) = resampler::layers(self, &format!("{PERCEIVER}."))?;
+        let name = self.0.path().file_name().unwrap_or_default().to_string_lossy();
+        Ok(FacePlus { inner, resampler, patches, has_shortcut: name.contains(SHORTCUT) })
     }
 
     fn wrong(&self, name: &str, wanted: &'static str) -> ProjectionError {

@@ -28,6 +28,7 @@ impl StreamParams {
             ("steps", steps),
             ("ipadapter_model_path", text(&adapter.ipadapter_model_path)),
             ("image_encoder_path", text(&adapter.image_encoder_path)),
+            ("insightface_model_name", text(&adapter.insightface_model_name)),
         ];
         let told = params.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         told.collect()

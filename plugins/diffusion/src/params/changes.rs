@@ -5,7 +5,7 @@ use super::{ControlNet, IpAdapter, StreamParams};
 /// The fields of which more changed than can be applied between two frames.
 pub fn reload(old: &StreamParams, new: &StreamParams) -> Vec<String> {
     let is_same = |old: &[ControlNet], new: &[ControlNet]| {
-        old.iter().map(at_any_scale).eq(new.iter().map(at_any_scale))
+        old.iter().map(as_loaded).eq(new.iter().map(as_loaded))
     };
     let fields = [
         ("controlnets", !is_same(&old.controlnets, &new.controlnets)),
@@ -17,12 +17,14 @@ pub fn reload(old: &StreamParams, new: &StreamParams) -> Vec<String> {
 }
 
 /// What of an adapter is loaded; of one that is not used, nothing.
-fn loaded(adapter: &IpAdapter) -> Option<(&str, [Option<&str>; 2])> {
-    let paths = [&adapter.ipadapter_model_path, &adapter.image_encoder_path];
+fn loaded(adapter: &IpAdapter) -> Option<(&str, [Option<&str>; 3])> {
+    let IpAdapter { ipadapter_model_path, image_encoder_path, insightface_model_name, .. } =
+        adapter;
+    let paths = [ipadapter_model_path, image_encoder_path, insightface_model_name];
     adapter.enabled.then(|| (&*adapter.kind, paths.map(Option::as_deref)))
 }
 
-/// The scale is the one thing that a running ControlNet takes.
-fn at_any_scale(controlnet: &ControlNet) -> ControlNet {
-    ControlNet { conditioning_scale: 0.0, ..controlnet.clone() }
+/// Without what a running ControlNet takes.
+fn as_loaded(controlnet: &ControlNet) -> ControlNet {
+    ControlNet { conditioning_scale: 0.0, per_frame_control: false, ..controlnet.clone() }
 }

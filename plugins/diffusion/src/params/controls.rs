@@ -23,6 +23,7 @@ impl StreamParams {
             span: [control.control_guidance_start, control.control_guidance_end].map(|s| s as f32),
             preprocessor: (!own).then_some(preprocessor),
             params: self.params_of(control),
+            is_per_frame: control.per_frame_control,
             index,
         }
     }

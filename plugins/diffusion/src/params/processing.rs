@@ -1,12 +1,16 @@
 //! The blocks of image and latent processors: which of them are used, and with what.
 
 use super::{Processing, Processor, StreamParams};
-use crate::stream::hooks::{Hooks, ImageStep};
+use crate::stream::hooks::{Asked, Hooks, ImageStep};
 use plugin_api::FieldError;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The one param of both kinds of feedback.
 const STRENGTH: &str = "feedback_strength";
+
+/// The image processor that judges pictures, with its one param.
+const SAFETY_CHECKER: &str = "safety_checker";
+const THRESHOLD: &str = "threshold";
 
 /// The processor that runs here; all others are of other plugins.
 #[derive(Clone, Copy)]
@@ -26,12 +30,24 @@ impl StreamParams {
             let given = running(block).filter(|(_, one)| one.kind == LATENT.name);
             given.filter_map(|(_, one)| LATENT.strength(one).ok()).map(|s| s as f32).collect()
         };
+        let mut image_postprocessing = image_steps(&self.image_postprocessing);
+        image_postprocessing.extend(self.safety_checker());
         Hooks {
             image_preprocessing: image_steps(&self.image_preprocessing),
-            image_postprocessing: image_steps(&self.image_postprocessing),
+            image_postprocessing,
             latent_preprocessing: strengths(&self.latent_preprocessing),
             latent_postprocessing: strengths(&self.latent_postprocessing),
         }
+    }
+
+    /// Behind all others, so that nothing leaves that it has not seen.
+    fn safety_checker(&self) -> Option<ImageStep> {
+        let threshold = Value::from(self.safety_checker_threshold);
+        self.use_safety_checker.then(|| ImageStep::Processor {
+            name: SAFETY_CHECKER.into(),
+            params: Map::from_iter([(THRESHOLD.into(), threshold)]),
+            asked: Asked::ForSafety,
+        })
     }
 
     pub(super) fn check_processing(&self) -> Vec<FieldError> {
@@ -75,7 +91,11 @@ fn image_steps(block: &Option<Processing>) -> Vec<ImageStep> {
         name if name == IMAGE.name => {
             IMAGE.strength(one).ok().map(|strength| ImageStep::Feedback(strength as f32))
         }
-        name => Some(ImageStep::Processor { name: name.into(), params: one.params.clone(), index }),
+        name => Some(ImageStep::Processor {
+            name: name.into(),
+            params: one.params.clone(),
+            asked: Asked::Listed(index),
+        }),
     };
     running(block).filter_map(step).collect()
 }

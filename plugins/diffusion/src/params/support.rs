@@ -55,11 +55,9 @@ fn refuse_models(params: &StreamParams, refuse: &mut Refuse<'_>) {
     let has_style = is_given(&params.ip_adapter_style_image_url) || is_given(&adapter.image_url);
     let reason = "it has no picture to take the style from; give ip_adapter_style_image_url";
     refuse(adapter.enabled && !has_style, "ip_adapter", reason);
-    let reason = "adapters for faces are not available yet, and no other takes a face model";
-    let is_wished = adapter.enabled && is_given(&adapter.insightface_model_name);
-    refuse(is_wished, "ip_adapter.insightface_model_name", reason);
-    let reason = "no safety checker is available yet; pictures are shown unchecked";
-    refuse(params.use_safety_checker, "use_safety_checker", reason);
+    let reason = "adapters for faces alone take a face model, and `type` is not faceid";
+    let is_wished = is_given(&adapter.insightface_model_name) && adapter.kind != "faceid";
+    refuse(adapter.enabled && is_wished, "ip_adapter.insightface_model_name", reason);
 }
 
 fn refuse_modes(params: &StreamParams, refuse: &mut Refuse<'_>) {

@@ -34,12 +34,13 @@ fn reloads(name: &str, old: Value, new: Value) -> bool {
 }
 
 #[test]
-fn of_a_controlnet_only_the_scale_changes_without_a_reload() {
+fn of_a_controlnet_the_scale_and_the_frame_it_looks_at_change_without_a_reload() {
     let with =
         |key: &str, value: Value| json!([{"model_id": "a/b", "preprocessor": "canny", key: value}]);
     let plain = with("conditioning_scale", json!(1.0));
     assert!(!reloads("controlnets", plain.clone(), plain.clone()));
     assert!(!reloads("controlnets", plain.clone(), with("conditioning_scale", json!(0.2))));
+    assert!(!reloads("controlnets", plain.clone(), with("per_frame_control", json!(true))));
     for other in [
         json!([]),
         with("model_id", json!("a/c")),
@@ -66,7 +67,8 @@ fn kinds_of_attention_and_adapters_need_a_reload_and_their_figures_do_not() {
     assert!(!reloads("ip_adapter", plain.clone(), with("scale", json!(2.0))));
     assert!(!reloads("ip_adapter", plain.clone(), with("weight_type", json!("ease in"))));
     assert!(reloads("ip_adapter", plain.clone(), with("ipadapter_model_path", json!("a/b"))));
-    assert!(reloads("ip_adapter", plain, with("image_encoder_path", json!("a/b"))));
+    assert!(reloads("ip_adapter", plain.clone(), with("image_encoder_path", json!("a/b"))));
+    assert!(reloads("ip_adapter", plain, with("insightface_model_name", json!("buffalo_s"))));
 }
 
 #[test]

@@ -6,11 +6,13 @@ use plugin_api::{
 };
 
 use super::processors::{Running, add_missing, follow, make};
+use super::seen::{Look, Seen};
 use crate::image::to_planes;
 use crate::stream::Source;
-use crate::stream::controls::{Control, ControlNets, add_weighted};
+use crate::stream::controls::{Control, ControlNets, Steered, add_weighted};
 use crate::stream::pictures::Picture;
 use crate::tensor::Tensor;
+use std::sync::Arc;
 
 const FIELD: &str = "controlnets";
 const FEATURE: Feature = Feature::ResidualConditioner;
@@ -60,61 +62,48 @@ fn add(plan: &mut Plan, said: Result<Plan, Error>, name: &str, pointer: &str) {
 pub(super) struct Opened {
     host: Host,
     nets: Vec<Net>,
-    /// What makes pictures of frames; those that are equal once, for all ControlNets.
-    pictures: Vec<Pictures>,
-    /// In the form that networks take.
-    frame: Option<Tensor>,
-    previous: Option<Tensor>,
+    /// What makes pictures of frames; those that are equal once, for all ControlNets. None that does not work.
+    makers: Vec<Option<Running>>,
+    seen: Seen,
 }
 
 struct Net {
     name: String,
     /// None where it does not work.
     conditioner: Option<Conditioner>,
-    /// In `pictures`; none where the frame is the picture.
-    picture: Option<usize>,
-}
-
-struct Pictures {
-    running: Option<Running>,
-    /// Of the newest frame that it made one of.
-    made: Option<Tensor>,
+    /// In `makers`; none where the frame is the picture.
+    maker: Option<usize>,
 }
 
 impl Opened {
     /// Opens what the controls name, for pictures of the size that diffusion works at. What cannot be opened is left out;
     /// the host and the plan tell the user.
     pub(super) fn new(host: &Host, controls: &[Control], worked: FrameFormat) -> Self {
-        let mut opened = Self {
-            host: host.clone(),
-            nets: Vec::new(),
-            pictures: Vec::new(),
-            frame: None,
-            previous: None,
-        };
+        let (nets, makers) = (Vec::new(), Vec::new());
+        let mut opened = Self { host: host.clone(), nets, makers, seen: Seen::default() };
         for control in controls {
             let wanted = Params::of_lent(&control.name, &control.params, worked);
             let conditioner =
                 opened.or_left_out(&control.name, Conditioner::open(host, FEATURE, &wanted));
-            let picture = control
+            let maker = control
                 .preprocessor
                 .as_ref()
-                .map(|(name, params)| opened.picture(&Params::of_lent(name, params, worked)));
-            opened.nets.push(Net { name: control.name.clone(), conditioner, picture });
+                .map(|(name, params)| opened.maker(&Params::of_lent(name, params, worked)));
+            opened.nets.push(Net { name: control.name.clone(), conditioner, maker });
         }
         opened
     }
 
     /// The place of what makes pictures by these params.
-    fn picture(&mut self, wanted: &Params<'_>) -> usize {
-        let same = |one: &Pictures| one.running.as_ref().is_some_and(|running| running.is(wanted));
-        if let Some(at) = self.pictures.iter().position(same) {
+    fn maker(&mut self, wanted: &Params<'_>) -> usize {
+        let same = |one: &Option<Running>| one.as_ref().is_some_and(|running| running.is(wanted));
+        if let Some(at) = self.makers.iter().position(same) {
             return at;
         }
         let running = follow(&self.host, &mut Vec::new(), wanted);
         let running = self.or_left_out(wanted.pipeline, running);
-        self.pictures.push(Pictures { running, made: None });
-        self.pictures.len() - 1
+        self.makers.push(running);
+        self.makers.len() - 1
     }
 
     fn or_left_out<T>(&self, name: &str, result: Result<T, Error>) -> Option<T> {
@@ -126,34 +115,31 @@ impl Opened {
 }
 
 impl ControlNets for Opened {
-    fn look(&mut self, picture: Picture, frame: Source) {
-        for one in &mut self.pictures {
-            let Some(running) = &mut one.running else { continue };
-            match make(running, &picture, frame) {
+    fn look(&mut self, picture: Picture, frame: Source, kept: usize) {
+        let seen = &self.seen;
+        let make_one = |(at, maker): (usize, &mut Option<Running>)| {
+            let made = match make(maker.as_mut()?, &picture, frame) {
                 // Nothing new: the last one goes on.
-                Ok(None) => {}
-                Ok(Some(made)) => {
-                    let made = made.scaled_to(picture.width, picture.height);
-                    one.made = Some(to_planes(&made.rgb, made.width, made.height));
-                }
+                Ok(None) => return seen.last_made(at),
+                Ok(Some(made)) => made.scaled_to(picture.width, picture.height),
                 // The host does not call it again, and tells why.
-                Err(_) => *one = Pictures { running: None, made: None },
-            }
-        }
-        let new = to_planes(&picture.rgb, picture.width, picture.height);
-        self.previous = self.frame.replace(new);
+                Err(_) => {
+                    *maker = None;
+                    return None;
+                }
+            };
+            Some(Arc::new(to_planes(&made.rgb, made.width, made.height)))
+        };
+        let made = self.makers.iter_mut().enumerate().map(make_one).collect();
+        let picture = Arc::new(to_planes(&picture.rgb, picture.width, picture.height));
+        self.seen.add(Look { frame, picture, made }, kept);
     }
 
-    fn add(&mut self, at: usize, given: &[&Tensor], weights: &[f32], sum: &mut [Tensor]) {
+    fn add(&mut self, at: usize, rows: &Steered<'_>, sum: &mut [Tensor]) {
         let Some(net) = self.nets.get_mut(at) else { return };
-        let Some(frame) = &self.frame else { return };
-        let picture = match net.picture {
-            Some(place) => self.pictures[place].made.as_ref(),
-            None => Some(frame),
-        };
-        let Some((conditioner, picture)) = net.conditioner.as_mut().zip(picture) else { return };
-        let previous = self.previous.as_ref().unwrap_or(frame);
-        if let Err(error) = condition(conditioner, given, [picture, previous], weights, sum) {
+        let Some(conditioner) = &mut net.conditioner else { return };
+        let Some(pictures) = self.seen.pictures(net.maker, rows.frames) else { return };
+        if let Err(error) = condition(conditioner, rows, pictures.each_ref(), sum) {
             self.host.log(LogLevel::Warn, &format!("{} is left out: {error}", net.name));
             net.conditioner = None;
         }
@@ -170,13 +156,12 @@ fn lend<'t>((name, tensor): (&'static str, &'t Tensor)) -> Result<plugin_api::Te
 
 fn condition(
     conditioner: &mut Conditioner,
-    given: &[&Tensor],
+    rows: &Steered<'_>,
     [picture, previous]: [&Tensor; 2],
-    weights: &[f32],
     sum: &mut [Tensor],
 ) -> Result<(), Error> {
     let pictures = [(PICTURE, picture), (PREVIOUS, previous)];
-    let given = INPUTS.into_iter().zip(given.iter().copied()).chain(pictures).map(lend);
+    let given = INPUTS.into_iter().zip(rows.given.iter().copied()).chain(pictures).map(lend);
     let made = conditioner.condition(&given.collect::<Result<Vec<_>, _>>()?)?;
     let made = made.as_slice();
     if made.len() != sum.len() {
@@ -194,7 +179,7 @@ fn condition(
         )));
     }
     for (made, sum) in made.iter().zip(sum) {
-        add_weighted(sum, made.values(), weights);
+        add_weighted(sum, made.values(), rows.weights);
     }
     Ok(())
 }

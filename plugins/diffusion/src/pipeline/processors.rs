@@ -7,7 +7,7 @@ use plugin_api::{
 use serde_json::{Map, Value};
 
 use crate::stream::Source;
-use crate::stream::hooks::{Hooks, ImageStep};
+use crate::stream::hooks::{Asked, Hooks, ImageStep};
 use crate::stream::pictures::{ImageProcessors, Picture, Place};
 
 /// Adds what the processors say to a plan: sizes, errors, warnings, memory, and what needs a reload.
@@ -37,7 +37,8 @@ fn plan_list(
 ) -> FrameFormat {
     let mut old = old.map(|old| old.iter().collect::<Vec<_>>());
     for step in steps {
-        let ImageStep::Processor { name, params, index } = step else { continue };
+        let ImageStep::Processor { name, params, asked } = step else { continue };
+        let origin = Origin { place, asked, name };
         let previous = old.as_mut().map(|old| {
             let at = old.iter().position(|old| old.params_of(name).is_some())?;
             old.remove(at).params_of(name)
@@ -47,35 +48,71 @@ fn plan_list(
             Ok(said) => {
                 size = said.formats.output;
                 let is_heavy = previous == Some(None) && said.memory_bytes > 0;
-                add(plan, said, is_heavy, (place.field(), name, *index));
+                add(plan, said, is_heavy, &origin);
             }
-            Err(error) if error.code == ErrorCode::Invalid => plan.errors.push(FieldError {
-                pointer: format!("/{}/processors/{index}/params", place.field()),
-                message: error.message,
-            }),
+            Err(error) if error.code == ErrorCode::Invalid && origin.is_listed() => {
+                plan.errors.push(FieldError { pointer: origin.pointer(), message: error.message })
+            }
             Err(error) => plan.unsupported.push(Unsupported {
-                field: place.field().into(),
-                reason: format!("{name}: {}", error.message),
+                field: origin.field().into(),
+                reason: origin.told(&error.message),
             }),
         }
     }
     size
 }
 
-/// `is_heavy` where it is new to a stream and has something to load, which would hold up frames.
-fn add(plan: &mut Plan, said: Plan, is_heavy: bool, (field, name, index): (&str, &str, usize)) {
-    let pointer = format!("/{field}/processors/{index}/params");
+/// `is_heavy` where it is new to a stream and has something to load, which would hold up frames. For the safety checker they
+/// wait: it is hot, and a reload would show more that is not checked.
+fn add(plan: &mut Plan, said: Plan, is_heavy: bool, origin: &Origin<'_>) {
+    let pointer = origin.pointer();
     plan.errors.extend(said.errors.into_iter().map(|error| FieldError {
         pointer: format!("{pointer}{}", error.pointer),
         message: error.message,
     }));
-    let reason = |one: &Unsupported| format!("{name}: {}: {}", one.field, one.reason);
-    add_missing(plan, field, (said.unsupported, said.artefacts), reason);
-    if is_heavy || !said.reload.is_empty() {
-        plan.reload.push(field.into());
+    let reason = |one: &Unsupported| origin.told(&format!("{}: {}", one.field, one.reason));
+    add_missing(plan, origin.field(), (said.unsupported, said.artefacts), reason);
+    if (is_heavy && origin.is_listed()) || !said.reload.is_empty() {
+        plan.reload.push(origin.field().into());
     }
     plan.warnings.extend(said.warnings);
-    plan.add_part(name, said.memory_bytes);
+    plan.add_part(origin.name, said.memory_bytes);
+}
+
+/// One processor, as the client asked for it.
+struct Origin<'a> {
+    place: Place,
+    asked: &'a Asked,
+    name: &'a str,
+}
+
+impl Origin<'_> {
+    fn is_listed(&self) -> bool {
+        matches!(self.asked, Asked::Listed(_))
+    }
+
+    fn field(&self) -> &'static str {
+        match self.asked {
+            Asked::Listed(_) => self.place.field(),
+            Asked::ForSafety => "use_safety_checker",
+        }
+    }
+
+    fn pointer(&self) -> String {
+        match self.asked {
+            Asked::Listed(index) => format!("/{}/processors/{index}/params", self.field()),
+            Asked::ForSafety => format!("/{}", self.field()),
+        }
+    }
+
+    /// Why it does not work.
+    fn told(&self, reason: &str) -> String {
+        let name = self.name;
+        match self.asked {
+            Asked::Listed(_) => format!("{name}: {reason}"),
+            Asked::ForSafety => format!("pictures are shown unchecked: {name}: {reason}"),
+        }
+    }
 }
 
 /// Adds what has no effect, by `reason`, and what is to be fetched: what that would cure is still the same text. Two that

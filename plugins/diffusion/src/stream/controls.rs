@@ -23,17 +23,29 @@ pub struct Control {
     pub preprocessor: Option<(String, Map<String, Value>)>,
     /// What the plugin that has it is told.
     pub params: Map<String, Value>,
+    /// Whether each row is steered by the picture of the frame that it belongs to, and not all by the newest one's.
+    pub is_per_frame: bool,
     /// Its place in the list that the client sent.
     pub index: usize,
 }
 
+/// The rows of a batch, as one of them is to steer them.
+pub struct Steered<'a> {
+    /// The UNet's inputs.
+    pub given: &'a [&'a Tensor],
+    /// How strongly each row is steered.
+    pub weights: &'a [f32],
+    /// The frame of each row; none where all are steered by the newest one.
+    pub frames: &'a [Source],
+}
+
 /// What ControlNets of other plugins do for a stream.
 pub trait ControlNets {
-    /// The frame that pictures are steered to from now on.
-    fn look(&mut self, picture: Picture, frame: Source);
+    /// The frame that pictures are steered to from now on. So many of the newest ones may be asked for, this one among them.
+    fn look(&mut self, picture: Picture, frame: Source, kept: usize);
 
-    /// Adds what the one at `at` of the settings makes of the UNet's inputs to `sum`, each row as strongly as `weights` say.
-    fn add(&mut self, at: usize, given: &[&Tensor], weights: &[f32], sum: &mut [Tensor]);
+    /// Adds what the one at `at` of the settings makes of the UNet's inputs to `sum`.
+    fn add(&mut self, at: usize, rows: &Steered<'_>, sum: &mut [Tensor]);
 }
 
 impl Control {
@@ -50,10 +62,12 @@ impl Control {
     }
 }
 
-/// Where in the schedule timesteps are.
+/// Where in the schedule timesteps are, and to which frames a batch's rows belong.
 pub(super) struct Schedule {
     /// Timesteps, and what share of the schedule lies before and up to the end of their step.
     places: Vec<(f32, [f32; 2])>,
+    /// Of each row, those for guidance among them; none where it is not known.
+    frames: Vec<Source>,
 }
 
 impl Schedule {
@@ -64,7 +78,12 @@ impl Schedule {
             let index = index.min(num_inference_steps.saturating_sub(1)) as f32;
             (step.timestep as f32, [index / total, (index + 1.0) / total])
         };
-        Self { places: steps.iter().zip(t_index_list).map(place).collect() }
+        let places = steps.iter().zip(t_index_list).map(place).collect();
+        Self { places, frames: Vec::new() }
+    }
+
+    pub(super) fn with_frames(self, frames: Vec<Source>) -> Self {
+        Self { frames, ..self }
     }
 
     fn place(&self, timestep: f32) -> [f32; 2] {
@@ -85,10 +104,34 @@ pub(super) fn residuals(
     for (at, control) in controls.iter().enumerate() {
         let weights = control.weights(given[1].data(), schedule);
         if weights.iter().any(|&weight| weight != 0.0) {
-            nets.add(at, given, &weights, &mut sum);
+            let frames = if control.is_per_frame { &schedule.frames[..] } else { &[] };
+            nets.add(at, &Steered { given, weights: &weights, frames }, &mut sum);
         }
     }
     sum
+}
+
+/// The frames of a batch's rows: the newest ones at the first step, and at each further step those that were given a call
+/// earlier. `under_way` has the oldest first. A stream that has only begun has the frames it has in all of its rows.
+pub(super) fn frames_of_rows(
+    newest: &[Source],
+    under_way: &[Source],
+    (rows, negative): (usize, usize),
+) -> Vec<Source> {
+    if newest.is_empty() {
+        return Vec::new();
+    }
+    let mut groups = std::iter::once(newest).chain(under_way.rchunks_exact(newest.len()));
+    let mut frames = Vec::with_capacity(negative + rows);
+    let mut last = newest;
+    while frames.len() < rows {
+        last = groups.next().unwrap_or(last);
+        frames.extend_from_slice(last);
+    }
+    frames.truncate(rows);
+    // Rows with the negative prompt come first and are copies of the first ones.
+    let guided = frames[..negative.min(rows)].to_vec();
+    [guided, frames].concat()
 }
 
 /// Adds rows of values, each multiplied by its weight.
@@ -106,7 +149,7 @@ mod tests {
 
     fn control(scale: f32, span: [f32; 2]) -> Control {
         let (params, name) = (Map::new(), "net".to_owned());
-        Control { name, scale, span, preprocessor: None, params, index: 0 }
+        Control { name, scale, span, preprocessor: None, params, is_per_frame: false, index: 0 }
     }
 
     /// Steps 0, 25 and 49 of 50.
@@ -114,7 +157,7 @@ mod tests {
         let places = [(999.0, 0.0), (499.0, 25.0), (19.0, 49.0)];
         let place =
             |(timestep, index): (f32, f32)| (timestep, [index / 50.0, (index + 1.0) / 50.0]);
-        Schedule { places: places.map(place).to_vec() }
+        Schedule { places: places.map(place).to_vec(), frames: Vec::new() }
     }
 
     #[test]
@@ -132,10 +175,10 @@ mod tests {
     fn who_has_no_row_to_steer_is_not_asked_and_sums_are_by_rows() {
         struct Nets(Vec<usize>);
         impl ControlNets for Nets {
-            fn look(&mut self, _: Picture, _: Source) {}
-            fn add(&mut self, at: usize, _: &[&Tensor], weights: &[f32], sum: &mut [Tensor]) {
+            fn look(&mut self, _: Picture, _: Source, _: usize) {}
+            fn add(&mut self, at: usize, rows: &Steered<'_>, sum: &mut [Tensor]) {
                 self.0.push(at);
-                add_weighted(&mut sum[0], &[1.0, 2.0, 3.0, 4.0], weights);
+                add_weighted(&mut sum[0], &[1.0, 2.0, 3.0, 4.0], rows.weights);
             }
         }
         let controls =
@@ -147,5 +190,23 @@ mod tests {
         let sum = residuals(&controls, &schedule(), &given, &[[2, 2, 1, 1]], &mut nets);
         assert_eq!(nets.0, [1, 2]);
         assert_eq!(sum[0].data(), [11.0, 22.0, 30.0, 40.0]);
+    }
+
+    #[test]
+    fn rows_belong_to_the_frames_that_were_given_a_call_earlier_at_each_step() {
+        let sources = |ids: &[u64]| -> Vec<Source> {
+            ids.iter().map(|&id| Source { id, captured_ns: 0 }).collect()
+        };
+        let frames = |newest: &[u64], under_way: &[u64], rows| -> Vec<u64> {
+            let frames = frames_of_rows(&sources(newest), &sources(under_way), rows);
+            frames.iter().map(|frame| frame.id).collect()
+        };
+        assert_eq!(frames(&[9], &[7, 8], (3, 0)), [9, 8, 7]);
+        assert_eq!(frames(&[9], &[7, 8], (3, 3)), [9, 8, 7, 9, 8, 7]);
+        assert_eq!(frames(&[9], &[7, 8], (3, 1)), [9, 9, 8, 7]);
+        assert_eq!(frames(&[5, 6], &[1, 2, 3, 4], (6, 2)), [5, 6, 5, 6, 3, 4, 1, 2]);
+        assert_eq!(frames(&[5, 6], &[], (2, 0)), [5, 6], "steps one after another");
+        assert_eq!(frames(&[1], &[], (3, 0)), [1, 1, 1], "it has only begun");
+        assert_eq!(frames(&[], &[1], (2, 0)), [0u64; 0]);
     }
 }

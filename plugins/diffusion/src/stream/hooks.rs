@@ -27,12 +27,16 @@ pub enum ImageStep {
     /// Mixes in the last picture, of this strength.
     Feedback(f32),
     /// Another plugin has it.
-    Processor {
-        name: String,
-        params: Map<String, Value>,
-        /// Its place in the list that the client sent.
-        index: usize,
-    },
+    Processor { name: String, params: Map<String, Value>, asked: Asked },
+}
+
+/// Where in the client's params a processor comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// By its name, at this place of the list.
+    Listed(usize),
+    /// By `use_safety_checker`: it judges the pictures that leave.
+    ForSafety,
 }
 
 /// Mixes the last picture into every row of `pictures`, in [-1, 1].

@@ -2,7 +2,7 @@
 
 use super::Source;
 use super::adapters::{ImagePrompt, ImagePrompts};
-use super::controls::ControlNets;
+use super::controls::{ControlNets, Steered};
 use super::pictures::{ImageProcessors, Picture, Place};
 use crate::tensor::Tensor;
 
@@ -20,9 +20,9 @@ impl ImageProcessors for NoOthers {
 }
 
 impl ControlNets for NoOthers {
-    fn look(&mut self, _: Picture, _: Source) {}
+    fn look(&mut self, _: Picture, _: Source, _: usize) {}
 
-    fn add(&mut self, _: usize, _: &[&Tensor], _: &[f32], _: &mut [Tensor]) {}
+    fn add(&mut self, _: usize, _: &Steered<'_>, _: &mut [Tensor]) {}
 }
 
 impl ImagePrompts for NoOthers {

@@ -153,6 +153,7 @@ fn sample(place: usize, target: usize, source: usize) -> ([usize; 2], f32) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hooks::Asked;
     use super::super::others::NoOthers;
     use super::*;
 
@@ -174,7 +175,7 @@ mod tests {
             rgb: vec![value; CHANNELS * side * side],
         };
         let (name, params) = ("double".to_owned(), Default::default());
-        let double = ImageStep::Processor { name, params, index: 0 };
+        let double = ImageStep::Processor { name, params, asked: Asked::Listed(0) };
         let steps = [double, ImageStep::Feedback(0.5)];
         let last = Piece::Pixels(gray(4, 100));
         let given = || Piece::Pixels(gray(4, 50));

@@ -122,6 +122,12 @@ impl Settings {
         if is_batched { frames * self.t_index_list.len() } else { frames }
     }
 
+    /// How many of the newest frames ControlNets steer to.
+    pub fn control_frames(&self) -> usize {
+        let is_per_frame = self.controls.iter().any(|control| control.is_per_frame);
+        if is_per_frame { self.rows() } else { 1 }
+    }
+
     /// Rows with the negative prompt that a batch has before the others.
     pub fn negative_rows(&self) -> usize {
         self.effective_guidance().negative_rows(self.rows(), self.shape.frames)

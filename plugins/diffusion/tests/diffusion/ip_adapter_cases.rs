@@ -28,7 +28,7 @@ pub fn ip_adapter(golden: &Golden, name: &str, engine: &Engine) -> Outcome {
     let seen = match projection.network().seen() {
         Seen::Patches => hidden,
         Seen::Whole => pooled,
-        Seen::Face => panic!("no case has faces"),
+        Seen::Face | Seen::FaceAndPatches => panic!("no case has faces"),
     };
     let tokens = projection.run(&[&seen]).unwrap();
     assert_eq!(tokens.shape(), case.float("image_tokens").shape());

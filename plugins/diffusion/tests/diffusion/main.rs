@@ -11,6 +11,7 @@ mod controlnet_cases;
 mod controlnets;
 mod demo;
 mod denoising;
+mod face_plus;
 mod full_size;
 mod golden;
 mod hostile;

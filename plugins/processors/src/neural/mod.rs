@@ -15,6 +15,7 @@ pub mod named;
 pub mod planes;
 pub mod ports;
 pub mod pose;
+pub mod safety;
 pub mod segmentation;
 pub mod sources;
 pub mod upscaler;

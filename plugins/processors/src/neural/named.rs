@@ -8,6 +8,7 @@ use super::hed::HedEdges;
 use super::lineart::Lineart;
 use super::loading::{COMPILED, Loader, PLAIN, find};
 use super::pose::{Mediapipe, Openpose, YoloNas};
+use super::safety::SafetyChecker;
 use super::segmentation::Segmentation;
 use super::upscaler::RealEsrgan;
 use crate::params::Checked;
@@ -28,7 +29,7 @@ pub struct Named {
 
 type Open = fn(&Host, &Params<'_>, &'static [Provider]) -> Result<Box<dyn Running>, Error>;
 
-pub static ALL: [Named; 10] = [
+pub static ALL: [Named; 11] = [
     named::<Midas>("depth", PLAIN),
     named::<DepthAnything>("depth_tensorrt", COMPILED),
     named::<HedEdges>("hed", PLAIN),
@@ -38,6 +39,7 @@ pub static ALL: [Named; 10] = [
     named::<Openpose>("openpose", PLAIN),
     named::<YoloNas>("pose_tensorrt", COMPILED),
     named::<RealEsrgan>("realesrgan_trt", COMPILED),
+    named::<SafetyChecker>("safety_checker", PLAIN),
     named::<TemporalNet>("temporal_net_tensorrt", COMPILED),
 ];
 

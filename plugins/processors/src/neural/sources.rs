@@ -80,8 +80,15 @@ pub static RAFT: Source = Source {
     licence: "BSD-3-Clause",
 };
 
+/// `Freepik/nsfw_image_detector`, which has no ONNX file itself.
+pub static NSFW: Source = Source {
+    model: "spiele/nsfw_image_detector-ONNX",
+    file: "onnx/model.onnx",
+    licence: "MIT, as the network that it was exported from; the repository itself was not looked at",
+};
+
 /// All of them, by the processors that need them.
-pub static ALL: [&Source; 12] = [
+pub static ALL: [&Source; 13] = [
     &MIDAS,
     &DEPTH_ANYTHING,
     &HED,
@@ -94,4 +101,5 @@ pub static ALL: [&Source; 12] = [
     &REALESRGAN_X2,
     &REALESRGAN_X4,
     &RAFT,
+    &NSFW,
 ];

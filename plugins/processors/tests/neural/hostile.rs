@@ -24,6 +24,7 @@ const MIDAS: &str = "Xenova/dpt-hybrid-midas/onnx/model.onnx";
 const X2: &str = "tidus2102/Real-ESRGAN/Real-ESRGAN_x2plus.onnx";
 const YOLO: &str = "yuvraj108c/yolo-nas-pose-onnx/yolo_nas_pose_l_0.5.onnx";
 const BODY: &str = "divamgupta/controlnet_tensorflow/body_pose_model.onnx";
+const NSFW: &str = "spiele/nsfw_image_detector-ONNX/onnx/model.onnx";
 const RAFT: &str = "opencv/optical_flow_estimation_raft/optical_flow_estimation_raft_2023aug.onnx";
 
 #[test]
@@ -75,6 +76,8 @@ fn networks_that_are_not_the_wanted_ones_are_refused() {
     assert!(yolo.contains("people with 17 joints each"), "{yolo}");
     let body = refusal("openpose", BODY, &midas);
     assert!(body.contains("19 likelihoods and 38 directions"), "{body}");
+    let nsfw = refusal("safety_checker", NSFW, &midas);
+    assert!(nsfw.contains("four finite scores, for neutral, low, medium, high"), "{nsfw}");
     let raft = refusal("temporal_net_tensorrt", RAFT, &midas);
     assert!(raft.contains("it has no input 2"), "{raft}");
 }
@@ -135,6 +138,7 @@ fn pictures_of_odd_sizes_are_processed_by_all() {
             "mediapipe_segmentation",
             "openpose",
             "pose_tensorrt",
+            "safety_checker",
             "temporal_net_tensorrt",
         ] {
             let params = match name {

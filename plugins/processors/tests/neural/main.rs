@@ -7,4 +7,5 @@ mod hostile;
 mod people;
 mod pictures;
 mod plans;
+mod safety;
 mod support;

@@ -25,6 +25,7 @@ pub enum Fault {
     None,
     Panic,
     Abort,
+    AbortElsewhere,
     Segfault,
     Hang,
     Exit,
@@ -79,6 +80,8 @@ impl Wishes {
             Fault::None | Fault::WrongSize => {}
             Fault::Panic => panic!("told to panic"),
             Fault::Abort => std::process::abort(),
+            // On a thread that the host knows nothing of.
+            Fault::AbortElsewhere => drop(thread::spawn(|| std::process::abort()).join()),
             Fault::Segfault => segfault(),
             Fault::Hang => loop {
                 thread::park();
@@ -123,6 +126,7 @@ fn fault(name: &str) -> Result<Fault, Error> {
         "none" => Fault::None,
         "panic" => Fault::Panic,
         "abort" => Fault::Abort,
+        "abort_elsewhere" => Fault::AbortElsewhere,
         "segfault" => Fault::Segfault,
         "hang" => Fault::Hang,
         "exit" => Fault::Exit,

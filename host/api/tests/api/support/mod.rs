@@ -6,7 +6,7 @@ mod ports;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
-use host_api::{ApiConfig, router};
+use host_api::{ApiConfig, Door, mediamtx_router, router};
 use host_runtime::{Ports, Runtime, Settings};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -34,12 +34,14 @@ impl Host {
     }
 
     pub fn with(config: ApiConfig, settings: Settings) -> Self {
-        let config = ApiConfig { local_authority: "127.0.0.1:8080".into(), ..config };
-        let (catalog, media, store) =
-            (Arc::new(Schemas), Arc::new(FakeMedia), FakeStore::default());
-        let ports = Ports { catalog, media, store: Arc::new(store), models: None, pictures: None };
-        let runtime = Runtime::new(settings, ports);
-        Self { router: router(config, runtime) }
+        Self { router: router(here(config), runtime(settings)) }
+    }
+
+    /// And what a MediaMTX beside it sees of the same streams.
+    pub fn with_door(door: Door) -> (Self, Self) {
+        let (config, runtime) = (here(ApiConfig::default()), runtime(Settings::default()));
+        let inside = mediamtx_router(config.clone(), runtime.clone(), door);
+        (Self { router: router(config, runtime) }, Self { router: inside })
     }
 
     /// Sends `Host: host.test` and the given headers.
@@ -92,6 +94,16 @@ impl Host {
         assert_eq!(answer.status, 201, "{}", answer.text);
         answer.json()
     }
+}
+
+fn here(config: ApiConfig) -> ApiConfig {
+    ApiConfig { local_authority: "127.0.0.1:8080".into(), ..config }
+}
+
+fn runtime(settings: Settings) -> Runtime {
+    let (catalog, media, store) = (Arc::new(Schemas), Arc::new(FakeMedia), FakeStore::default());
+    let ports = Ports { catalog, media, store: Arc::new(store), models: None, pictures: None };
+    Runtime::new(settings, ports)
 }
 
 impl Answer {

@@ -2,13 +2,16 @@
 
 use host_ports::{
     Answer, Claim, ClaimRef, EgressStats, Formats, Frame, FramePool, FrameSize, FrameSlot,
-    IngressSink, IngressStats, MediaPath, MediaServer, OfferError, OpenRequest, Opened, Pipeline,
-    PipelineCatalog, PipelineError, Plan, PlanError, PluginReport, PluginState, Progress,
-    ResolveError, SessionId, StateStore, StoreError, StoredStream, VideoAbilities, VideoCodec,
-    VideoSettings,
+    HlsError, HlsFile, HlsRequest, IngressSink, IngressStats, MediaPath, MediaServer, OfferError,
+    OpenRequest, Opened, Pending, Pipeline, PipelineCatalog, PipelineError, Plan, PlanError,
+    PluginReport, PluginState, Progress, RecordError, RecordedFile, Recording, RecordingEnd,
+    ResolveError, Restream, RestreamState, RestreamStats, SessionId, StateStore, StoreError,
+    StoredStream, VideoAbilities, VideoCodec, VideoSettings,
 };
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 const SIZE: FrameSize = FrameSize::new(64, 64);
 
@@ -36,7 +39,7 @@ impl PipelineCatalog for Schemas {
         }
         let pipeline = pipeline.to_owned();
         let claims: Vec<_> =
-            self.claims().into_iter().filter(|claim| claim.id.pipeline == pipeline).collect();
+            self.claims().into_iter().filter(|claim| claim.pipeline == pipeline).collect();
         let on_offer = claims.iter().flat_map(|claim| claim.models.clone().unwrap_or_default());
         let on_offer: Vec<_> = on_offer.collect();
         if claims.is_empty() {
@@ -93,6 +96,7 @@ fn report(file: &str, id: Option<&str>, state: PluginState) -> PluginReport {
         description: None,
         features: vec![],
         pipelines: vec![],
+        withheld: vec![],
         contributes: vec![],
         hash: "00".repeat(32),
         state,
@@ -114,6 +118,8 @@ fn claim(plugin: &str, pipeline: &str, model: Option<&str>) -> Claim {
         properties["model_id"] = json!({"const": model, "x-apply": "reload"});
     }
     Claim {
+        pipeline: pipeline.into(),
+        name_given: None,
         id: ClaimRef { plugin: plugin.into(), pipeline: pipeline.into(), index: 0 },
         models: model.map(|model| vec![model.to_owned()]),
         description: String::new(),
@@ -178,17 +184,35 @@ impl MediaServer for FakeMedia {
     }
 
     fn open(&self, _: &str, _: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
-        Arc::new(FakePath { has_published: Mutex::new(false) })
+        Arc::new(FakePath::default())
     }
 }
 
+#[derive(Default)]
 struct FakePath {
     has_published: Mutex<bool>,
+    is_restreamed: Mutex<bool>,
+    recording: Mutex<Option<Recording>>,
 }
 
 impl FakePath {
+    fn has_published(&self) -> bool {
+        *self.has_published.lock().unwrap()
+    }
+
+    fn recording_with(&self, ended: Option<RecordingEnd>) -> Recording {
+        Recording {
+            name: "now".to_owned(),
+            started_at: SystemTime::UNIX_EPOCH,
+            length: Duration::from_millis(1500),
+            bytes: 5,
+            files: ended.iter().map(|_| "now.mp4".to_owned()).collect(),
+            ended,
+        }
+    }
+
     fn answer(&self, offer: &str, session: &str) -> Result<Answer, OfferError> {
-        match offer {
+        match offer.lines().next().unwrap_or_default() {
             "fine" => {
                 Ok(Answer { session: SessionId(session.to_owned()), sdp: "v=0 answer".to_owned() })
             }
@@ -212,10 +236,56 @@ impl MediaPath for FakePath {
     }
 
     fn play(&self, offer: &str) -> Result<Answer, OfferError> {
-        if !*self.has_published.lock().unwrap() {
+        if !self.has_published() {
             return Err(OfferError::NotReady);
         }
         self.answer(offer, "out1")
+    }
+
+    fn hls(&self, request: HlsRequest) -> Pending<Result<HlsFile, HlsError>> {
+        let answer = match (self.has_published(), request.file.as_str()) {
+            (false, _) => Err(OfferError::NotReady.into()),
+            (_, "index.m3u8") => {
+                Ok(HlsFile::Playlist(format!("{:?} {:?}", request.segment, request.part)))
+            }
+            (_, "piece.mp4") => Ok(HlsFile::Media(b"boxes".as_slice().into())),
+            (_, "far.m3u8") => Err(HlsError::Invalid { reason: "too far" }),
+            (_, _) => Err(HlsError::NoFile { file: request.file }),
+        };
+        Box::pin(async { answer })
+    }
+
+    fn snapshot(&self) -> Pending<Result<Arc<[u8]>, OfferError>> {
+        let shown = self.has_published().then(|| b"jpeg".as_slice().into());
+        Box::pin(async { shown.ok_or(OfferError::NotReady) })
+    }
+
+    /// Ends at once, with an empty file.
+    fn record(&self) -> Pending<Result<(Recording, Pending<Recording>), RecordError>> {
+        let begun = self.recording_with(None);
+        *self.recording.lock().unwrap() = Some(begun.clone());
+        let ended = self.recording_with(Some(RecordingEnd::Stopped));
+        Box::pin(async { Ok((begun, Box::pin(async { ended }) as Pending<_>)) })
+    }
+
+    fn stop_recording(&self) -> Pending<Result<Recording, RecordError>> {
+        let recording = self.recording.lock().unwrap().take();
+        let ended = recording.map(|_| self.recording_with(Some(RecordingEnd::Stopped)));
+        Box::pin(async { ended.ok_or(RecordError::NotRecording) })
+    }
+
+    fn recording(&self) -> Option<Recording> {
+        self.recording.lock().unwrap().clone()
+    }
+
+    fn recordings(&self) -> Pending<Result<Vec<RecordedFile>, RecordError>> {
+        let modified_at = SystemTime::UNIX_EPOCH;
+        let file = RecordedFile { name: "now.mp4".to_owned(), bytes: 5, modified_at };
+        Box::pin(async { Ok(vec![file]) })
+    }
+
+    fn recorded_file(&self, _: &str) -> Option<PathBuf> {
+        None
     }
 
     fn hang_up(&self, session: &SessionId) -> bool {
@@ -232,6 +302,20 @@ impl MediaPath for FakePath {
 
     fn egress_stats(&self) -> EgressStats {
         EgressStats::default()
+    }
+
+    fn restream(&self, wanted: Option<Restream>) {
+        *self.is_restreamed.lock().unwrap() = wanted.is_some();
+    }
+
+    fn restream_stats(&self) -> Option<RestreamStats> {
+        self.is_restreamed.lock().unwrap().then(|| RestreamStats {
+            state: RestreamState::Waiting,
+            since: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
+            error: Some("the server closed the connection".to_owned()),
+            bytes_sent: 7,
+            reconnects: 2,
+        })
     }
 
     fn close(&self) {}

@@ -353,6 +353,8 @@ fn formats(params: &Map<String, Value>) -> Formats {
 
 fn claim(pipeline: &str) -> Claim {
     Claim {
+        pipeline: pipeline.to_owned(),
+        name_given: None,
         id: ClaimRef { plugin: pipeline.to_owned(), pipeline: pipeline.to_owned(), index: 0 },
         models: Some(vec!["small".to_owned(), "large".to_owned()]),
         description: String::new(),

@@ -2,13 +2,16 @@
 
 use super::patiently;
 use host_ports::{
-    Answer, EgressStats, Frame, FrameSize, FrameStamp, IngressEvent, IngressSink, IngressStats,
-    MediaPath, MediaServer, OfferError, SessionId, VideoAbilities, VideoCodec, VideoSettings,
+    Answer, EgressStats, Frame, FrameSize, FrameStamp, HlsError, HlsFile, HlsRequest, IngressEvent,
+    IngressSink, IngressStats, MediaPath, MediaServer, OfferError, Pending, RecordError,
+    RecordedFile, Recording, Restream, RestreamState, RestreamStats, SessionId, VideoAbilities,
+    VideoCodec, VideoSettings,
 };
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use tokio::sync::watch;
 
 #[derive(Default)]
@@ -34,6 +37,7 @@ impl MediaServer for FakeMedia {
             shown,
             is_publishing: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
+            restreams: Mutex::default(),
         });
         self.paths.lock().unwrap().insert(stream.to_owned(), path.clone());
         path
@@ -45,6 +49,8 @@ pub struct FakePath {
     shown: watch::Sender<Vec<Shown>>,
     is_publishing: AtomicBool,
     is_closed: AtomicBool,
+    /// Every wish that was told.
+    restreams: Mutex<Vec<Option<Restream>>>,
 }
 
 /// A frame that viewers saw.
@@ -101,6 +107,20 @@ impl FakePath {
         self.wait(|shown| shown.by == "host").await
     }
 
+    /// Where it was to be sent to, from the first wish to the last.
+    pub fn restreams(&self) -> Vec<Option<String>> {
+        let wishes = self.restreams.lock().unwrap();
+        wishes.iter().map(|wish| wish.as_ref().map(|wish| wish.url.clone())).collect()
+    }
+
+    /// Moves the restream on.
+    pub fn restream_is(&self, state: RestreamState, error: Option<&str>) {
+        let wishes = self.restreams.lock().unwrap();
+        let wish = wishes.last().unwrap().as_ref().unwrap();
+        let (since, error) = (SystemTime::now(), error.map(str::to_owned));
+        (wish.told)(&RestreamStats { state, since, error, bytes_sent: 0, reconnects: 0 });
+    }
+
     pub fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::SeqCst)
     }
@@ -132,6 +152,34 @@ impl MediaPath for FakePath {
         }
     }
 
+    fn hls(&self, _: HlsRequest) -> Pending<Result<HlsFile, HlsError>> {
+        Box::pin(async { Err(OfferError::NotReady.into()) })
+    }
+
+    fn snapshot(&self) -> Pending<Result<Arc<[u8]>, OfferError>> {
+        Box::pin(async { Err(OfferError::NotReady) })
+    }
+
+    fn record(&self) -> Pending<Result<(Recording, Pending<Recording>), RecordError>> {
+        Box::pin(async { Err(OfferError::NotReady.into()) })
+    }
+
+    fn stop_recording(&self) -> Pending<Result<Recording, RecordError>> {
+        Box::pin(async { Err(RecordError::NotRecording) })
+    }
+
+    fn recording(&self) -> Option<Recording> {
+        None
+    }
+
+    fn recordings(&self) -> Pending<Result<Vec<RecordedFile>, RecordError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn recorded_file(&self, _: &str) -> Option<PathBuf> {
+        None
+    }
+
     fn hang_up(&self, session: &SessionId) -> bool {
         matches!(session.0.as_str(), "publisher" | "reader")
     }
@@ -144,6 +192,14 @@ impl MediaPath for FakePath {
         };
         let shown = Shown { id: frame.stamp.id, size: frame.size(), by };
         self.shown.send_modify(|all| all.push(shown));
+    }
+
+    fn restream(&self, wanted: Option<Restream>) {
+        self.restreams.lock().unwrap().push(wanted);
+    }
+
+    fn restream_stats(&self) -> Option<RestreamStats> {
+        None
     }
 
     fn set_video(&self, _settings: VideoSettings) {}

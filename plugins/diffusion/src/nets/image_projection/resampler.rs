@@ -20,29 +20,43 @@ pub(super) struct Resampler {
 
 /// That of an adapter's file.
 pub(super) fn of(shapes: &Shapes) -> Result<ImageProjection, ProjectionError> {
-    let [_, tokens, width] = shapes.of("latents")?;
-    let ([_, input], [context, _]) = (shapes.of("proj_in.weight")?, shapes.of("proj_out.weight")?);
-    let query = "layers.0.0.to_q.weight";
-    let ([heads_width, _], [inner, _]) = (shapes.of(query)?, shapes.of("layers.0.1.1.weight")?);
-    if heads_width == 0 || heads_width % HEAD_WIDTH != 0 {
-        return Err(shapes.wrong(query, "it must have rows for heads of width 64"));
-    }
-    let is_there = |layer: &usize| shapes.has(&format!("layers.{layer}.0.to_q.weight"));
-    let layers = (0..MOST_LAYERS).take_while(is_there).count();
-    let resampler = Resampler { width, heads: heads_width / HEAD_WIDTH, inner, layers };
+    let [_, tokens, _] = shapes.of("latents")?;
+    let [context, _] = shapes.of("proj_out.weight")?;
+    let (resampler, input) = layers(shapes, "")?;
     Ok(ImageProjection { kind: Kind::Resampler(resampler), input, tokens, context })
 }
 
+/// The layers at a path, and the width of the patches that they take.
+pub(super) fn layers(shapes: &Shapes, path: &str) -> Result<(Resampler, usize), ProjectionError> {
+    let at = |name: &str| format!("{path}{name}");
+    let [width, patches] = shapes.of(&at("proj_in.weight"))?;
+    let query = at("layers.0.0.to_q.weight");
+    let ([heads_width, _], [inner, _]) =
+        (shapes.of(&query)?, shapes.of(&at("layers.0.1.1.weight"))?);
+    if heads_width == 0 || heads_width % HEAD_WIDTH != 0 {
+        return Err(shapes.wrong(&query, "it must have rows for heads of width 64"));
+    }
+    let is_there = |layer: &usize| shapes.has(&at(&format!("layers.{layer}.0.to_q.weight")));
+    let layers = (0..MOST_LAYERS).take_while(is_there).count();
+    Ok((Resampler { width, heads: heads_width / HEAD_WIDTH, inner, layers }, patches))
+}
+
 impl Resampler {
-    pub fn compute<O: Ops>(
+    /// Those that were learned.
+    pub fn queries<O: Ops>(&self, module: &Module<O>, tokens: usize) -> Value<O> {
+        module.param("latents", &[1, tokens, self.width])
+    }
+
+    /// What queries learn of the patches, of widths that come in and go out.
+    pub fn ask<O: Ops>(
         &self,
         module: &Module<O>,
         seen: &O::T,
-        &ImageProjection { input, tokens, context, .. }: &ImageProjection,
+        mut queries: O::T,
+        [input, context]: [usize; 2],
     ) -> Value<O> {
         let ops = module.ops;
         let patches = module.at("proj_in").linear(seen, input, self.width, true)?;
-        let mut queries = module.param("latents", &[1, tokens, self.width])?;
         for layer in 0..self.layers {
             let layer = module.at(format_args!("layers.{layer}"));
             let asked = self.attend(&layer.at(0), &patches, &queries)?;

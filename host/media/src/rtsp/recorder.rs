@@ -1,0 +1,162 @@
+//! A publisher: its packets, put in order and together, given to its path.
+
+use super::announce::{self, Announcement};
+use super::assemble::{Assembly, Piece};
+use super::reorder::Reorder;
+use super::rtp::{Packet, SenderReport};
+use super::statistics::Statistics;
+use super::way::{self, Event, Way};
+use crate::publisher::Publisher;
+use bytes::{Bytes, BytesMut};
+use std::time::{Duration, Instant};
+
+/// How long a packet by UDP is waited for. In a connection none is overtaken.
+const PATIENCE: Duration = Duration::from_millis(40);
+const REPORT: Duration = Duration::from_secs(5);
+
+/// What was announced, and the ways of its tracks as they are set up.
+pub struct Prepared {
+    pub stream: String,
+    pub announcement: Announcement,
+    pub ways: Vec<Option<Way>>,
+}
+
+impl Prepared {
+    pub fn new(stream: String, announcement: Announcement) -> Self {
+        let ways = announcement.tracks.iter().map(|_| None).collect();
+        Self { stream, announcement, ways }
+    }
+
+    /// Gives a track its way, and its `Transport` for the answer.
+    pub fn set_up(&mut self, track: usize, way: Way) -> Option<String> {
+        let mut others = self.ways.iter().enumerate().filter(|(other, _)| *other != track);
+        if others.any(|(_, other)| other.as_ref().is_some_and(|other| other.overlaps(&way))) {
+            return None;
+        }
+        let header = way.header(None);
+        *self.ways.get_mut(track)? = Some(way);
+        Some(header)
+    }
+
+    pub fn has_video(&self) -> bool {
+        let mut tracks = self.announcement.tracks.iter().zip(&self.ways);
+        tracks.any(|(track, way)| matches!(track.kind, announce::Kind::Video(..)) && way.is_some())
+    }
+}
+
+pub struct Recorder {
+    publisher: Publisher,
+    tracks: Vec<Incoming>,
+    /// When its last packet came.
+    pub heard_at: Instant,
+    /// Who we are in reports.
+    source: u32,
+    report_at: Instant,
+    whole: Vec<Piece>,
+}
+
+struct Incoming {
+    payload_type: u8,
+    way: Option<Way>,
+    reorder: Reorder,
+    assembly: Assembly,
+    statistics: Statistics,
+}
+
+impl Recorder {
+    pub fn new(publisher: Publisher, prepared: Prepared) -> Self {
+        let tracks = prepared.announcement.tracks.into_iter().zip(prepared.ways);
+        let tracks = tracks.map(|(track, way)| {
+            let is_udp = way.as_ref().is_some_and(Way::is_udp);
+            Incoming {
+                payload_type: track.payload_type,
+                way,
+                reorder: Reorder::new(if is_udp { PATIENCE } else { Duration::ZERO }),
+                assembly: Assembly::new(&track.kind),
+                statistics: Statistics::new(track.rate),
+            }
+        });
+        let now = Instant::now();
+        Self {
+            publisher,
+            tracks: tracks.collect(),
+            heard_at: now,
+            source: uuid::Uuid::new_v4().as_u128() as u32,
+            report_at: now + REPORT,
+            whole: Vec::new(),
+        }
+    }
+
+    /// What there is to do next. May be dropped and called again.
+    pub async fn next(&mut self, datagram: &mut Vec<u8>) -> Event {
+        tokio::select! {
+            () = self.publisher.ended().cancelled() => Event::Over("replaced by a newer publisher, or the stream ended"),
+            event = way::receive(|| self.ways(), datagram) => event,
+        }
+    }
+
+    pub fn ways(&self) -> impl Iterator<Item = (usize, &Way)> {
+        self.tracks
+            .iter()
+            .enumerate()
+            .filter_map(|(index, track)| Some((index, track.way.as_ref()?)))
+    }
+
+    /// Takes a packet of a track, or a report on it. What is to be sent goes to `out`.
+    pub fn take(&mut self, track: usize, is_report: bool, bytes: Bytes, out: &mut BytesMut) {
+        let now = Instant::now();
+        match is_report {
+            true => self.take_report(track, &bytes, now),
+            false => self.take_packet(track, bytes, now),
+        }
+        if now >= self.report_at {
+            self.report_at = now + REPORT;
+            self.report(now, out);
+        }
+    }
+
+    fn take_report(&mut self, track: usize, bytes: &[u8], now: Instant) {
+        let report = SenderReport::parse(bytes);
+        if let Some((report, track)) = report.zip(self.tracks.get_mut(track)) {
+            track.statistics.take(&report, now);
+        }
+    }
+
+    fn take_packet(&mut self, track: usize, bytes: Bytes, now: Instant) {
+        let (Some(track), Some(packet)) = (self.tracks.get_mut(track), Packet::parse(&bytes))
+        else {
+            return;
+        };
+        if packet.payload_type != track.payload_type {
+            return;
+        }
+        self.heard_at = now;
+        track.reorder.push(packet.sequence, bytes, now);
+        while let Some(turn) = track.reorder.pop(now) {
+            let counters = &self.publisher.path.ingress_counters;
+            counters.packets_received.add(1);
+            counters.packets_lost.add(turn.missing);
+            if let Some(packet) = Packet::parse(&turn.bytes) {
+                track.statistics.note(turn.number, packet.timestamp, packet.source, now);
+                track.assembly.take(&packet, turn.missing == 0, &mut self.whole);
+            }
+        }
+        for piece in self.whole.drain(..) {
+            match piece {
+                // Nobody can be asked for a key frame here: the next one comes when it comes.
+                Piece::Video(data) => drop(self.publisher.video(data, now)),
+                Piece::Audio(format, data, time) => self.publisher.audio(&format, data, time, now),
+            }
+        }
+    }
+
+    fn report(&mut self, now: Instant, out: &mut BytesMut) {
+        for track in &mut self.tracks {
+            if let Some(way) = &track.way {
+                let mut report = BytesMut::new();
+                track.statistics.report(self.source, now).write(&mut report);
+                way.send(true, &report, out);
+            }
+        }
+    }
+}

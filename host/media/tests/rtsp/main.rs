@@ -1,0 +1,320 @@
+//! RTSP with ffmpeg, GStreamer and a client by hand: what goes in comes out, by TCP and UDP, and nobody gets further than
+//! they may.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+mod client;
+mod programs;
+#[path = "../support/mod.rs"]
+mod support;
+
+use client::Client;
+use host_media::{MediaConfig, RtspServer};
+use host_ports::{FrameSize, IngressEvent, MediaPath, StreamKeys, VideoCodec, VideoSettings};
+use programs::{
+    colour, ffmpeg_fails, ffmpeg_hears, ffmpeg_plays, ffmpeg_publishes, gstreamer_plays,
+};
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+use str0m::unversioned::{H264Packetizer, Packetizer};
+use support::{Pixels, Server, publisher};
+use test_peer::{Clip, Codec, PATIENCE};
+
+const SIZE: FrameSize = FrameSize::new(160, 120);
+const RED: &str = "-f lavfi -i color=red:s=320x240:r=30";
+const MOVING: &str = "-f lavfi -i testsrc=s=320x240:r=30";
+
+struct Keys;
+
+impl StreamKeys for Keys {
+    fn stream_of(&self, stream_key: &str) -> Option<String> {
+        (stream_key == "stk_1").then(|| "echo".to_owned())
+    }
+}
+
+struct Rtsp {
+    address: SocketAddr,
+    _server: RtspServer,
+    path: Arc<dyn MediaPath>,
+    events: mpsc::Receiver<IngressEvent>,
+    // Last, since the others live on its runtime.
+    media: Server,
+}
+
+impl Rtsp {
+    fn start() -> Self {
+        Self::start_with(MediaConfig::default())
+    }
+
+    fn start_with(config: MediaConfig) -> Self {
+        let media = Server::start_with(config);
+        let (path, events) = media.echo(SIZE);
+        let (address, server) = media.rtsp(Arc::new(Keys));
+        Self { address, _server: server, path, events, media }
+    }
+
+    fn input(&self) -> String {
+        format!("rtsp://{}/echo?key=stk_1", self.address)
+    }
+
+    fn output(&self) -> String {
+        format!("rtsp://{}/echo_out", self.address)
+    }
+
+    fn expect(&self, event: IngressEvent) {
+        assert_eq!(self.events.recv_timeout(PATIENCE), Ok(event));
+    }
+
+    /// Until something was shown.
+    fn wait_for_pictures(&self) {
+        let give_up = Instant::now() + PATIENCE;
+        while Client::connect(self.address, "echo_out").ask("DESCRIBE", "", &[], "") != 200 {
+            assert!(Instant::now() < give_up, "nothing was shown");
+        }
+    }
+}
+
+fn is_red(picture: &[u8]) -> bool {
+    let [red, green, blue] = colour(picture);
+    red > 200 && green < 40 && blue < 40
+}
+
+fn is_blue(picture: &[u8]) -> bool {
+    let [red, green, blue] = colour(picture);
+    red < 40 && green < 40 && blue > 200
+}
+
+#[test]
+fn ffmpeg_publishes_and_plays_in_the_connection() {
+    let rtsp = Rtsp::start();
+    let publisher = ffmpeg_publishes(RED, "", "tcp", &rtsp.input());
+    rtsp.expect(IngressEvent::PublisherConnected);
+    rtsp.wait_for_pictures();
+    let pictures = ffmpeg_plays("tcp", &rtsp.output(), 20);
+    assert!(pictures.iter().all(|picture| is_red(picture)), "{:?}", colour(&pictures[0]));
+    let ingress = rtsp.path.ingress_stats();
+    assert!(ingress.is_publishing && ingress.codec == Some("H264"), "{ingress:?}");
+    assert!(ingress.packets_received > 20 && ingress.packets_lost == 0, "{ingress:?}");
+    drop(publisher);
+    rtsp.expect(IngressEvent::PublisherGone);
+    // The output goes on without a publisher.
+    assert!(is_red(&ffmpeg_plays("tcp", &rtsp.output(), 3)[2]));
+}
+
+#[test]
+fn ffmpeg_publishes_and_plays_by_udp() {
+    let rtsp = Rtsp::start();
+    let _publisher = ffmpeg_publishes(MOVING, "", "udp", &rtsp.input());
+    rtsp.wait_for_pictures();
+    let pictures = ffmpeg_plays("udp", &rtsp.output(), 20);
+    assert!(pictures.windows(2).any(|pair| pair[0] != pair[1]), "the picture moves");
+    assert!(pictures.iter().all(|picture| colour(picture).iter().all(|mean| *mean > 60)));
+}
+
+#[test]
+fn gstreamer_plays_what_ffmpeg_publishes_in_vp8_and_vp9() {
+    let codecs = [("libvpx", VideoCodec::Vp8), ("libvpx-vp9", VideoCodec::Vp9)];
+    for (encoder, codec) in codecs {
+        let rtsp = Rtsp::start();
+        rtsp.path.set_video(VideoSettings { codec, ..VideoSettings::default() });
+        let encoding = format!(
+            "-c:v {encoder} -deadline realtime -cpu-used 8 -g 30 -pix_fmt yuv420p -strict experimental"
+        );
+        let _publisher = ffmpeg_publishes(RED, &encoding, "tcp", &rtsp.input());
+        rtsp.wait_for_pictures();
+        let name = codec.name().to_ascii_uppercase();
+        assert_eq!(rtsp.path.ingress_stats().codec, Some(name.as_str()));
+        for protocols in ["tcp", "udp"] {
+            let pictures = gstreamer_plays(protocols, &rtsp.output(), 10);
+            assert!(pictures.iter().all(|picture| is_red(picture)), "{:?}", colour(&pictures[0]));
+        }
+        assert!(is_red(&ffmpeg_plays("tcp", &rtsp.output(), 5)[4]));
+        assert_eq!(rtsp.path.egress_stats().codecs, [name]);
+    }
+}
+
+#[test]
+fn audio_goes_beside_the_video() {
+    let rtsp = Rtsp::start();
+    let source = format!("{RED} -f lavfi -i sine=frequency=500:sample_rate=48000");
+    let codecs =
+        "-c:v libx264 -preset ultrafast -tune zerolatency -g 30 -pix_fmt yuv420p -c:a aac -ac 2";
+    let _publisher = ffmpeg_publishes(&source, codecs, "tcp", &rtsp.input());
+    rtsp.wait_for_pictures();
+    let samples = ffmpeg_hears(&rtsp.output(), 1.0);
+    // The end: what came first may be cut off by the codec.
+    let samples = &samples[samples.len() / 2..];
+    let crossings = samples.windows(2).filter(|pair| (pair[0] < 0) != (pair[1] < 0)).count();
+    let hertz = crossings as f64 / 2.0 / (samples.len() as f64 / 8000.0);
+    assert!((450.0..=550.0).contains(&hertz), "{hertz} Hz of {} samples", samples.len());
+    assert!(is_red(&ffmpeg_plays("tcp", &rtsp.output(), 5)[4]));
+}
+
+#[test]
+fn only_the_stream_key_lets_a_publisher_in() {
+    let rtsp = Rtsp::start();
+    for login in ["", "any:stk_2@"] {
+        let said = ffmpeg_fails(&format!("rtsp://{login}{}/echo", rtsp.address));
+        assert!(said.contains("401"), "{said}");
+    }
+    // The key of another stream is as wrong.
+    let said = ffmpeg_fails(&format!("rtsp://{}/other?key=stk_1", rtsp.address));
+    assert!(said.contains("401"), "{said}");
+    assert!(rtsp.events.try_recv().is_err());
+    let with_password = format!("rtsp://any:stk_1@{}/echo", rtsp.address);
+    let _publisher = ffmpeg_publishes(RED, "", "tcp", &with_password);
+    rtsp.expect(IngressEvent::PublisherConnected);
+    let mut client = Client::connect(rtsp.address, "echo?key=wrong");
+    assert_eq!([0; 4].map(|_| client.ask("ANNOUNCE", "", &[], "v=0\r\n")), [401; 4]);
+    assert!(client.is_closed(), "who guesses is let go");
+}
+
+#[test]
+fn a_newer_publisher_replaces_the_older_one_through_every_door() {
+    let rtsp = Rtsp::start();
+    let mut by_rtsp = ffmpeg_publishes(RED, "", "tcp", &rtsp.input());
+    rtsp.expect(IngressEvent::PublisherConnected);
+    rtsp.wait_for_pictures();
+    let by_whip = publisher(&*rtsp.path, Clip::plain(0x0000ff, Codec::H264, 320, 240));
+    rtsp.expect(IngressEvent::PublisherConnected);
+    by_rtsp.wait(PATIENCE);
+    let blue = ffmpeg_plays("tcp", &rtsp.output(), 30);
+    assert!(is_blue(&blue[29]), "{:?}", colour(&blue[29]));
+    let _again = ffmpeg_publishes(RED, "", "tcp", &rtsp.input());
+    rtsp.expect(IngressEvent::PublisherConnected);
+    by_whip.wait_until_closed();
+    let red = ffmpeg_plays("tcp", &rtsp.output(), 60);
+    assert!(is_red(&red[59]), "{:?}", colour(&red[59]));
+    assert!(rtsp.events.try_recv().is_err(), "the stream was never without a publisher");
+}
+
+#[test]
+fn what_is_not_there_is_not_found_and_what_is_too_much_is_refused() {
+    let rtsp = Rtsp::start_with(MediaConfig { max_readers: 1, ..MediaConfig::default() });
+    let describe = |path| Client::connect(rtsp.address, path).ask("DESCRIBE", "", &[], "");
+    // Nothing was shown on the first, the others are no outputs.
+    assert_eq!(["echo_out", "echo", "other_out", ""].map(describe), [404; 4]);
+    rtsp.path.show(Pixels::plain(SIZE, 200));
+    let mut reader = Client::connect(rtsp.address, "echo_out");
+    reader.play();
+    assert_eq!(describe("echo_out"), 453);
+    let mut other = Client::connect(rtsp.address, "echo_out");
+    assert_eq!(other.ask("PLAY", "", &[], ""), 455);
+    assert_eq!(other.ask("SING", "", &[], ""), 501);
+    assert_eq!(other.ask("PLAY", "", &["Session: other"], ""), 454);
+    assert_eq!(other.ask("OPTIONS", "", &["Require: www.onvif.org/ver20/backchannel"], ""), 551);
+    assert_eq!(other.ask("SETUP", "/trackID=0", &["Transport: RTP/SAVP;unicast"], ""), 461);
+    assert_eq!(reader.ask("TEARDOWN", "", &[], ""), 200);
+    assert_eq!(describe("echo_out"), 200);
+    let mut publisher = Client::connect(rtsp.address, "echo?key=stk_1");
+    let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\n";
+    assert_eq!(publisher.ask("ANNOUNCE", "", &[], sdp), 415);
+    assert!(publisher.body.contains("H264, VP8 or VP9"), "{}", publisher.body);
+}
+
+#[test]
+fn a_reader_sees_a_key_frame_first_and_reports_that_tell_the_time() {
+    let rtsp = Rtsp::start();
+    rtsp.path.show(Pixels::plain(SIZE, 200));
+    let mut reader = Client::connect(rtsp.address, "echo_out");
+    reader.play();
+    assert!(reader.body.is_empty());
+    let report = reader.packet();
+    assert_eq!((report.channel, report.bytes[1]), (1, 200), "a sender report");
+    let first = reader.packet();
+    // Parameter sets, in one packet.
+    assert_eq!(
+        (first.channel, first.bytes[12] & 0x1f, first.bytes[13..15] == [0, 0]),
+        (0, 24, false)
+    );
+    let reported = u32::from_be_bytes(report.bytes[16..20].try_into().unwrap());
+    let apart = f64::from(first.timestamp().wrapping_sub(reported).cast_signed()) / 90.0;
+    assert!(apart.abs() < 1000.0, "the picture is {apart} ms from the report's time");
+}
+
+#[test]
+fn a_slow_reader_delays_nobody_and_goes_on_at_a_fresh_key_frame() {
+    let rtsp = Rtsp::start();
+    let noise = "-f lavfi -i nullsrc=s=160x120:r=30,geq=random(1)*255:128:128";
+    let _publisher = ffmpeg_publishes(noise, "", "tcp", &rtsp.input());
+    rtsp.wait_for_pictures();
+    let mut slow = Client::connect(rtsp.address, "echo_out");
+    slow.play();
+    let before = loop {
+        let packet = slow.packet();
+        if packet.channel == 0 {
+            break packet.timestamp();
+        }
+    };
+    // Reads nothing while another one is shown seconds of video.
+    let begun = Instant::now();
+    let mut quick = Client::connect(rtsp.address, "echo_out");
+    quick.play();
+    let (mut latest, mut pictures) = (0, 0);
+    while begun.elapsed() < Duration::from_secs(8) {
+        let packet = quick.packet();
+        if packet.channel == 0 && packet.timestamp() != latest {
+            latest = packet.timestamp();
+            pictures += 1;
+        }
+    }
+    assert!(pictures > 100, "the quick reader saw {pictures} pictures");
+    // What the system kept comes first; then there is a gap, and after it a key frame.
+    let mut last = before;
+    let resumed = loop {
+        let packet = slow.packet();
+        if packet.channel != 0 {
+            continue;
+        }
+        let gap = packet.timestamp().wrapping_sub(last);
+        last = packet.timestamp();
+        if gap > 90_000 {
+            break packet;
+        }
+    };
+    assert_eq!(resumed.bytes[12] & 0x1f, 24, "it begins with parameter sets");
+}
+
+#[test]
+fn a_publisher_may_change_its_pictures_size_and_is_missed_when_it_is_silent() {
+    let rtsp = Rtsp::start();
+    let mut client = Client::connect(rtsp.address, "echo?key=stk_1");
+    let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:0\r\n";
+    assert_eq!(client.ask("ANNOUNCE", "", &[], sdp), 200, "{}", client.body);
+    let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=4-5;mode=record";
+    assert_eq!(client.ask("SETUP", "/0", &[transport], ""), 200);
+    assert_eq!(client.ask("RECORD", "", &[], ""), 200);
+    rtsp.expect(IngressEvent::PublisherConnected);
+    let small = Clip::plain(0xff0000, Codec::H264, 160, 120);
+    let large = Clip::plain(0x0000ff, Codec::H264, 640, 480);
+    let (mut sequence, mut timestamp) = (65_530_u16, u32::MAX - 9000);
+    let frames = small.frames.iter().chain(&large.frames);
+    for (sent, frame) in (1..).zip(frames) {
+        timestamp = timestamp.wrapping_add(3000);
+        let payloads = H264Packetizer::default().packetize(1200, frame).unwrap();
+        for (index, payload) in payloads.iter().enumerate() {
+            sequence = sequence.wrapping_add(1);
+            let kind = if index + 1 == payloads.len() { 0x80 | 96 } else { 96 };
+            let mut packet = vec![b'$', 4];
+            packet.extend((payload.len() as u16 + 12).to_be_bytes());
+            packet.extend([0x80, kind]);
+            packet.extend(sequence.to_be_bytes());
+            packet.extend(timestamp.to_be_bytes());
+            packet.extend([0, 0, 0, 1]);
+            packet.extend(payload);
+            client.write(&packet);
+        }
+        let give_up = Instant::now() + PATIENCE;
+        while rtsp.path.ingress_stats().frames_decoded < sent {
+            assert!(Instant::now() < give_up, "{sent}: {:?}", rtsp.path.ingress_stats());
+            std::thread::yield_now();
+        }
+    }
+    let pictures = ffmpeg_plays("tcp", &rtsp.output(), 3);
+    assert!(is_blue(&pictures[2]), "{:?}", colour(&pictures[2]));
+    // It says nothing more.
+    rtsp.expect(IngressEvent::PublisherGone);
+    assert!(client.is_closed());
+    rtsp.media.stop();
+}

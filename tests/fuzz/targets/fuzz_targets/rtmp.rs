@@ -1,0 +1,4 @@
+//! See `tests/fuzz/src/rtmp.rs`.
+#![no_main]
+
+fuzz_targets::fuzz!("rtmp");
