@@ -2,6 +2,7 @@
 //! its figures beside the bar they are held to, and ends with status 1 when one misses it.
 
 mod age;
+mod avsync;
 mod beside_pytorch;
 mod crash;
 mod demo;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let verdicts = match name.as_str() {
         "media" => media::run(),
         "age" => age::run(),
+        "avsync" => avsync::run(),
         "crash" => crash::run(),
         "demo" => demo::run(),
         "diffusion" => diffusion::run(),
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
         "soak" => soak::run(),
         _ => {
             eprintln!(
-                "usage: bench media | age | crash | demo | diffusion | fanout | load | processors | rtsp | soak"
+                "usage: bench media | age | avsync | crash | demo | diffusion | fanout | load | processors | rtsp | soak"
             );
             return ExitCode::from(2);
         }

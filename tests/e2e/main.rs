@@ -13,6 +13,7 @@ mod frame_age;
 mod given_names;
 mod hls;
 mod hostile;
+mod in_step;
 mod ip_adapters;
 mod main_job;
 mod media_peers;

@@ -1,6 +1,7 @@
 //! What end-to-end tests and benches share: a server of their own, HTTP, a browser, plugin files. Knows the product only
 //! as a user does: by its program, its API and its files.
 
+pub mod avsync;
 pub mod browser;
 pub mod clients;
 pub mod crash;

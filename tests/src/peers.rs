@@ -4,7 +4,7 @@ use crate::host::{Host, Stream};
 use crate::http::request;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use test_peer::{Answered, Client, Clip, Codec, Publisher};
+use test_peer::{Answered, Client, Clip, Codec, Publisher, Sound};
 
 /// Takes an offer to a WHIP or WHEP URL.
 fn exchange(url: String) -> impl FnOnce(&str) -> Result<Answered, String> {
@@ -52,6 +52,24 @@ pub fn ffmpeg_publishing(colour: &str, url: &str) -> Ffmpeg {
         .args(["-f", "flv", url])
         .spawn();
     Ffmpeg(started.expect("ffmpeg is installed"))
+}
+
+/// Publishes a clip and a sound over and over.
+pub fn publish_both(stream: &Stream<'_>, clip: &Arc<Clip>, sound: &Arc<Sound>) -> Publisher {
+    let link = Client::udp();
+    let client = Client::publish_both(clip.codec, link, exchange(stream.text("whip_url")));
+    let client = client.expect("the offer is taken");
+    Publisher::start_both(client, clip.clone(), 30, Some(sound.clone()))
+}
+
+/// A reader of the output's video and audio, as soon as there is any.
+pub fn watch_both(host: &Host, stream: &Stream<'_>, codec: Codec) -> Client {
+    let mut reader = host.wait_for("the output can be watched", || {
+        let exchange = exchange(stream.text("output_stream_url"));
+        Client::play_both(&[codec], Client::udp(), exchange).ok()
+    });
+    reader.connect();
+    reader
 }
 
 /// A reader of the output, as soon as there is any.

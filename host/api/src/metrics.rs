@@ -66,6 +66,21 @@ const OF_STREAM: &[OfStream] = &[
     ("sdh_stream_lost_packets_total", "counter", "On the way from publishers.", |status| {
         status.ingress.packets_lost as f64
     }),
+    ("sdh_stream_audio_packets_total", "counter", "Of audio, from publishers.", |status| {
+        status.ingress.audio_packets as f64
+    }),
+    (
+        "sdh_stream_dropped_audio_packets_total",
+        "counter",
+        "Of audio: no packets of their codec, or too many at once.",
+        |status| status.ingress.audio_dropped as f64,
+    ),
+    (
+        "sdh_stream_audio_delay_seconds",
+        "gauge",
+        "How much later than it came audio is heard, in step with the pictures.",
+        |status| status.egress.audio_delay.unwrap_or_default().as_secs_f64(),
+    ),
     ("sdh_stream_viewers", "gauge", "Sessions that watch.", |status| status.egress.readers as f64),
     ("sdh_stream_event_readers", "gauge", "Connections that follow the events.", |status| {
         status.event_readers as f64

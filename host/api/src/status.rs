@@ -179,6 +179,9 @@ fn host_status(status: &StreamStatus, base: &Base) -> Value {
             "codec": ingress.codec,
             "frames_decoded": ingress.frames_decoded,
             "frames_dropped": ingress.frames_dropped,
+            "audio_codec": ingress.audio_codec,
+            "audio_packets": ingress.audio_packets,
+            "audio_dropped": ingress.audio_dropped,
         },
         "egress": {
             "readers": egress.readers,
@@ -187,6 +190,8 @@ fn host_status(status: &StreamStatus, base: &Base) -> Value {
             "frames_encoded": egress.frames_encoded,
             "frames_dropped": egress.frames_dropped,
             "key_frames": egress.key_frames,
+            "audio_delay_ms": egress.audio_delay.map(in_ms),
+            "audio_transcoded": egress.audio_transcoded,
         },
         "restream": status.restream.as_ref().map(restream),
     })

@@ -1,4 +1,4 @@
-//! The answer to the whole offer, made from the WebRTC library's answer to its one video section.
+//! The answer to the whole offer, made from the WebRTC library's answer to the sections in use.
 
 use crate::negotiate::{Choice, Role};
 use crate::offer::{Offer, Section};
@@ -9,8 +9,8 @@ const DIRECTIONS: [&str; 4] = ["a=sendrecv", "a=sendonly", "a=recvonly", "a=inac
 /// Lines of the video section that every section on its transport repeats.
 const TRANSPORT: [&str; 4] = ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:"];
 
-/// Answers each offered section at its place: the chosen video as `inner` says, what shares its transport inactive,
-/// all else rejected. Candidates stand in the first section in use, where the standard looks for them.
+/// Answers each offered section at its place: the chosen video and audio as `inner` says, what shares their transport
+/// inactive, all else rejected. Candidates stand in the first section in use, where the standard looks for them.
 pub(crate) fn complete(
     offer: &Offer<'_>,
     choice: &Choice<'_>,
@@ -18,22 +18,24 @@ pub(crate) fn complete(
     inner: &str,
     candidates: &[Candidate],
 ) -> String {
-    let lines: Vec<_> = inner.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    let video_at = lines.iter().position(|line| line.starts_with("m=")).unwrap_or(lines.len());
-    let (session, video) = lines.split_at(video_at);
+    let inner: Vec<_> = inner.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let (session, sections) = split(&inner);
+    let (video, stream) = (section_of(choice.mid, &sections), stream_id(choice.mid, &sections));
     let uses: Vec<_> = (0..offer.sections.len()).map(|index| usage(offer, choice, index)).collect();
 
     let mut answer: Vec<String> = Vec::new();
-    answer.extend(
-        session.iter().filter(|line| !line.starts_with("a=group:")).map(|line| (*line).to_owned()),
-    );
+    answer.extend(session.iter().filter(|line| !is_group(line)).map(|line| (*line).to_owned()));
     if offer.bundle().is_some() {
         answer.push(group(offer, &uses));
     }
+    answer.extend(stream.map(|stream| format!("a=msid-semantic: WMS {stream}")));
     let first_used = uses.iter().position(|usage| *usage != Usage::Rejected);
     for (index, (section, usage)) in offer.sections.iter().zip(&uses).enumerate() {
         match usage {
-            Usage::Video => answer.extend(video_section(video, role)),
+            Usage::Video => answer.extend(used_section(video, role, stream)),
+            Usage::Audio(mid) => {
+                answer.extend(used_section(section_of(mid, &sections), role, stream));
+            }
             Usage::Inactive => answer.extend(inactive_section(section, video)),
             Usage::Rejected => answer.extend(rejected_section(section)),
         }
@@ -45,40 +47,76 @@ pub(crate) fn complete(
     answer.iter().flat_map(|line| [line.as_str(), "\r\n"]).collect()
 }
 
+/// The lines before all sections, and each section's.
+fn split<'l, 's>(lines: &'l [&'s str]) -> (&'l [&'s str], Vec<&'l [&'s str]>) {
+    let mut parts = lines.chunk_by(|_, next| !next.starts_with("m="));
+    (parts.next().unwrap_or_default(), parts.collect())
+}
+
+fn section_of<'l, 's>(mid: &str, sections: &[&'l [&'s str]]) -> &'l [&'s str] {
+    let is_named =
+        |lines: &&&[&str]| lines.iter().any(|line| line.strip_prefix("a=mid:") == Some(mid));
+    sections.iter().find(is_named).copied().unwrap_or_default()
+}
+
+/// The media stream that the video belongs to. Audio is made part of it: players take the stream of the track that came
+/// last, and keep in step what is in one.
+fn stream_id<'s>(mid: &str, sections: &[&[&'s str]]) -> Option<&'s str> {
+    let mut msids =
+        section_of(mid, sections).iter().filter_map(|line| line.strip_prefix("a=msid:"));
+    msids.next()?.split(' ').next()
+}
+
+/// Lines of the session that name what only the whole answer has.
+fn is_group(line: &str) -> bool {
+    line.starts_with("a=group:") || line.starts_with("a=msid-semantic:")
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Usage {
+enum Usage<'a> {
     Video,
+    /// With the name of its section.
+    Audio(&'a str),
     Inactive,
     Rejected,
 }
 
-fn usage(offer: &Offer<'_>, choice: &Choice<'_>, index: usize) -> Usage {
+fn usage<'a>(offer: &Offer<'a>, choice: &Choice<'a>, index: usize) -> Usage<'a> {
     let section = &offer.sections[index];
     let shares = |mid: &str| {
         offer.bundle().is_some_and(|mids| mids.contains(&mid) && mids.contains(&choice.mid))
     };
     let is_media = ["audio", "video"].contains(&section.kind) && !section.formats.is_empty();
-    match section.attribute("mid") {
+    match (section.attribute("mid"), &choice.audio) {
         _ if index == choice.index => Usage::Video,
-        Some(mid) if is_media && !section.is_rejected && shares(mid) => Usage::Inactive,
+        (_, Some(audio)) if audio.index == index => Usage::Audio(audio.mid),
+        (Some(mid), _) if is_media && !section.is_rejected && shares(mid) => Usage::Inactive,
         _ => Usage::Rejected,
     }
 }
 
-fn group(offer: &Offer<'_>, uses: &[Usage]) -> String {
+fn group(offer: &Offer<'_>, uses: &[Usage<'_>]) -> String {
     let used = offer.sections.iter().zip(uses).filter(|(_, usage)| **usage != Usage::Rejected);
     let mids: Vec<_> = used.filter_map(|(section, _)| section.attribute("mid")).collect();
     format!("a=group:BUNDLE {}", mids.join(" "))
 }
 
-fn video_section(video: &[&str], role: Role) -> Vec<String> {
+fn used_section(lines: &[&str], role: Role, stream: Option<&str>) -> Vec<String> {
     let is_replaced =
         |line: &&&str| line.starts_with("a=candidate:") || **line == "a=end-of-candidates";
-    let directed = |line: &&str| match DIRECTIONS.contains(line) {
+    let changed = |line: &&str| match DIRECTIONS.contains(line) {
         true => format!("a={}", role.answered()),
-        false => (*line).to_owned(),
+        false => in_stream(line, stream).unwrap_or_else(|| (*line).to_owned()),
     };
-    video.iter().filter(|line| !is_replaced(line)).map(directed).collect()
+    lines.iter().filter(|line| !is_replaced(line)).map(changed).collect()
+}
+
+/// A line that names a track and its stream, with this stream.
+fn in_stream(line: &str, stream: Option<&str>) -> Option<String> {
+    let (start, ids) = line.split_once("msid:")?;
+    let is_of_track = start == "a=" || (start.starts_with("a=ssrc:") && start.ends_with(' '));
+    let (_, track) = ids.split_once(' ')?;
+    is_of_track.then_some(format!("{start}msid:{} {track}", stream?))
 }
 
 fn inactive_section(section: &Section<'_>, video: &[&str]) -> Vec<String> {

@@ -1,7 +1,9 @@
 //! Which codecs this machine has: GStreamer elements, looked up once and tried in order of preference.
 
+use crate::audio::{AudioCodecs, MissingAudioElements};
 use crate::config::MediaStartError;
 use crate::graph::Graph;
+use crate::unit::AudioCodec;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use host_ports::{VideoAbilities, VideoCodec};
@@ -165,6 +167,7 @@ pub struct MissingElements {
 pub struct Codecs {
     decoders: Vec<&'static Element>,
     encoders: Vec<&'static Element>,
+    pub(crate) audio: AudioCodecs,
 }
 
 impl Codecs {
@@ -198,7 +201,7 @@ impl Codecs {
                 }
             }
         }
-        Ok(Self { decoders, encoders })
+        Ok(Self { decoders, encoders, audio: AudioCodecs::among(has) })
     }
 
     /// What decodes, best first: codec and GStreamer element.
@@ -209,6 +212,17 @@ impl Codecs {
     /// What encodes, best first: codec and GStreamer element.
     pub fn encoders(&self) -> impl Iterator<Item = (Codec, &'static str)> + '_ {
         self.encoders.iter().map(|element| (element.codec, element.name))
+    }
+
+    /// Which audio codec can be made of which, by which elements; if not, what to install.
+    pub fn transcoders(&self) -> Vec<Result<String, MissingAudioElements>> {
+        let made = |from: AudioCodec| {
+            let [decoders, encoders] = self.audio.between(from, from.other())?;
+            let (decoder, encoder) = (decoders[0].name, encoders[0].name);
+            let (from, to) = (from.name(), from.other().name());
+            Ok(format!("{from} is transcoded to {to} by {decoder} and {encoder}"))
+        };
+        [AudioCodec::Opus, AudioCodec::Aac].map(made).into()
     }
 
     /// What params may ask of the encoders.

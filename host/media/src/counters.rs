@@ -1,6 +1,8 @@
 //! Figures that hub and codec threads count and anyone may read.
 
+use crate::audio::AudioStats;
 use crate::codecs::Codec;
+use crate::unit::AudioCodec;
 use host_ports::{EgressStats, Frame, IngressStats, LatencyWindow};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -41,7 +43,7 @@ impl IngressCounters {
         self.codec.store(1 + codec as u8, Relaxed);
     }
 
-    pub fn read(&self) -> IngressStats {
+    pub fn read(&self, audio: AudioStats) -> IngressStats {
         let codec =
             Codec::ALL.into_iter().find(|codec| 1 + *codec as u8 == self.codec.load(Relaxed));
         IngressStats {
@@ -52,6 +54,9 @@ impl IngressCounters {
             bytes_received: self.bytes_received.get(),
             packets_received: self.packets_received.get(),
             packets_lost: self.packets_lost.get(),
+            audio_codec: audio.received.map(AudioCodec::name),
+            audio_packets: audio.packets,
+            audio_dropped: audio.dropped,
         }
     }
 }
@@ -87,6 +92,7 @@ impl EgressCounters {
         readers: usize,
         codecs: Vec<&'static str>,
         bitrate_kbps: u32,
+        audio: AudioStats,
     ) -> EgressStats {
         let now = Instant::now();
         let latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,6 +106,8 @@ impl EgressCounters {
             key_frames: self.key_frames.get(),
             encode_latency: latency.encode.read(now),
             end_to_end_latency: latency.end_to_end.read(now),
+            audio_delay: audio.delay,
+            audio_transcoded: audio.transcoded.map(AudioCodec::name),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What a path shows: the last frame, and an encoder for each codec in use.
 
+use crate::audio::Audio;
 use crate::codecs::{Codec, Codecs};
 use crate::counters::EgressCounters;
 use crate::encoder::{Encoder, Outlet};
 use crate::encoding::Encoding;
-use crate::unit::Unit;
+use crate::unit::{AudioCodec, Unit};
 use crate::way;
 use host_ports::{Frame, SessionId, VideoSettings};
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ pub(crate) struct Egress {
     pub units: mpsc::Sender<Unit>,
     /// To all other readers.
     pub feeds: broadcast::Sender<Unit>,
+    pub audio: Arc<Audio>,
     pub counters: Arc<EgressCounters>,
     pub state: Mutex<EgressState>,
     /// Whether a frame was shown, for those who wait for the first.
@@ -109,14 +111,14 @@ impl Egress {
     }
 
     /// Counts a reader in; the first one of a codec starts its encoder.
-    pub fn admit(&self, codec: Codec) -> io::Result<()> {
+    pub fn admit(&self, codec: Codec, audio: Option<AudioCodec>) -> io::Result<()> {
         let mut state = self.lock();
         if !state.encoders.contains_key(&codec) {
             let encoder = self.start(codec, state.settings)?;
             if let Some(frame) = &state.shown {
                 // It has lain there for as long as nobody watched: that is no part of its way.
                 let mut frame = frame.clone();
-                frame.made_at = None;
+                (frame.made_at, frame.stamp.id) = (None, 0);
                 encoder.show(frame);
             }
             state
@@ -126,6 +128,8 @@ impl Egress {
         if let Some(running) = state.encoders.get_mut(&codec) {
             running.readers += 1;
         }
+        drop(state);
+        audio.into_iter().for_each(|codec| self.audio.admit(codec));
         Ok(())
     }
 
@@ -136,13 +140,15 @@ impl Egress {
             opened_at: self.opened_at,
             units: self.units.clone(),
             feeds: self.feeds.clone(),
+            audio: self.audio.clone(),
             counters: self.counters.clone(),
         };
         Encoder::start(codec, self.codecs.encoders_of(codec), encoding, outlet)
     }
 
     /// Counts a reader out. Call `reap` after `IDLE`.
-    pub fn release(&self, codec: Codec) {
+    pub fn release(&self, codec: Codec, audio: Option<AudioCodec>) {
+        audio.into_iter().for_each(|codec| self.audio.release(codec));
         if let Some(running) = self.lock().encoders.get_mut(&codec) {
             running.readers = running.readers.saturating_sub(1);
             running.idle_since = Instant::now();
@@ -154,6 +160,7 @@ impl Egress {
         let is_idle =
             |running: &Running| running.readers == 0 && running.idle_since.elapsed() >= IDLE;
         self.lock().encoders.retain(|_, running| !is_idle(running));
+        self.audio.reap();
     }
 
     pub fn want_key_frame(&self, codec: Codec) {
@@ -174,6 +181,8 @@ impl Egress {
         state.encoders.clear();
         state.shown = None;
         state.ways.clear();
+        drop(state);
+        self.audio.close();
     }
 
     fn lock(&self) -> MutexGuard<'_, EgressState> {

@@ -1,5 +1,6 @@
 //! Shown frames become access units for all readers of one codec: one thread, one encode, newest frame first.
 
+use crate::audio::Audio;
 use crate::codecs::{Codec, Element};
 use crate::convert::{ConvertError, Exporter};
 use crate::counters::EgressCounters;
@@ -39,6 +40,8 @@ pub(crate) struct Outlet {
     pub units: mpsc::Sender<Unit>,
     /// To all other readers.
     pub feeds: broadcast::Sender<Unit>,
+    /// What is to be heard together with the pictures.
+    pub audio: Arc<Audio>,
     pub counters: Arc<EgressCounters>,
 }
 
@@ -196,6 +199,9 @@ impl Work {
         // A frame that is shown again is not on its way any more.
         if let Some(frame) = frame {
             self.outlet.counters.time(&frame);
+            if frame.stamp.id > 0 {
+                self.outlet.audio.picture_shown(frame.stamp.captured_at, now);
+            }
         }
         self.failures = 0;
         Ok(())

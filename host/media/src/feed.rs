@@ -74,6 +74,6 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.path.session_ended(&self.session);
-        self.path.release(self.video, &self.runtime);
+        self.path.release((self.video, self.audio), &self.runtime);
     }
 }

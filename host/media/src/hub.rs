@@ -98,6 +98,8 @@ impl Hub {
                         self.end_where("the server stops", |_| true);
                         drop(self);
                         inbox.listeners.shutdown().await;
+                        // Whoever hears that it has stopped can start nothing any more.
+                        inbox.commands.close();
                         // The port is free now. The caller may have given up waiting.
                         let _ = done.send(());
                         return;
@@ -261,7 +263,7 @@ impl Hub {
         tracing::info!(path = %peer.path.name, role = ?peer.role, reason, "session ended");
         peer.path.session_ended(&peer.session);
         if peer.role == Role::Reader {
-            peer.path.release(peer.codec, &Handle::current());
+            peer.path.release((peer.codec, peer.audio_codec()), &Handle::current());
         }
     }
 

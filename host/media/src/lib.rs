@@ -1,7 +1,8 @@
 //! The embedded media server: publishers in by WHIP, readers out by WHEP, one UDP and TCP port for all of them.
 //!
-//! `offer` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
+//! `offer`, `negotiate` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
 //! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`, `color`);
+//! `audio` holds audio until the pictures of its moment are shown, and transcodes it on demand;
 //! `rtsp` is another door in and out, `rtmp` one in, and one out; `hls`, `recording` and `snapshot` are what else is made of a
 //! path's output, the first two of `fmp4`. `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
 
@@ -35,6 +36,7 @@ mod paths;
 mod peer;
 mod public_address;
 mod publisher;
+mod receiving;
 mod reception;
 mod recording;
 mod rtmp;
@@ -47,6 +49,7 @@ mod unit;
 mod way;
 mod worker;
 
+pub use audio::MissingAudioElements;
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError, PublicAddress};
 pub use public_address::{FindAddressError, find_public_address};

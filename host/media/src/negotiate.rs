@@ -39,21 +39,32 @@ impl Role {
     }
 }
 
-/// The video section and payload chosen from an offer.
+/// What is chosen from an offer: a video section and a payload of it, and audio if there is any.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Choice<'a> {
     /// Which of the offer's sections.
     pub index: usize,
     pub mid: &'a str,
     pub payload: Payload,
-    /// An offer with this section and this payload only.
+    pub audio: Option<AudioChoice<'a>>,
+    /// An offer with these sections and payloads only.
     pub reduced: String,
 }
 
-/// Chooses the first video section of the right direction, and in it the payload that suits best.
+/// Opus beside the video.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AudioChoice<'a> {
+    pub index: usize,
+    pub mid: &'a str,
+    /// The payload type.
+    pub number: u8,
+}
+
+/// Chooses the first video section of the right direction, and in it the payload that suits best; audio, if it is
+/// wanted, where it shares the video's transport.
 pub(crate) fn choose<'a>(
     offer: &Offer<'a>,
-    role: Role,
+    (role, wants_audio): (Role, bool),
     usable: &[Codec],
 ) -> Result<Choice<'a>, OfferError> {
     let is_candidate = |section: &&Section| {
@@ -66,7 +77,7 @@ pub(crate) fn choose<'a>(
                 invalid(format!("it has no video section that is {wanted}"))
             },
         )?;
-    if !section.protocol.ends_with("TLS/RTP/SAVPF") && !section.protocol.ends_with("TLS/RTP/SAVP") {
+    if !is_encrypted(section) {
         return Err(invalid("video must be sent over UDP/TLS/RTP/SAVPF"));
     }
     let payload =
@@ -78,9 +89,10 @@ pub(crate) fn choose<'a>(
                 names => names.join(", "),
             },
         })?;
-    let mut choice =
-        Choice { index, mid: section.mid()?.unwrap_or("0"), payload, reduced: String::new() };
-    choice.reduced = reduce(offer, section, &choice, role)?;
+    let mid = section.mid()?.unwrap_or("0");
+    let audio = wants_audio.then(|| choose_audio(offer, role, section, &payload)).flatten();
+    let mut choice = Choice { index, mid, payload, audio, reduced: String::new() };
+    choice.reduced = reduce(offer, &choice, role)?;
     Ok(choice)
 }
 
@@ -128,43 +140,100 @@ fn rank(payload: &Payload, role: Role, usable: &[Codec]) -> Option<(usize, u8)> 
     Some((codec, within))
 }
 
-fn reduce(
-    offer: &Offer,
-    section: &Section,
-    choice: &Choice,
+/// The audio section that shares the video's transport; none is as good: nobody is refused for want of audio.
+fn choose_audio<'a>(
+    offer: &Offer<'a>,
     role: Role,
-) -> Result<String, OfferError> {
-    let (mid, payload) = (choice.mid, &choice.payload);
+    video: &Section<'a>,
+    payload: &Payload,
+) -> Option<AudioChoice<'a>> {
+    let bundle = offer.bundle()?;
+    let shares =
+        |section: &Section<'a>| section.attribute("mid").is_some_and(|mid| bundle.contains(&mid));
+    let is_candidate = |section: &&Section<'a>| {
+        section.kind == "audio"
+            && is_alive(section)
+            && has_direction(offer, section, role)
+            && is_encrypted(section)
+            && shares(section)
+    };
+    let (index, section) =
+        offer.sections.iter().enumerate().find(|(_, section)| is_candidate(section))?;
+    let number = section.opus()?;
+    let is_taken = number == payload.number || payload.retransmission == Some(number);
+    let mid = section.mid().ok().flatten()?;
+    (shares(video) && !is_taken).then_some(AudioChoice { index, mid, number })
+}
+
+fn is_encrypted(section: &Section) -> bool {
+    ["TLS/RTP/SAVPF", "TLS/RTP/SAVP"].iter().any(|end| section.protocol.ends_with(end))
+}
+
+fn reduce(offer: &Offer, choice: &Choice, role: Role) -> Result<String, OfferError> {
+    let section = &offer.sections[choice.index];
+    let transport = transport(offer, section)?;
+    let mut media = vec![(choice.index, choice.mid, video_lines(section, choice))];
+    if let Some(audio) = &choice.audio {
+        media.push((audio.index, audio.mid, audio_lines(offer, section, audio)));
+    }
+    media.sort_by_key(|(index, ..)| *index);
+    let mids: Vec<_> = media.iter().map(|(_, mid, _)| *mid).collect();
+    let mids = mids.join(" ");
     let mut sdp =
-        format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {mid}\r\n");
-    let formats = payload.retransmission.map_or(String::new(), |pt| format!(" {pt}"));
-    let number = payload.number;
-    // Writing to a String cannot fail.
-    let _ = write!(
-        sdp,
-        "m=video 9 UDP/TLS/RTP/SAVPF {number}{formats}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\n"
-    );
+        format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {mids}\r\n");
+    let [direction, _] = role.offered();
+    for (_, mid, (description, lines)) in media {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            sdp,
+            "m={description}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\n{transport}a={direction}\r\n\
+             a=rtcp-mux\r\n{lines}"
+        );
+    }
+    Ok(sdp)
+}
+
+fn transport(offer: &Offer, section: &Section) -> Result<String, OfferError> {
+    let mut lines = String::new();
     for name in TRANSPORT {
         match offer.attribute(section, name) {
-            Some(value) => drop(write!(sdp, "a={name}:{value}\r\n")),
-            None if name == "setup" => sdp.push_str("a=setup:actpass\r\n"),
+            Some(value) => drop(write!(lines, "a={name}:{value}\r\n")),
+            None if name == "setup" => lines.push_str("a=setup:actpass\r\n"),
             None => return Err(invalid(format!("its video section lacks a={name}"))),
         }
     }
-    let [direction, _] = role.offered();
-    let _ = write!(sdp, "a={direction}\r\na=rtcp-mux\r\n");
-    let _ = write!(sdp, "a=rtpmap:{number} {}/90000\r\n", payload.codec.name());
-    sdp.push_str(&format_parameters(payload));
+    Ok(lines)
+}
+
+/// What the reduced video section is described by, and its lines.
+fn video_lines(section: &Section, choice: &Choice) -> (String, String) {
+    let payload = &choice.payload;
+    let number = payload.number;
+    let formats = payload.retransmission.map_or(String::new(), |pt| format!(" {pt}"));
+    let mut lines = format!("a=rtpmap:{number} {}/90000\r\n", payload.codec.name());
+    lines.push_str(&format_parameters(payload));
     if let Some(retransmission) = payload.retransmission {
         let _ = write!(
-            sdp,
+            lines,
             "a=rtpmap:{retransmission} rtx/90000\r\na=fmtp:{retransmission} apt={number}\r\n"
         );
     }
-    for line in section.lines.iter().filter(|line| is_kept(line, payload)) {
-        let _ = write!(sdp, "{line}\r\n");
+    for line in section.lines.iter().filter(|line| is_kept(line, number)) {
+        let _ = write!(lines, "{line}\r\n");
     }
-    Ok(sdp)
+    (format!("video 9 UDP/TLS/RTP/SAVPF {number}{formats}"), lines)
+}
+
+fn audio_lines(offer: &Offer, video: &Section, audio: &AudioChoice) -> (String, String) {
+    let number = audio.number;
+    let mut lines = format!("a=rtpmap:{number} opus/48000/2\r\n");
+    // On one transport an extension has one number: what video does not have is no use to us, or a mistake.
+    let is_shared = |line: &&&str| !line.starts_with("a=extmap:") || video.lines.contains(line);
+    let section = &offer.sections[audio.index];
+    for line in section.lines.iter().filter(|line| is_kept(line, number)).filter(is_shared) {
+        let _ = write!(lines, "{line}\r\n");
+    }
+    (format!("audio 9 UDP/TLS/RTP/SAVPF {number}"), lines)
 }
 
 fn format_parameters(payload: &Payload) -> String {
@@ -185,10 +254,10 @@ fn format_parameters(payload: &Payload) -> String {
 }
 
 /// Lines passed on as they are: feedback for the payload, header extensions, sources.
-fn is_kept(line: &str, payload: &Payload) -> bool {
+fn is_kept(line: &str, number: u8) -> bool {
     if let Some(feedback) = line.strip_prefix("a=rtcp-fb:") {
         let of = feedback.split(' ').next().unwrap_or_default();
-        return of == "*" || of.parse() == Ok(payload.number);
+        return of == "*" || of.parse() == Ok(number);
     }
     ["a=extmap:", "a=ssrc:", "a=ssrc-group:"].iter().any(|kept| line.starts_with(kept))
 }

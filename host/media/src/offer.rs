@@ -1,4 +1,4 @@
-//! Reads as much of an SDP offer as it takes to choose one video section and one payload of it.
+//! Reads as much of an SDP offer as it takes to choose one video section and one payload of it, and audio beside it.
 //!
 //! Offers come from anyone. Only what is known here reaches the WebRTC library, as a small offer written anew.
 
@@ -165,6 +165,15 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// The payload type of Opus, of which there is but one form (RFC 7587, section 7).
+    pub fn opus(&self) -> Option<u8> {
+        let numbers = self.formats.iter().filter_map(|format| format.parse().ok());
+        let is_opus = |number: &u8| {
+            self.encoding(*number).is_some_and(|name| name.eq_ignore_ascii_case("opus/48000/2"))
+        };
+        numbers.filter(|number| *number < 128).find(is_opus)
+    }
+
     /// Names of all video codecs, for the error that none is usable.
     pub fn codec_names(&self) -> Vec<&'a str> {
         let mut names: Vec<_> = self
@@ -178,9 +187,14 @@ impl<'a> Section<'a> {
     }
 
     fn codec_name(&self, number: u8) -> Option<&'a str> {
+        self.encoding(number)?.split('/').next()
+    }
+
+    /// What `a=rtpmap` says of a payload type.
+    fn encoding(&self, number: u8) -> Option<&'a str> {
         let maps = attributes(&self.lines, "rtpmap").filter_map(|map| map.split_once(' '));
         let mut named = maps.filter(|(format, _)| format.parse() == Ok(number));
-        named.next().and_then(|(_, encoding)| encoding.split('/').next())
+        named.next().map(|(_, encoding)| encoding)
     }
 
     fn parameters(&self, number: u8) -> impl Iterator<Item = (&'a str, &'a str)> {

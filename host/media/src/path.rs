@@ -1,6 +1,5 @@
 //! One stream's media: its sessions, what its publisher sends and what its readers are shown.
 
-use crate::audio::Audio;
 use crate::codecs::Codec;
 use crate::counters::IngressCounters;
 use crate::egress::{Egress, IDLE};
@@ -36,7 +35,6 @@ pub(crate) struct PathState {
     pub ingress: Arc<dyn IngressSink>,
     pub ingress_counters: Arc<IngressCounters>,
     pub egress: Egress,
-    pub audio: Audio,
     sessions: Mutex<Sessions>,
 }
 
@@ -56,10 +54,8 @@ struct Session {
 
 impl PathState {
     pub fn new(name: String, ingress: Arc<dyn IngressSink>, egress: Egress) -> Self {
-        let (id, feeds) = (egress.path, egress.feeds.clone());
-        let audio = Audio::new(id, egress.opened_at, feeds);
         let (ingress_counters, sessions) = (Arc::default(), Mutex::default());
-        Self { id, name, ingress, ingress_counters, egress, audio, sessions }
+        Self { id: egress.path, name, ingress, ingress_counters, egress, sessions }
     }
 
     /// Takes a session in, unless that would be one too many.
@@ -118,9 +114,13 @@ impl PathState {
         self.ingress.on(IngressEvent::PublisherGone);
     }
 
-    /// Counts a reader out; its encoder ends a while later unless another reader came.
-    pub fn release(self: &Arc<Self>, codec: Codec, runtime: &Handle) {
-        self.egress.release(codec);
+    /// Counts a reader out; what encodes for it ends a while later unless another reader came.
+    pub fn release(
+        self: &Arc<Self>,
+        (codec, audio): (Codec, Option<AudioCodec>),
+        runtime: &Handle,
+    ) {
+        self.egress.release(codec, audio);
         let path = Arc::downgrade(self);
         runtime.spawn(async move {
             tokio::time::sleep(IDLE).await;
@@ -155,17 +155,18 @@ impl Path {
         peer.ticket = Some(ticket);
         self.state.admit(&session, (role, None), self.context.config.max_readers)?;
         let started = match role {
-            Role::Reader => self.state.egress.admit(peer.codec),
+            Role::Reader => self.state.egress.admit(peer.codec, peer.audio_codec()),
             Role::Publisher => Ok(()),
         };
+        let is_counted = role == Role::Reader && started.is_ok();
         let added = started.map_err(|error| error.to_string());
-        let codec = peer.codec;
+        let codecs = (peer.codec, peer.audio_codec());
         let added = added
             .and_then(|()| self.hub.try_send(Command::Add(Box::new(peer))).map_err(str::to_owned));
         if let Err(reason) = added {
             self.state.session_ended(&session);
-            if role == Role::Reader {
-                self.state.release(codec, &self.hub.runtime);
+            if is_counted {
+                self.state.release(codecs, &self.hub.runtime);
             }
             return Err(OfferError::Unavailable { reason });
         }
@@ -173,7 +174,8 @@ impl Path {
             // Closed meanwhile: the hub may have ended the path's sessions before it had this one.
             self.end_all();
         }
-        tracing::info!(path = %self.state.name, ?role, codec = codec.name(), "session answered");
+        let (codec, audio) = (codecs.0.name(), codecs.1.map(AudioCodec::name));
+        tracing::info!(path = %self.state.name, ?role, codec, audio, "session answered");
         Ok(Answer { session, sdp })
     }
 }
@@ -194,7 +196,8 @@ impl Path {
         });
         let reception = reception.map_err(no_thread)?;
         let path = self.state.clone();
-        let publisher = Publisher { path, session, ended, reception, _ticket: ticket };
+        let source = path.egress.audio.begin();
+        let publisher = Publisher { path, session, ended, reception, source, _ticket: ticket };
         if let Some(peer) = self.state.publisher_connected(&publisher.session, codec) {
             self.hub.send(Command::HangUp(peer));
         }
@@ -215,7 +218,7 @@ impl Path {
         let role = Role::Reader;
         self.state.admit(&session, (role, Some(ended.clone())), self.context.config.max_readers)?;
         let units = self.state.egress.feeds.subscribe();
-        self.state.egress.admit(video).map_err(no_thread).inspect_err(|_| {
+        self.state.egress.admit(video, audio).map_err(no_thread).inspect_err(|_| {
             self.state.session_ended(&session);
         })?;
         self.state.egress.want_key_frame(video);
@@ -319,14 +322,15 @@ impl MediaPath for Path {
     }
 
     fn ingress_stats(&self) -> IngressStats {
-        self.state.ingress_counters.read()
+        self.state.ingress_counters.read(self.state.egress.audio.stats())
     }
 
     fn egress_stats(&self) -> EgressStats {
         let readers =
             self.state.lock().by_id.values().filter(|other| other.role == Role::Reader).count();
         let egress = &self.state.egress;
-        egress.counters.read(readers, egress.codecs_in_use(), egress.bitrates().iter().sum())
+        let (codecs, bitrate_kbps) = (egress.codecs_in_use(), egress.bitrates().iter().sum());
+        egress.counters.read(readers, codecs, bitrate_kbps, egress.audio.stats())
     }
 
     fn restream_stats(&self) -> Option<RestreamStats> {

@@ -3,13 +3,13 @@
 use crate::codecs::Codec;
 use crate::negotiate::Role;
 use crate::path::PathState;
-use crate::reception::Reception;
-use crate::unit::Unit;
+use crate::receiving::Receiving;
+use crate::unit::{AudioCodec, Track, Unit};
 use crate::way::Way;
 use host_ports::SessionId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use str0m::media::{KeyframeRequestKind, MediaData, MediaTime, Mid, Pt};
+use str0m::media::{Frequency, KeyframeRequestKind, MediaData, MediaTime, Mid, Pt, SenderFeedback};
 use str0m::net::Transmit;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 use tokio::sync::OwnedSemaphorePermit;
@@ -28,6 +28,7 @@ pub(crate) struct Peer {
     pub rtc: Rtc,
     pub mid: Mid,
     pub pt: Pt,
+    pub audio: Option<AudioTrack>,
     /// Its place among all sessions of the server.
     pub ticket: Option<OwnedSemaphorePermit>,
     /// When it wants to be looked at again.
@@ -36,19 +37,21 @@ pub(crate) struct Peer {
     pub is_connected: bool,
     /// Remote addresses that its packets came from.
     pub addresses: usize,
-    pub receiving: Receiving,
+    /// A publisher's half of the state, once it is connected.
+    pub receiving: Option<Receiving>,
+    /// When it was last asked for a key frame.
+    pub asked_at: Option<Instant>,
     /// A reader that cannot go on.
     pub needs_key_frame: bool,
     /// A reader's.
     pub way: Way,
 }
 
-/// A publisher's half of the state.
-#[derive(Default)]
-pub(crate) struct Receiving {
-    video: Option<Reception>,
-    asked_at: Option<Instant>,
-    next_packet: Option<u64>,
+/// Where a peer's audio goes in its connection: always Opus.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AudioTrack {
+    pub mid: Mid,
+    pub pt: Pt,
 }
 
 /// How a peer stands after it was given something to do.
@@ -101,17 +104,40 @@ impl Peer {
         match self.role {
             Role::Reader => self.path.egress.want_key_frame(self.codec),
             Role::Publisher => {
-                self.receiving.video = Some(Reception::start(self.path.clone(), self.codec)?);
+                self.receiving = Some(Receiving::start(&self.path, self.codec)?);
             }
         }
         Ok(())
     }
 
-    /// Sends an encoded frame to a reader.
+    /// The codec of its audio; none if there is none.
+    pub fn audio_codec(&self) -> Option<AudioCodec> {
+        self.audio.map(|_| AudioCodec::Opus)
+    }
+
+    /// Sends what was encoded to a reader.
     pub fn send(&mut self, unit: &Unit) {
-        if !self.is_connected || self.role != Role::Reader || unit.video() != Some(self.codec) {
+        if !self.is_connected || self.role != Role::Reader {
             return;
         }
+        match &unit.track {
+            Track::Video(codec) if *codec == self.codec => self.send_video(unit),
+            Track::Audio(format) if format.codec == AudioCodec::Opus => self.send_audio(unit),
+            Track::Video(_) | Track::Audio(_) => {}
+        }
+    }
+
+    fn send_audio(&mut self, unit: &Unit) {
+        let Some(AudioTrack { mid, pt }) = self.audio else { return };
+        let Some(writer) = self.rtc.writer(mid) else { return };
+        let time = MediaTime::new(unit.ticks(48_000), Frequency::FORTY_EIGHT_KHZ);
+        match writer.write(pt, unit.shown_at, time, unit.data.clone()) {
+            Ok(()) => self.path.egress.counters.bytes_sent.add(unit.data.len() as u64),
+            Err(error) => tracing::debug!(error = %error, "audio not sent"),
+        }
+    }
+
+    fn send_video(&mut self, unit: &Unit) {
         if self.needs_key_frame && !unit.is_key_frame {
             return self.path.egress.want_key_frame(self.codec);
         }
@@ -134,11 +160,14 @@ impl Peer {
         match event {
             Event::Connected => self.is_connected = true,
             Event::KeyframeRequest(_) => self.path.egress.want_key_frame(self.codec),
-            Event::MediaEgressStats(report) if self.role == Role::Reader => {
+            Event::MediaEgressStats(report)
+                if report.mid == self.mid && self.role == Role::Reader =>
+            {
                 let kbps = self.way.note(report.loss, report.rtt);
                 self.path.egress.note_way(&self.session, self.codec, kbps);
             }
             Event::MediaData(data) if self.role == Role::Publisher => self.receive(data, now),
+            Event::SenderFeedback(report) => self.report(&report),
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 return Some("the peer is not heard of any more".to_owned());
             }
@@ -148,28 +177,26 @@ impl Peer {
     }
 
     fn receive(&mut self, data: MediaData, now: Instant) {
-        self.count(&data);
-        let Some(video) = &mut self.receiving.video else { return };
-        if !video.take(data.data, data.contiguous, now) {
+        let Some(receiving) = &mut self.receiving else { return };
+        if self.audio.is_some_and(|audio| audio.mid == data.mid) {
+            receiving.audio(data, now);
+        } else if !receiving.video(data, now) {
             self.ask_for_key_frame(now);
         }
     }
 
-    fn count(&mut self, data: &MediaData) {
-        let counters = &self.path.ingress_counters;
-        let (first, last) = (**data.seq_range.start(), **data.seq_range.end());
-        let missing = self.receiving.next_packet.map_or(0, |next| first.saturating_sub(next));
-        self.receiving.next_packet = Some(last + 1);
-        counters.bytes_received.add(data.data.len() as u64);
-        counters.packets_received.add((last + 1).saturating_sub(first));
-        counters.packets_lost.add(missing);
+    fn report(&mut self, report: &SenderFeedback) {
+        let is_audio = self.audio.is_some_and(|audio| audio.mid == report.mid);
+        if let Some(receiving) = &mut self.receiving {
+            receiving.report(report, is_audio);
+        }
     }
 
     fn ask_for_key_frame(&mut self, now: Instant) {
-        if self.receiving.asked_at.is_some_and(|asked_at| now < asked_at + ASK_AGAIN) {
+        if self.asked_at.is_some_and(|asked_at| now < asked_at + ASK_AGAIN) {
             return;
         }
-        self.receiving.asked_at = Some(now);
+        self.asked_at = Some(now);
         let asked = self
             .rtc
             .writer(self.mid)

@@ -1,5 +1,6 @@
 //! A publisher that came through another door than WebRTC: RTMP, RTSP.
 
+use crate::audio::Source;
 use crate::path::PathState;
 use crate::reception::Reception;
 use crate::unit::AudioFormat;
@@ -15,6 +16,7 @@ pub(crate) struct Publisher {
     pub(crate) session: SessionId,
     pub(crate) ended: CancellationToken,
     pub(crate) reception: Reception,
+    pub(crate) source: Source,
     /// Its place among all sessions of the server.
     pub(crate) _ticket: OwnedSemaphorePermit,
 }
@@ -42,7 +44,7 @@ impl Publisher {
         received_at: Instant,
     ) {
         self.path.ingress_counters.bytes_received.add(data.len() as u64);
-        self.path.audio.take(format, data, time, received_at);
+        self.path.egress.audio.take(self.source, format, (data, time), received_at);
     }
 }
 

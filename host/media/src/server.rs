@@ -1,6 +1,7 @@
 //! Starts the media server, opens paths on it, and negotiates their sessions.
 
 use crate::answer;
+use crate::audio::{Audio, Outlet};
 use crate::codecs::{Codec, Codecs};
 use crate::config::{MediaConfig, MediaStartError};
 use crate::egress::{Egress, EgressState};
@@ -11,7 +12,7 @@ use crate::offer::{Offer, invalid};
 use crate::outputs::Outputs;
 use crate::path::{Path, PathState};
 use crate::paths::Paths;
-use crate::peer::{Peer, Receiving};
+use crate::peer::{AudioTrack, Peer};
 use crate::recording::recover;
 use crate::rtmp::{Restreaming, Restreams};
 use crate::sockets::{Announced, bind};
@@ -74,7 +75,7 @@ pub struct Media {
     hub: HubHandle,
     context: Arc<Context>,
     next_path: AtomicU64,
-    paths: Arc<Paths>,
+    pub(crate) paths: Arc<Paths>,
 }
 
 /// What sessions are made from.
@@ -97,6 +98,7 @@ pub(crate) struct Negotiated {
     rtc: Rtc,
     mid: Mid,
     pt: Pt,
+    audio: Option<AudioTrack>,
     /// The answer.
     pub sdp: String,
 }
@@ -167,13 +169,23 @@ impl MediaServer for Media {
     }
 
     fn open(&self, stream: &str, ingress: Arc<dyn IngressSink>) -> Arc<dyn MediaPath> {
+        let (path, opened_at) = (self.next_path.fetch_add(1, Ordering::Relaxed), Instant::now());
+        let feeds = broadcast::Sender::new(FEED);
+        let outlet = Outlet {
+            path,
+            opened_at,
+            units: self.context.units.clone(),
+            feeds: feeds.clone(),
+            runtime: self.hub.runtime.clone(),
+        };
         let egress = Egress {
-            path: self.next_path.fetch_add(1, Ordering::Relaxed),
-            opened_at: Instant::now(),
+            path,
+            opened_at,
+            audio: Arc::new(Audio::new(self.context.codecs.clone(), outlet)),
             codecs: self.context.codecs.clone(),
             bitrate_kbps: self.context.config.bitrate_kbps,
             units: self.context.units.clone(),
-            feeds: broadcast::Sender::new(FEED),
+            feeds,
             counters: Arc::default(),
             state: Mutex::new(EgressState::default()),
             has_shown: watch::Sender::new(false),
@@ -224,7 +236,8 @@ impl Context {
         session: &SessionId,
     ) -> Result<(Peer, String), OfferError> {
         let preferred = path.egress.preferred_codec().filter(|_| role == Role::Reader);
-        let Negotiated { codec, rtc, mid, pt, sdp } = self.negotiate(offer, role, preferred)?;
+        let Negotiated { codec, rtc, mid, pt, audio, sdp } =
+            self.negotiate(offer, role, preferred)?;
         let now = Instant::now();
         let peer = Peer {
             session: session.clone(),
@@ -234,12 +247,14 @@ impl Context {
             rtc,
             mid,
             pt,
+            audio,
             ticket: None,
             wake_at: now,
             connect_by: now + self.config.connect_timeout,
             is_connected: false,
             addresses: 0,
-            receiving: Receiving::default(),
+            receiving: None,
+            asked_at: None,
             needs_key_frame: true,
             way: Way::new(self.config.bitrate_kbps),
         };
@@ -256,10 +271,15 @@ impl Context {
         // SDP allows tabs. Answers and refusals repeat words of the offer, and should have none.
         let offer = offer.replace('\t', " ");
         let offer = Offer::parse(&offer)?;
-        let choice = choose(&offer, role, &self.usable(role, preferred))?;
-        // The library is given only what we wrote ourselves; should it panic all the same, it was the offer's fault.
-        let connected = catch_unwind(AssertUnwindSafe(|| self.connect(&choice, role)));
-        let (rtc, inner) = connected.unwrap_or_else(|_| Err(invalid(PANICKED)))?;
+        let usable = self.usable(role, preferred);
+        let mut choice = choose(&offer, (role, true), &usable)?;
+        let mut connected = self.try_connect(&choice, role);
+        if choice.audio.is_some() && connected.is_err() {
+            // Video is not refused for what is wrong with the audio beside it.
+            choice = choose(&offer, (role, false), &usable)?;
+            connected = self.try_connect(&choice, role);
+        }
+        let (rtc, inner) = connected?;
         let candidates = [self.announced.public(), self.announced.local()].concat();
         let sdp = answer::complete(&offer, &choice, role, &inner, &candidates);
         Ok(Negotiated {
@@ -267,6 +287,9 @@ impl Context {
             rtc,
             mid: Mid::from(choice.mid),
             pt: choice.payload.number.into(),
+            audio: choice
+                .audio
+                .map(|audio| AudioTrack { mid: Mid::from(audio.mid), pt: audio.number.into() }),
             sdp,
         })
     }
@@ -281,6 +304,12 @@ impl Context {
         // Stable: the others stay in their order.
         codecs.sort_by_key(|codec| Some(*codec) != preferred);
         codecs
+    }
+
+    /// The library is given only what we wrote ourselves; should it panic all the same, it was the offer's fault.
+    fn try_connect(&self, choice: &Choice<'_>, role: Role) -> Result<(Rtc, String), OfferError> {
+        let connected = catch_unwind(AssertUnwindSafe(|| self.connect(choice, role)));
+        connected.unwrap_or_else(|_| Err(invalid(PANICKED)))
     }
 
     fn connect(&self, choice: &Choice<'_>, role: Role) -> Result<(Rtc, String), OfferError> {
@@ -324,7 +353,8 @@ impl Context {
             .clear_codecs()
             .set_extension_map(extensions)
             .set_reordering_size_video(REORDERING_PACKETS)
-            .set_reordering_timeout_video(Some(REORDERING));
+            .set_reordering_timeout_video(Some(REORDERING))
+            .set_reordering_timeout_audio(Some(REORDERING));
         let payload = &choice.payload;
         let codec = match payload.codec {
             Codec::H264 => str0m::format::Codec::H264,
@@ -343,7 +373,29 @@ impl Context {
             },
         };
         let clock = Frequency::NINETY_KHZ;
-        config.codec_config().add_config(payload.number.into(), resend, codec, clock, None, format);
+        let codecs = config.codec_config();
+        codecs.add_config(payload.number.into(), resend, codec, clock, None, format);
+        if let Some(audio) = &choice.audio {
+            let (opus, clock) = (str0m::format::Codec::Opus, Frequency::FORTY_EIGHT_KHZ);
+            codecs.add_config(
+                audio.number.into(),
+                None,
+                opus,
+                clock,
+                Some(2),
+                opus_parameters(role),
+            );
+        }
         config
+    }
+}
+
+/// Publishers may send stereo, and forward error correction.
+fn opus_parameters(role: Role) -> FormatParams {
+    FormatParams {
+        min_p_time: Some(10),
+        use_inband_fec: Some(true),
+        stereo: (role == Role::Publisher).then_some(true),
+        ..FormatParams::default()
     }
 }

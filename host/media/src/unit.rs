@@ -32,6 +32,23 @@ pub enum AudioCodec {
     Aac,
 }
 
+impl AudioCodec {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opus => "Opus",
+            Self::Aac => "AAC",
+        }
+    }
+
+    /// What it is transcoded to.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Opus => Self::Aac,
+            Self::Aac => Self::Opus,
+        }
+    }
+}
+
 /// What a decoder must know before the first sound.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AudioFormat {
@@ -47,12 +64,5 @@ impl Unit {
     /// Its time on a clock of so many ticks a second, as RTP and containers have them.
     pub fn ticks(&self, rate: u32) -> u64 {
         u64::try_from(self.time.as_nanos() * u128::from(rate) / 1_000_000_000).unwrap_or(u64::MAX)
-    }
-
-    pub fn video(&self) -> Option<Codec> {
-        match self.track {
-            Track::Video(codec) => Some(codec),
-            Track::Audio(_) => None,
-        }
     }
 }

@@ -59,19 +59,73 @@ fn a_browsers_offer_is_answered_section_by_section() {
     assert!(sections[1].starts_with("video 9 ") && sections[1].contains("a=recvonly"), "{answer}");
     assert!(sections[1].contains("H264/90000") && !sections[1].contains("VP8"), "{answer}");
     assert!(sections[1].contains(" udp ") && sections[1].contains(" tcptype passive"), "{answer}");
-    assert!(sections[2].starts_with("audio 9 ") && sections[2].contains("a=inactive"), "{answer}");
+    assert!(sections[2].starts_with("audio 9 ") && sections[2].contains("a=recvonly"), "{answer}");
+    assert!(sections[2].contains("a=rtpmap:111 opus/48000/2"), "{answer}");
+    assert!(!sections[2].contains("PCMU") && !sections[2].contains("G722"), "{answer}");
+    assert!(sections[2].contains("useinbandfec=1") && sections[2].contains("stereo=1"), "{answer}");
 }
 
 #[test]
-fn a_readers_answer_has_video_alone_and_candidates_first() {
+fn a_reader_is_answered_with_audio_and_video_of_one_stream() {
     let answer = play(PLAY).unwrap().sdp;
     let sections: Vec<_> = answer.split("\r\nm=").collect();
-    assert!(sections[1].starts_with("audio 9 ") && sections[1].contains("a=inactive"), "{answer}");
+    assert!(sections[1].starts_with("audio 9 ") && sections[1].contains("a=sendonly"), "{answer}");
+    assert!(sections[1].contains("opus/48000/2"), "{answer}");
+    let streams: Vec<_> = answer.lines().filter_map(|line| line.split_once("msid:")).collect();
+    let stream = streams[0].1.split(' ').next().unwrap();
+    assert!(streams.len() >= 4, "in each section, and of each source: {answer}");
+    assert!(streams.iter().all(|(_, ids)| ids.starts_with(stream)), "{answer}");
+    assert!(answer.contains(&format!("a=msid-semantic: WMS {stream}\r\n")), "{answer}");
+}
+
+/// The answer to an offer of a publisher or of a reader.
+fn answer_to(offer: &str) -> String {
+    publish(offer).or_else(|_| play(offer)).unwrap().sdp
+}
+
+/// Audio of no use is not in use in the answer; video is.
+fn check_no_audio(offer: &str) {
+    let answer = answer_to(offer);
+    assert!(answer.contains("a=inactive"), "{answer}");
+    assert!(["a=recvonly", "a=sendonly"].iter().any(|used| answer.contains(used)), "{answer}");
+    assert_eq!(answer.matches("a=msid:").count(), 1, "{answer}");
+}
+
+#[test]
+fn audio_that_cannot_be_had_costs_no_video() {
+    for (offer, direction) in [(PUBLISH, "a=sendonly"), (PLAY, "a=recvonly")] {
+        check_no_audio(&offer.replace("opus/48000/2", "opus/16000"));
+        check_no_audio(&offer.replace("opus/48000/2", "speex/8000"));
+        let (_, section) = offer.split_once("m=audio").unwrap();
+        let other_way = section.replacen(direction, "a=inactive", 1);
+        check_no_audio(&offer.replace(section, &other_way));
+        // The payload type that video has.
+        let answer = answer_to(offer);
+        let (_, video) = answer.split_once("m=video 9 UDP/TLS/RTP/SAVPF ").unwrap();
+        let number = video.split([' ', '\r']).next().unwrap();
+        let taken = section
+            .replace("SAVPF 111 ", &format!("SAVPF {number} "))
+            .replace(":111 opus", &format!(":{number} opus"));
+        check_no_audio(&offer.replace(section, &taken));
+    }
+}
+
+#[test]
+fn audio_alone_is_refused() {
+    let without = |offer: &str| offer.replacen("m=video ", "m=application ", 1);
+    assert!(reason(publish(&without(PUBLISH))).contains("no video section that is sendonly"));
+    assert!(reason(play(&without(PLAY))).contains("no video section that is recvonly"));
+}
+
+#[test]
+fn a_readers_answer_has_candidates_first() {
+    let answer = play(PLAY).unwrap().sdp;
+    let sections: Vec<_> = answer.split("\r\nm=").collect();
     assert!(
         sections[1].contains("a=candidate:") && !sections[2].contains("a=candidate:"),
         "{answer}"
     );
-    assert!(sections[1].contains("a=fingerprint:") && !sections[1].contains("a=msid"), "{answer}");
+    assert!(sections[1].contains("a=fingerprint:"), "{answer}");
     assert!(sections[2].contains("a=sendonly") && sections[2].contains("a=msid:"), "{answer}");
     assert!(sections[2].contains("profile-level-id=42e01f"), "{answer}");
     assert!(sections[2].contains("playout-delay"), "{answer}");

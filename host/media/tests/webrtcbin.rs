@@ -18,11 +18,12 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(role: &str) -> Self {
+    fn start(arguments: &[&str]) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/webrtcbin_client.py");
         // Debian's Python has GStreamer's bindings; another one in the path may not.
         let mut process = Command::new("/usr/bin/python3")
-            .args([script, role])
+            .arg(script)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -67,12 +68,12 @@ fn webrtcbin_publishes_and_plays() {
     let (path, events) = server.echo(FrameSize::new(160, 120));
     path.show(Pixels::plain(FrameSize::new(160, 120), 90));
 
-    let mut publisher = Peer::start("publish");
+    let mut publisher = Peer::start(&["publish"]);
     let offer = publisher.offer();
     publisher.answer(&path.publish(&offer).unwrap());
     assert_eq!(events.recv_timeout(PATIENCE), Ok(IngressEvent::PublisherConnected));
 
-    let mut reader = Peer::start("play");
+    let mut reader = Peer::start(&["play"]);
     let offer = reader.offer();
     reader.answer(&path.play(&offer).unwrap());
     for _ in 0..10 {
@@ -80,4 +81,24 @@ fn webrtcbin_publishes_and_plays() {
     }
     let stats = path.ingress_stats();
     assert!(stats.frames_decoded > 0 && stats.bytes_received > 0, "{stats:?}");
+}
+
+#[test]
+fn webrtcbin_is_heard_and_hears() {
+    let server = Server::start();
+    let (path, events) = server.echo(FrameSize::new(160, 120));
+    path.show(Pixels::plain(FrameSize::new(160, 120), 90));
+
+    let mut publisher = Peer::start(&["publish", "audio"]);
+    let offer = publisher.offer();
+    publisher.answer(&path.publish(&offer).unwrap());
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(IngressEvent::PublisherConnected));
+
+    let mut reader = Peer::start(&["play", "audio"]);
+    let offer = reader.offer();
+    reader.answer(&path.play(&offer).unwrap());
+    let mut lines: Vec<_> = (0..20).map(|_| reader.line()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [["frame"; 10], ["sound"; 10]].concat());
+    assert_eq!(path.ingress_stats().audio_codec, Some("Opus"));
 }

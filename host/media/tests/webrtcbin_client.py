@@ -1,7 +1,8 @@
 """A WebRTC client made from GStreamer's webrtcbin, which has an RSA certificate and offers one m-line without BUNDLE.
 
 Called with `publish` or `play`: writes its offer as one line of JSON, reads the answer so, and then writes
-`connected` when the connection is up and `frame` for each of the first ten frames that it decodes.
+`connected` when the connection is up and `frame` for each of the first ten frames that it decodes. With `audio` as
+second argument it offers Opus, too, bundled, and writes `sound` for each of the first ten pieces that it decodes.
 """
 
 import json
@@ -22,9 +23,15 @@ PUBLISH = (
     "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! video/x-h264,profile=constrained-baseline "
     f"! rtph264pay config-interval=-1 aggregate-mode=zero-latency ! {caps} ! webrtcbin name=peer"
 )
+has_audio = "audio" in sys.argv
+audio_caps = "application/x-rtp,media=audio,encoding-name=OPUS,payload=97,clock-rate=48000,encoding-params=(string)2"
+if has_audio:
+    PUBLISH += f" audiotestsrc is-live=true freq=1000 ! opusenc ! rtpopuspay ! {audio_caps} ! peer."
 pipeline = Gst.Pipeline.new()
 pipeline.add(Gst.parse_bin_from_description(PUBLISH if role == "publish" else "webrtcbin name=peer", False))
 peer = pipeline.get_by_name("peer")
+if has_audio:
+    peer.props.bundle_policy = GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE
 loop = GLib.MainLoop()
 
 
@@ -49,22 +56,22 @@ def on_state(*_):
         say("connected")
 
 
-frames = 0
+counts = {"frame": 0, "sound": 0}
 
 
-def on_frame(*_):
-    global frames
-    frames += 1
-    if frames <= 10:
-        say("frame")
+def on_decoded(_pad, _info, what):
+    counts[what] += 1
+    if counts[what] <= 10:
+        say(what)
     return Gst.PadProbeReturn.OK
 
 
 def on_pad(_, pad):
-    sink = Gst.parse_bin_from_description(
-        "rtph264depay ! h264parse ! avdec_h264 ! fakesink name=shown sync=false", True
-    )
-    sink.get_by_name("shown").get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, on_frame)
+    is_audio = pad.get_current_caps().get_structure(0).get_string("media") == "audio"
+    decoding = "rtpopusdepay ! opusdec" if is_audio else "rtph264depay ! h264parse ! avdec_h264"
+    sink = Gst.parse_bin_from_description(f"{decoding} ! fakesink name=shown sync=false", True)
+    shown = sink.get_by_name("shown").get_static_pad("sink")
+    shown.add_probe(Gst.PadProbeType.BUFFER, on_decoded, "sound" if is_audio else "frame")
     peer.get_parent().add(sink)
     sink.sync_state_with_parent()
     pad.link(sink.get_static_pad("sink"))
@@ -75,6 +82,8 @@ peer.connect("pad-added", on_pad)
 if role == "play":
     direction = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
     peer.emit("add-transceiver", direction, Gst.Caps.from_string(caps))
+    if has_audio:
+        peer.emit("add-transceiver", direction, Gst.Caps.from_string(audio_caps))
 peer.connect(
     "on-negotiation-needed",
     lambda _: peer.emit("create-offer", None, Gst.Promise.new_with_change_func(on_offer)),

@@ -6,6 +6,7 @@ use crate::{
 };
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A WHIP or WHEP session of a path. URL-safe and not guessable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +126,11 @@ pub struct IngressStats {
     pub bytes_received: u64,
     pub packets_received: u64,
     pub packets_lost: u64,
+    /// Of the publisher that is there or was last; none if it sent no audio.
+    pub audio_codec: Option<&'static str>,
+    pub audio_packets: u64,
+    /// Thrown away: no packets of their codec, or more than may wait.
+    pub audio_dropped: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -143,4 +149,8 @@ pub struct EgressStats {
     pub encode_latency: LatencyFigures,
     /// Of the same frames, from the last packet of what was captured to the encoded form.
     pub end_to_end_latency: LatencyFigures,
+    /// How much later than it came audio is heard, so that it is heard with the pictures of its moment.
+    pub audio_delay: Option<Duration>,
+    /// What the publisher's audio is transcoded to, while readers want another codec.
+    pub audio_transcoded: Option<&'static str>,
 }

@@ -1,8 +1,10 @@
-"""Publishes a two-coloured picture by WHIP and looks at what comes back by WHEP, with aiortc, in each of its codecs.
+"""Publishes a two-coloured picture and a tone by WHIP and looks at and listens to what comes back by WHEP, with aiortc, in
+each of its codecs.
 
 Environment: WHIP_URL, WHEP_URL. Prints PASS or FAIL and what was seen for each codec."""
 
 import asyncio
+import fractions
 import os
 import sys
 import time
@@ -11,13 +13,15 @@ import urllib.request
 
 import av
 import numpy
-from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
 
 WIDTH, HEIGHT = 320, 240
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
 # What decoding twice may change of a colour.
 TOLERANCE = 40
 PATIENCE = 20
+# Samples a second, in a packet, and waves a second.
+RATE, PACKET, HERTZ = 48000, 960, 1000
 
 
 class TwoColours(VideoStreamTrack):
@@ -31,6 +35,25 @@ class TwoColours(VideoStreamTrack):
         picture[row : row + 8, WIDTH // 2 - 20 : WIDTH // 2 + 20] = 255
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = pts, time_base
+        return frame
+
+
+class Tone(MediaStreamTrack):
+    """One tone, in real time."""
+
+    kind = "audio"
+
+    def __init__(self):
+        super().__init__()
+        self.began, self.samples = time.monotonic(), 0
+
+    async def recv(self):
+        await asyncio.sleep(max(0, self.began + self.samples / RATE - time.monotonic()))
+        moments = (self.samples + numpy.arange(PACKET)) / RATE
+        wave = (numpy.sin(2 * numpy.pi * HERTZ * moments) * 12000).astype(numpy.int16)
+        frame = av.AudioFrame.from_ndarray(wave.reshape(1, -1), format="s16", layout="mono")
+        frame.pts, frame.sample_rate, frame.time_base = self.samples, RATE, fractions.Fraction(1, RATE)
+        self.samples += PACKET
         return frame
 
 
@@ -85,17 +108,33 @@ async def watch(track):
     raise RuntimeError(f"not the picture that was sent: halves {seen}, bar at {sorted(bars)}")
 
 
+async def listen(track):
+    """Sound until a quarter of a second of it has the tone's pitch."""
+    heard = numpy.empty(0)
+    give_up = time.monotonic() + PATIENCE
+    while time.monotonic() < give_up:
+        frame = await asyncio.wait_for(track.recv(), PATIENCE)
+        samples = frame.to_ndarray().reshape(-1, len(frame.layout.channels)).mean(axis=1)
+        heard = numpy.concatenate([heard, samples])[-RATE // 4 :]
+        waves = numpy.count_nonzero(numpy.diff(numpy.signbit(heard))) / 2
+        if len(heard) == RATE // 4 and numpy.abs(heard).max() > 6000 and abs(4 * waves - HERTZ) < HERTZ / 50:
+            return f"{4 * waves:.0f} Hz"
+    raise RuntimeError(f"not the tone that was sent: loudest {numpy.abs(heard).max(initial=0)}")
+
+
 async def through(mime):
     publisher, reader = RTCPeerConnection(), RTCPeerConnection()
     try:
         publisher.addTrack(TwoColours())
+        publisher.addTrack(Tone())
         choose(publisher.getTransceivers()[0], mime)
         await negotiate(publisher, os.environ["WHIP_URL"])
-        tracks = asyncio.Queue()
-        reader.on("track", tracks.put_nowait)
+        tracks = {}
+        reader.on("track", lambda track: tracks.update({track.kind: track}))
         choose(reader.addTransceiver("video", direction="recvonly"), mime)
+        reader.addTransceiver("audio", direction="recvonly")
         await negotiate(reader, os.environ["WHEP_URL"])
-        return await watch(await asyncio.wait_for(tracks.get(), PATIENCE))
+        return await asyncio.gather(watch(tracks["video"]), listen(tracks["audio"]))
     finally:
         await publisher.close()
         await reader.close()

@@ -1,6 +1,7 @@
 //! A WebRTC client made from the sans-IO library: real UDP or TCP sockets, time from the clock.
 
 use crate::PATIENCE;
+use crate::sound::Sound;
 use crate::video::{Clip, Codec};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
@@ -8,9 +9,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, KeyframeRequestKind, MediaData, MediaKind, MediaTime, Mid};
+use str0m::media::{
+    Direction, Frequency, KeyframeRequestKind, MediaData, MediaKind, MediaTime, Mid, Pt,
+    SenderFeedback,
+};
 use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
 
@@ -35,11 +39,16 @@ pub struct Answered {
     pub sdp: String,
 }
 
-/// One peer connection with one video track.
+/// One peer connection with one video track, and perhaps one of audio.
 pub struct Client {
     rtc: Rtc,
     link: Link,
     mid: Mid,
+    audio: Option<Mid>,
+    /// Audio that came and was not taken yet.
+    pub heard: Vec<MediaData>,
+    /// The last report on each track's clock.
+    reports: Vec<SenderFeedback>,
     pub session: String,
     pub is_connected: bool,
     pub is_closed: bool,
@@ -56,6 +65,7 @@ fn config(codecs: &[Codec]) -> RtcConfig {
         .enable_h264(codecs.contains(&Codec::H264))
         .enable_vp8(codecs.contains(&Codec::Vp8))
         .enable_vp9(codecs.contains(&Codec::Vp9))
+        .enable_opus(true, false)
         .set_reordering_size_video(400)
         .set_reordering_timeout_video(Some(Duration::from_millis(300)))
 }
@@ -63,9 +73,9 @@ fn config(codecs: &[Codec]) -> RtcConfig {
 /// An offer as a client of these codecs makes it.
 fn offer(
     codecs: &[Codec],
-    direction: Direction,
+    (direction, has_audio): (Direction, bool),
     link: &Link,
-) -> (Rtc, Mid, String, SdpPendingOffer) {
+) -> (Rtc, (Mid, Option<Mid>), String, SdpPendingOffer) {
     let mut rtc = config(codecs).build(Instant::now());
     let candidate = match link {
         Link::Udp(socket) => Candidate::host(socket.local_addr().unwrap(), Protocol::Udp).unwrap(),
@@ -76,8 +86,9 @@ fn offer(
     rtc.add_local_candidate(candidate);
     let mut changes = rtc.sdp_api();
     let mid = changes.add_media(MediaKind::Video, direction, None, None, None);
+    let audio = has_audio.then(|| changes.add_media(MediaKind::Audio, direction, None, None, None));
     let (offer, pending) = changes.apply().unwrap();
-    (rtc, mid, offer.to_sdp_string(), pending)
+    (rtc, (mid, audio), offer.to_sdp_string(), pending)
 }
 
 impl Client {
@@ -100,7 +111,16 @@ impl Client {
         link: Link,
         exchange: impl FnOnce(&str) -> Result<Answered, E>,
     ) -> Result<Self, E> {
-        Self::open(codecs, Direction::RecvOnly, link, exchange)
+        Self::open(codecs, (Direction::RecvOnly, false), link, exchange)
+    }
+
+    /// A reader of video and audio.
+    pub fn play_both<E>(
+        codecs: &[Codec],
+        link: Link,
+        exchange: impl FnOnce(&str) -> Result<Answered, E>,
+    ) -> Result<Self, E> {
+        Self::open(codecs, (Direction::RecvOnly, true), link, exchange)
     }
 
     /// A publisher, which sends nothing by itself.
@@ -109,16 +129,25 @@ impl Client {
         link: Link,
         exchange: impl FnOnce(&str) -> Result<Answered, E>,
     ) -> Result<Self, E> {
-        Self::open(&[codec], Direction::SendOnly, link, exchange)
+        Self::open(&[codec], (Direction::SendOnly, false), link, exchange)
+    }
+
+    /// A publisher of video and audio.
+    pub fn publish_both<E>(
+        codec: Codec,
+        link: Link,
+        exchange: impl FnOnce(&str) -> Result<Answered, E>,
+    ) -> Result<Self, E> {
+        Self::open(&[codec], (Direction::SendOnly, true), link, exchange)
     }
 
     fn open<E>(
         codecs: &[Codec],
-        direction: Direction,
+        tracks: (Direction, bool),
         link: Link,
         exchange: impl FnOnce(&str) -> Result<Answered, E>,
     ) -> Result<Self, E> {
-        let (mut rtc, mid, offer, pending) = offer(codecs, direction, &link);
+        let (mut rtc, (mid, audio), offer, pending) = offer(codecs, tracks, &link);
         let Answered { session, sdp: answer } = exchange(&offer)?;
         rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
         if let Some(sent) = rtc.direct_api().stream_tx_by_mid(mid, None) {
@@ -128,6 +157,9 @@ impl Client {
             rtc,
             link,
             mid,
+            audio,
+            heard: Vec::new(),
+            reports: Vec::new(),
             session,
             is_connected: false,
             is_closed: false,
@@ -144,7 +176,14 @@ impl Client {
                 Ok(Output::Timeout(_)) => break,
                 Ok(Output::Transmit(packet)) => self.send(packet),
                 Ok(Output::Event(Event::Connected)) => self.is_connected = true,
+                Ok(Output::Event(Event::MediaData(data))) if Some(data.mid) == self.audio => {
+                    self.heard.push(data);
+                }
                 Ok(Output::Event(Event::MediaData(data))) => frames.push(data),
+                Ok(Output::Event(Event::SenderFeedback(report))) => {
+                    self.reports.retain(|other| other.mid != report.mid);
+                    self.reports.push(report);
+                }
                 Ok(Output::Event(Event::KeyframeRequest(_))) => self.is_asked_for_key_frame = true,
                 Ok(Output::Event(Event::IceConnectionStateChange(
                     IceConnectionState::Disconnected,
@@ -249,20 +288,48 @@ impl Client {
         writer.request_keyframe(None, KeyframeRequestKind::Pli).unwrap();
     }
 
-    fn write(&mut self, codec: Codec, frame: &Arc<[u8]>, time: u64) {
+    /// When this was captured, by the server's clock; none before it told of that.
+    pub fn moment(&self, data: &MediaData) -> Option<SystemTime> {
+        let report = self.reports.iter().find(|report| report.mid == data.mid)?;
+        let rate = if Some(data.mid) == self.audio { 48_000.0 } else { 90_000.0 };
+        let reported = report.sender_info.rtp_time.numer() as u32;
+        let ahead = (data.time.numer() as u32).wrapping_sub(reported) as i32;
+        let offset = Duration::from_secs_f64(f64::from(ahead.unsigned_abs()) / rate);
+        let wall = report.sender_info.ntp_time;
+        Some(if ahead < 0 { wall - offset } else { wall + offset })
+    }
+
+    /// Sends a frame that was captured `at`, this long after the first.
+    fn write(&mut self, codec: Codec, frame: &Arc<[u8]>, (at, time): (Instant, Duration)) {
         let wanted = match codec {
             Codec::H264 => str0m::format::Codec::H264,
             Codec::Vp8 => str0m::format::Codec::Vp8,
             Codec::Vp9 => str0m::format::Codec::Vp9,
         };
-        let Some(writer) = self.rtc.writer(self.mid) else { return };
-        let pt = writer
-            .payload_params()
-            .find(|params| params.spec().codec == wanted)
-            .map(|params| params.pt());
-        if let Some(pt) = pt {
-            let _ = writer.write(pt, Instant::now(), MediaTime::from_90khz(time), frame.clone());
+        let time = MediaTime::from_90khz((time.as_nanos() * 90_000 / 1_000_000_000) as u64);
+        if let Some(pt) = self.payload(self.mid, wanted)
+            && let Some(writer) = self.rtc.writer(self.mid)
+        {
+            let _ = writer.write(pt, at, time, frame.clone());
         }
+    }
+
+    fn write_audio(&mut self, packet: &Arc<[u8]>, (at, samples): (Instant, u64)) {
+        let Some(mid) = self.audio else { return };
+        let time = MediaTime::new(samples, Frequency::FORTY_EIGHT_KHZ);
+        if let Some(pt) = self.payload(mid, str0m::format::Codec::Opus)
+            && let Some(writer) = self.rtc.writer(mid)
+        {
+            let _ = writer.write(pt, at, time, packet.clone());
+        }
+    }
+
+    fn payload(&mut self, mid: Mid, codec: str0m::format::Codec) -> Option<Pt> {
+        let writer = self.rtc.writer(mid)?;
+        writer
+            .payload_params()
+            .find(|params| params.spec().codec == codec)
+            .map(|params| params.pt())
     }
 }
 
@@ -278,14 +345,24 @@ pub struct Publisher {
 
 impl Publisher {
     /// Goes on once the client is connected.
-    pub fn start(mut client: Client, clip: Arc<Clip>, fps: u32) -> Self {
+    pub fn start(client: Client, clip: Arc<Clip>, fps: u32) -> Self {
+        Self::start_both(client, clip, fps, None)
+    }
+
+    /// The same with sound, which starts with the first frame and with each round of its own.
+    pub fn start_both(
+        mut client: Client,
+        clip: Arc<Clip>,
+        fps: u32,
+        sound: Option<Arc<Sound>>,
+    ) -> Self {
         client.connect();
         let (session, answer) = (client.session.clone(), client.answer.clone());
         let stop = Arc::new(AtomicBool::new(false));
         let (end, ended) = mpsc::channel();
         let is_stopped = stop.clone();
         let thread = std::thread::spawn(move || {
-            publish(&mut client, &clip, fps, &is_stopped);
+            publish(&mut client, (&clip, fps), sound.as_deref(), &is_stopped);
             let _ = end.send(());
         });
         Self { session, answer, stop, ended, thread: Some(thread) }
@@ -297,17 +374,31 @@ impl Publisher {
     }
 }
 
-fn publish(client: &mut Client, clip: &Clip, fps: u32, is_stopped: &AtomicBool) {
-    let (started, mut sent, mut first) = (Instant::now(), 0, 0);
+fn publish(
+    client: &mut Client,
+    (clip, fps): (&Clip, u32),
+    sound: Option<&Sound>,
+    is_stopped: &AtomicBool,
+) {
+    let (started, mut sent, mut first, mut said) = (Instant::now(), 0, 0, 0);
     while !is_stopped.load(Ordering::Relaxed) && !client.is_closed {
         client.step();
-        if started.elapsed() >= Duration::from_secs(1) * sent / fps {
-            if std::mem::take(&mut client.is_asked_for_key_frame) {
+        let time = Duration::from_secs(1) * sent / fps;
+        if started.elapsed() >= time {
+            if std::mem::take(&mut client.is_asked_for_key_frame) && !clip.keeps_time {
                 first = sent;
             }
             let frame = &clip.frames[(sent - first) as usize % clip.frames.len()];
-            client.write(clip.codec, frame, u64::from(sent) * 90_000 / u64::from(fps));
+            client.write(clip.codec, frame, (started + time, time));
             sent += 1;
+        }
+        let Some(sound) = sound else { continue };
+        // A packet is whole only once its last sample was captured.
+        let captured = started + Sound::PACKET * said;
+        if captured + Sound::PACKET <= Instant::now() {
+            let packet = &sound.packets[said as usize % sound.packets.len()];
+            client.write_audio(packet, (captured, u64::from(said) * 960));
+            said += 1;
         }
     }
 }

@@ -6,10 +6,14 @@
 
 mod client;
 mod network;
+mod sound;
+mod step;
 mod video;
 
 pub use client::{Answered, Client, Link, Publisher};
 pub use network::{Network, Weather};
+pub use sound::{Sound, hear, share};
+pub use step::{Lags, lags};
 pub use str0m::media::MediaData;
 pub use video::{Clip, Codec, Picture, decode};
 

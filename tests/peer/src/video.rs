@@ -18,6 +18,8 @@ pub enum Codec {
 pub struct Clip {
     pub codec: Codec,
     pub frames: Vec<Arc<[u8]>>,
+    /// Whether each frame has its moment in the second. Else it starts over when a key frame is asked for.
+    pub keeps_time: bool,
 }
 
 impl Clip {
@@ -37,7 +39,37 @@ impl Clip {
         Self::of(&pattern, codec, width, height)
     }
 
+    /// White for the first tenth of a second, black for the rest of it.
+    pub fn flash(codec: Codec, side: u32) -> Arc<Self> {
+        let source = format!(
+            "appsrc name=in format=time caps=video/x-raw,format=GRAY8,width={side},height={side},framerate=30/1 ! \
+             videoconvert"
+        );
+        let picture = |frame| vec![if frame < 3 { 235 } else { 16 }; (side * side) as usize];
+        let clip = Self::encode(&source, codec, (side, side), |graph| {
+            let input = graph.by_name("in").unwrap().downcast::<AppSrc>().unwrap();
+            for frame in 0..30 {
+                let mut buffer = gst::Buffer::from_mut_slice(picture(frame));
+                let time = gst::ClockTime::SECOND * frame / 30;
+                buffer.get_mut().unwrap().set_pts(time);
+                input.push_buffer(buffer).unwrap();
+            }
+            input.end_of_stream().unwrap();
+        });
+        Arc::new(Self { keeps_time: true, ..clip })
+    }
+
     fn of(pattern: &str, codec: Codec, width: u32, height: u32) -> Arc<Self> {
+        let source = format!("videotestsrc {pattern} num-buffers=30");
+        Arc::new(Self::encode(&source, codec, (width, height), |_| {}))
+    }
+
+    fn encode(
+        source: &str,
+        codec: Codec,
+        (width, height): (u32, u32),
+        feed: impl FnOnce(&gst::Pipeline),
+    ) -> Self {
         gst::init().unwrap();
         let encoder = match codec {
             Codec::H264 => {
@@ -48,24 +80,27 @@ impl Clip {
             Codec::Vp9 => "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=30 lag-in-frames=0",
         };
         let graph = format!(
-            "videotestsrc {pattern} num-buffers=30 ! video/x-raw,format=I420,width={width},height={height},\
+            "{source} ! video/x-raw,format=I420,width={width},height={height},\
              framerate=30/1 ! {encoder} ! appsink name=out sync=false"
         );
         let (graph, out) = launch(&graph);
         graph.set_state(gst::State::Playing).unwrap();
+        feed(&graph);
         let mut frames = Vec::new();
         while let Ok(sample) = out.pull_sample() {
             frames.push(Arc::from(sample.buffer().unwrap().map_readable().unwrap().as_slice()));
         }
         graph.set_state(gst::State::Null).unwrap();
         assert_eq!(frames.len(), 30);
-        Arc::new(Self { codec, frames })
+        Self { codec, frames, keeps_time: false }
     }
 }
 
 /// A decoded picture's luma.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
+    /// Which of the frames it was decoded from.
+    pub frame: usize,
     pub width: u32,
     pub height: u32,
     pub luma: Vec<u8>,
@@ -95,8 +130,10 @@ pub fn decode(codec: Codec, frames: &[MediaData]) -> Vec<Picture> {
     let (graph, out) = launch(&graph);
     let input = graph.by_name("in").unwrap().downcast::<AppSrc>().unwrap();
     graph.set_state(gst::State::Playing).unwrap();
-    for frame in frames {
-        input.push_buffer(gst::Buffer::from_slice(frame.data.clone())).unwrap();
+    for (frame, count) in frames.iter().zip(0..) {
+        let mut buffer = gst::Buffer::from_slice(frame.data.clone());
+        buffer.get_mut().unwrap().set_pts(gst::ClockTime::SECOND * count);
+        input.push_buffer(buffer).unwrap();
     }
     input.end_of_stream().unwrap();
     let mut pictures = Vec::new();
@@ -105,9 +142,11 @@ pub fn decode(codec: Codec, frames: &[MediaData]) -> Vec<Picture> {
         let side = |name| u32::try_from(fields.get::<i32>(name).unwrap()).unwrap();
         let (width, height) = (side("width"), side("height"));
         let stride = width.next_multiple_of(4) as usize;
+        let frame = sample.buffer().unwrap().pts().unwrap().seconds() as usize;
         let bytes = sample.buffer().unwrap().map_readable().unwrap();
         let rows = bytes.chunks(stride).take(height as usize);
         pictures.push(Picture {
+            frame,
             width,
             height,
             luma: rows.flat_map(|row| row[..width as usize].to_vec()).collect(),
@@ -117,7 +156,7 @@ pub fn decode(codec: Codec, frames: &[MediaData]) -> Vec<Picture> {
     pictures
 }
 
-fn launch(description: &str) -> (gst::Pipeline, AppSink) {
+pub(crate) fn launch(description: &str) -> (gst::Pipeline, AppSink) {
     let graph = gst::parse::launch(description).unwrap().downcast::<gst::Pipeline>().unwrap();
     let out = graph.by_name("out").unwrap().downcast::<AppSink>().unwrap();
     (graph, out)

@@ -26,7 +26,16 @@ fn codecs() -> Vec<Finding> {
         [Codec::H264, Codec::Vp8].map(|codec| judge(doing, codec, &elements))
     };
     let decoders = found("decoded", codecs.decoders().collect());
-    decoders.into_iter().chain(found("encoded", codecs.encoders().collect())).collect()
+    let encoders = found("encoded", codecs.encoders().collect());
+    let transcoders = codecs.transcoders().into_iter().map(|transcoder| match transcoder {
+        Ok(how) => Finding::ok(CODECS, how),
+        Err(missing) => Finding::warn(
+            CODECS,
+            missing.to_string(),
+            "readers of another audio codec than the publisher's hear nothing; `./dev setup` installs GStreamer's plugins",
+        ),
+    });
+    decoders.into_iter().chain(encoders).chain(transcoders).collect()
 }
 
 fn judge(doing: &str, codec: Codec, elements: &[(Codec, &str)]) -> Finding {

@@ -10,7 +10,7 @@ use host_ports::{
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::time::Instant;
-use test_peer::{Answered, Client, Clip, Codec, Link, Publisher};
+use test_peer::{Answered, Client, Clip, Codec, Link, Publisher, Sound};
 use tokio::runtime::Runtime;
 
 /// A media server on free ports, with its own runtime.
@@ -95,6 +95,22 @@ pub fn offer_to_publish(
     link: Link,
 ) -> Result<Client, OfferError> {
     Client::publish(codec, link, |offer| path.publish(offer).map(answered))
+}
+
+/// A reader of video and audio.
+pub fn offer_to_play_both(path: &dyn MediaPath, codec: Codec) -> Result<Client, OfferError> {
+    Client::play_both(&[codec], Client::udp(), |offer| path.play(offer).map(answered))
+}
+
+/// A publisher of video, and of sound if there is any; audio is offered in either case.
+pub fn publisher_of_both(
+    path: &dyn MediaPath,
+    clip: Arc<Clip>,
+    sound: Option<Arc<Sound>>,
+) -> Publisher {
+    let exchange = |offer: &str| path.publish(offer).map(answered);
+    let client = Client::publish_both(clip.codec, Client::udp(), exchange).unwrap();
+    Publisher::start_both(client, clip, 30, sound)
 }
 
 /// Publishes a clip over and over.
