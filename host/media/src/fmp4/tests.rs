@@ -1,3 +1,5 @@
+//! Units in, boxes out: where is cut, and what players read in it.
+
 use super::*;
 use crate::codecs::Codec;
 use crate::unit::{AudioCodec, AudioFormat, Track, Unit};
