@@ -133,6 +133,15 @@ fn other_parameter_sets_audio_that_comes_and_goes_and_a_pause_begin_runs_anew() 
 }
 
 #[test]
+fn frames_within_a_thousandth_are_all_there() {
+    let mut cutter = Cutter::new(CUTS);
+    let frames = [0, 40, 40, 40, 80, 120, 160, 200, 240, 280].map(|at| frame(at, at == 0, SMALL));
+    let (words, parts) = cut(&mut cutter, frames);
+    assert_eq!(words, ["avc1.42c00a", "240ms key"]);
+    assert_eq!(boxes(&parts[0]).0.traf[0].trun[0].samples.iter().count(), 8);
+}
+
+#[test]
 fn a_recording_goes_on_after_a_pause() {
     let cuts = Cuts { part: CLOCK.into(), segment: u64::MAX, longest_frame: u64::MAX };
     let mut cutter = Cutter::new(cuts);
