@@ -11,7 +11,12 @@ const QUALITY: u8 = 90;
 
 /// A path's last picture.
 #[derive(Clone, Default)]
-pub(crate) struct Snapshots(Arc<Mutex<Option<(Which, Arc<[u8]>)>>>);
+pub(crate) struct Snapshots(Arc<Mutex<Option<Snapshot>>>);
+
+struct Snapshot {
+    of: Which,
+    jpeg: Arc<[u8]>,
+}
 
 /// Tells frames apart, without keeping their memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,15 +39,15 @@ impl Snapshots {
             let mut last = last.lock_owned().await;
             let frame = shown().ok_or(OfferError::NotReady)?;
             let which = Which::of(&frame);
-            if let Some((_, picture)) = last.as_ref().filter(|(of, _)| *of == which) {
-                return Ok(picture.clone());
+            if let Some(snapshot) = last.as_ref().filter(|snapshot| snapshot.of == which) {
+                return Ok(snapshot.jpeg.clone());
             }
             let encoded = tokio::task::spawn_blocking(move || encode(&frame)).await;
             let encoded = encoded.map_err(|error| error.to_string()).flatten();
-            let picture: Arc<[u8]> =
+            let jpeg: Arc<[u8]> =
                 encoded.map_err(|reason| OfferError::Unavailable { reason })?.into();
-            *last = Some((which, picture.clone()));
-            Ok(picture)
+            *last = Some(Snapshot { of: which, jpeg: jpeg.clone() });
+            Ok(jpeg)
         })
     }
 }

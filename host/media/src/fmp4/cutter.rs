@@ -116,14 +116,16 @@ impl Cutter {
     }
 
     fn video(&mut self, unit: &Unit) {
-        let now = unit.ticks(CLOCK);
+        // Two frames may come within a tick.
+        let least = self.run.as_ref().map_or(0, |run| run.held.at + 1);
+        let now = unit.ticks(CLOCK).max(least);
         let frame = Frame::of(&unit.data);
         if frame.data.is_empty() {
             return;
         }
         if let Some(run) = &mut self.run {
-            let ticks = now.saturating_sub(run.held.at);
-            if ticks == 0 || ticks > self.cuts.longest_frame {
+            let ticks = now - run.held.at;
+            if ticks > self.cuts.longest_frame {
                 self.end_run(LAST_FRAME);
             } else {
                 run.place_held(ticks);

@@ -1,3 +1,5 @@
+//! Units in, boxes out: where is cut, and what players read in it.
+
 use super::*;
 use crate::codecs::Codec;
 use crate::unit::{AudioCodec, AudioFormat, Track, Unit};
@@ -128,6 +130,15 @@ fn other_parameter_sets_audio_that_comes_and_goes_and_a_pause_begin_runs_anew() 
     let (words, _) = cut(&mut cutter, video(9000, 5, LARGE));
     assert_eq!(words.iter().filter(|word| *word == "end").count(), 1, "{words:?}");
     assert_eq!(inits(&mut cutter, video(9400, 20, LARGE)), ["avc1.42c00a"]);
+}
+
+#[test]
+fn frames_within_a_thousandth_are_all_there() {
+    let mut cutter = Cutter::new(CUTS);
+    let frames = [0, 40, 40, 40, 80, 120, 160, 200, 240, 280].map(|at| frame(at, at == 0, SMALL));
+    let (words, parts) = cut(&mut cutter, frames);
+    assert_eq!(words, ["avc1.42c00a", "240ms key"]);
+    assert_eq!(boxes(&parts[0]).0.traf[0].trun[0].samples.iter().count(), 8);
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! What the playlists say while segments come and go.
+
 use super::*;
 use crate::fmp4::Init;
 use expect_test::{Expect, expect};

@@ -123,7 +123,7 @@ fn described(entry: &fs::DirEntry) -> Option<RecordedFile> {
     let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
     let is_finished = !name.starts_with('.') && is_recording(&name);
     let modified_at = metadata.modified().ok()?;
-    is_finished.then(|| RecordedFile { name, bytes: metadata.len(), modified_at })
+    is_finished.then_some(RecordedFile { name, bytes: metadata.len(), modified_at })
 }
 
 pub(crate) fn failed(error: &io::Error) -> RecordError {
