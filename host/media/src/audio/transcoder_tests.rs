@@ -159,10 +159,10 @@ fn what_is_no_audio_is_left_out_and_the_next_packets_are_heard() {
         channels: 9,
         config: Arc::from([0xff, 0xff]),
     });
-    let bad = good.iter().take(3).cloned().map(|packet| Packet {
+    let bad = good.iter().take(3).map(|packet| Packet {
         format: format.clone(),
         data: Arc::from([0xfe; 300]),
-        ..packet
+        ..*packet
     });
     let elements = codecs().between(AudioCodec::Aac, AudioCodec::Opus).unwrap();
     let (say, made) = mpsc::channel();
