@@ -10,7 +10,6 @@ use host_ports::{
 use host_runtime::{Applied, Mode, NewStream, Phase, Ports, Runtime, Settings, StreamChange};
 use host_store::MemoryStore;
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
