@@ -1,3 +1,5 @@
+//! Publishers and pictures whose clocks and delays are made up, and when audio is due for them.
+
 use super::*;
 use proptest::prelude::*;
 

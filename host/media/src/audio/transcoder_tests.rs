@@ -1,3 +1,5 @@
+//! Tones through every pair of elements that this machine has, and what is heard of them.
+
 use super::super::codecs::AudioCodecs;
 use super::super::evenly::time_of;
 use super::*;
