@@ -7,6 +7,7 @@ mod beside_pytorch;
 mod crash;
 mod demo;
 mod diffusion;
+mod doors;
 mod fanout;
 mod load;
 mod media;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         "crash" => crash::run(),
         "demo" => demo::run(),
         "diffusion" => diffusion::run(),
+        "doors" => doors::run(),
         "fanout" => fanout::run(),
         "load" => load::run(),
         "processors" => processors::run(),
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
         "soak" => soak::run(),
         _ => {
             eprintln!(
-                "usage: bench media | age | avsync | crash | demo | diffusion | fanout | load | processors | rtsp | soak"
+                "usage: bench media | age | avsync | crash | demo | diffusion | doors | fanout | load | processors | rtsp | soak"
             );
             return ExitCode::from(2);
         }

@@ -3,9 +3,10 @@
 use crate::events::Events;
 use serde_json::{Value, json};
 use test_peer::{Client, Codec, decode};
+use tests::ffmpeg::publish_by_rtmp;
 use tests::host::{Host, Stream};
 use tests::libraries::library;
-use tests::peers::{ffmpeg_publishing, watch};
+use tests::peers::watch;
 
 fn restream(status: &Value) -> &Value {
     &status["data"]["host_status"]["restream"]
@@ -44,7 +45,7 @@ fn a_stream_published_by_rtmp_goes_on_to_another_host_also_after_a_crash() {
     };
     let key = object["stream_key"].as_str().expect("a key").to_owned();
     for run in ["first", "after a crash"] {
-        let _publisher = ffmpeg_publishing("0x303030", &here.rtmp_url(&key));
+        let _publisher = publish_by_rtmp("0x303030", &here.rtmp_url(&key));
         let source = Stream::of(&here, object.clone());
         let status = source.wait_until("it is live", |status| restream(status)["state"] == "live");
         assert_eq!(restream(&status)["error"], Value::Null, "{run}");
@@ -59,7 +60,7 @@ fn a_stream_published_by_rtmp_goes_on_to_another_host_also_after_a_crash() {
         here.start_again();
     }
 
-    let _publisher = ffmpeg_publishing("0x303030", &here.rtmp_url(&key));
+    let _publisher = publish_by_rtmp("0x303030", &here.rtmp_url(&key));
     let source = Stream::of(&here, object);
     source.wait_until("it is live", |status| restream(status)["state"] == "live");
     Events::of(&here, &source).until("restream_live");

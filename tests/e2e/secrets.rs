@@ -3,10 +3,10 @@
 use serde_json::json;
 use std::process::Command;
 use test_peer::{Answered, Client, Clip, Codec, Publisher};
+use tests::ffmpeg::publish_by_rtmp;
 use tests::host::Host;
 use tests::http::{Answer, request_with};
 use tests::libraries::{build_folder, library};
-use tests::peers::ffmpeg_publishing;
 
 const ADMIN: &str = "admin-token-of-the-settings";
 const WRONG: &str = "a-token-with-a-slip-of-the-pen";
@@ -88,7 +88,7 @@ fn no_key_and_no_token_is_in_a_log_of_everything() {
         let status = call(&host, &viewer, "GET", &format!("{path}/status"), "").text;
         status.contains("no stream has this key").then_some(())
     });
-    let mut ffmpeg = ffmpeg_publishing("gray", &host.rtmp_url(&key));
+    let mut ffmpeg = publish_by_rtmp("gray", &host.rtmp_url(&key));
     host.wait_for("ffmpeg publishes", || {
         let status = call(&host, &viewer, "GET", &format!("{path}/status"), "").json();
         (status["data"]["host_status"]["ingress"]["codec"] == "H264").then_some(())

@@ -5,10 +5,16 @@ use std::process::{Child, Command, Stdio};
 /// A program that is ended when it is dropped.
 pub struct Running(pub Child);
 
-impl Drop for Running {
-    fn drop(&mut self) {
+impl Running {
+    pub fn end(&mut self) {
         // Both fail when it has ended by itself.
         let _ = (self.0.kill(), self.0.wait());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -26,6 +32,15 @@ pub const H264: &str = "-c:v libx264 -preset ultrafast -tune zerolatency -g 30 -
 pub fn publish_colour(colour: u32, transport: &str, url: &str) -> Running {
     let line = format!(
         "-loglevel error -re -f lavfi -i color=0x{colour:06x}:s=320x240:r=30 {H264} -f rtsp -rtsp_transport {transport} {url}"
+    );
+    Running(program("ffmpeg", &line).spawn().expect("ffmpeg is installed"))
+}
+
+/// Publishes one colour by RTMP, as encoders do: with pictures out of order, and sound.
+pub fn publish_by_rtmp(colour: &str, url: &str) -> Running {
+    let line = format!(
+        "-v quiet -nostdin -re -f lavfi -i color=c={colour}:s=128x128:r=30 -re -f lavfi -i sine -c:a aac \
+         -c:v libx264 -preset veryfast -pix_fmt yuv420p -g 30 -f flv {url}"
     );
     Running(program("ffmpeg", &line).spawn().expect("ffmpeg is installed"))
 }

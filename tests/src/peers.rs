@@ -2,7 +2,6 @@
 
 use crate::host::{Host, Stream};
 use crate::http::request;
-use std::process::{Child, Command};
 use std::sync::Arc;
 use test_peer::{Answered, Client, Clip, Codec, Publisher, Sound};
 
@@ -23,35 +22,6 @@ fn exchange(url: String) -> impl FnOnce(&str) -> Result<Answered, String> {
 pub fn publish(stream: &Stream<'_>, clip: &Arc<Clip>, fps: u32) -> Publisher {
     let client = Client::publish(clip.codec, Client::udp(), exchange(stream.text("whip_url")));
     Publisher::start(client.expect("the offer is taken"), clip.clone(), fps)
-}
-
-/// ffmpeg at work; ended with the test.
-pub struct Ffmpeg(Child);
-
-impl Ffmpeg {
-    pub fn end(&mut self) {
-        // Both fail when it has ended by itself.
-        let _ = (self.0.kill(), self.0.wait());
-    }
-}
-
-impl Drop for Ffmpeg {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// Publishes one colour by RTMP, as encoders do: with pictures out of order, and sound.
-pub fn ffmpeg_publishing(colour: &str, url: &str) -> Ffmpeg {
-    let source = format!("color=c={colour}:s=128x128:r=30");
-    let video = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "30"];
-    let started = Command::new("ffmpeg")
-        .args(["-v", "quiet", "-nostdin", "-re", "-f", "lavfi", "-i", &source])
-        .args(["-re", "-f", "lavfi", "-i", "sine", "-c:a", "aac"])
-        .args(video)
-        .args(["-f", "flv", url])
-        .spawn();
-    Ffmpeg(started.expect("ffmpeg is installed"))
 }
 
 /// Publishes a clip and a sound over and over.
