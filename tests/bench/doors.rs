@@ -2,7 +2,7 @@
 //! over that of the same viewer alone, in turns.
 
 use crate::Verdict;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use tests::browser;
@@ -82,7 +82,7 @@ fn open_all(host: &Host, stream: &Stream<'_>) -> Vec<Running> {
         let host_status = &status["data"]["host_status"];
         // A viewer, the players of HLS as one, RTSP, RTMP, the recording.
         let readers = host_status["egress"]["readers"].as_u64();
-        readers >= Some(5) && host_status["restream"]["state"] == Value::from("live")
+        readers >= Some(5) && host_status["restream"]["state"] == "live"
     });
     readers
 }
