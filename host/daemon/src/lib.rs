@@ -200,11 +200,17 @@ impl Running {
             if let Some(rtmp) = self.rtmp {
                 rtmp.stop().await;
             }
-            if let Some(mediamtx) = self.mediamtx {
-                mediamtx.stop().await;
-            }
-            self.runtime.shutdown().await;
-            self.media.stop().await;
+            // One that hangs keeps no recording from being finished.
+            let mediamtx = async {
+                if let Some(mediamtx) = self.mediamtx {
+                    mediamtx.stop().await;
+                }
+            };
+            let streams = async {
+                self.runtime.shutdown().await;
+                self.media.stop().await;
+            };
+            tokio::join!(mediamtx, streams);
             self.servers.join().await;
         };
         match tokio::time::timeout(self.stop_deadline, orderly).await {

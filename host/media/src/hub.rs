@@ -235,13 +235,14 @@ impl Hub {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let (path, session, role) = (peer.path.clone(), peer.session.clone(), peer.role);
         tracing::info!(path = %path.name, ?role, codec = peer.codec.name(), "session connected");
-        if let Err(error) = peer.begin() {
-            return self.remove(key, &format!("no thread for its decoder: {error}"));
-        }
-        if role == Role::Publisher
-            && let Some(replaced) = path.publisher_connected(&session, peer.codec)
-        {
+        let connected =
+            (role == Role::Publisher).then(|| path.publisher_connected(&session, peer.codec));
+        let begun = peer.begin(connected.as_ref().map(|connected| connected.source));
+        if let Some(replaced) = connected.and_then(|connected| connected.replaced_peer) {
             self.end_where("replaced by a newer publisher", |other| other.session == replaced);
+        }
+        if let Err(error) = begun {
+            self.remove(key, &format!("no thread for its decoder: {error}"));
         }
     }
 

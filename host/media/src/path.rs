@@ -1,5 +1,6 @@
 //! One stream's media: its sessions, what its publisher sends and what its readers are shown.
 
+use crate::audio::Source;
 use crate::codecs::Codec;
 use crate::counters::IngressCounters;
 use crate::egress::{Egress, IDLE};
@@ -46,6 +47,13 @@ struct Sessions {
     publisher: Option<SessionId>,
 }
 
+/// What follows for a publisher that took a path.
+pub(crate) struct Connected {
+    /// A peer that published until now, for the hub to end; others end by themselves.
+    pub replaced_peer: Option<SessionId>,
+    pub source: Source,
+}
+
 struct Session {
     role: Role,
     /// Ends it; none for peers, which the hub ends.
@@ -86,18 +94,20 @@ impl PathState {
         Ok(())
     }
 
-    /// From now on this publisher's frames are taken, and an earlier one ends: here, or by the caller if it is a peer.
-    pub fn publisher_connected(&self, session: &SessionId, codec: Codec) -> Option<SessionId> {
+    /// From now on this publisher's frames and audio are taken. All of it under one lock, as in `session_ended`: what is
+    /// told of two publishers must come in the order in which they took the path.
+    pub fn publisher_connected(&self, session: &SessionId, codec: Codec) -> Connected {
         let mut sessions = self.lock();
         let replaced = sessions.publisher.replace(session.clone());
         let end = replaced.as_ref().and_then(|id| sessions.by_id.get(id)?.end.clone());
-        drop(sessions);
+        let source = self.egress.audio.begin();
         self.ingress_counters.set_codec(codec);
         self.ingress_counters.is_publishing.store(true, Relaxed);
         self.ingress.on(IngressEvent::PublisherConnected);
-        let Some(end) = end else { return replaced };
+        drop(sessions);
+        let Some(end) = end else { return Connected { replaced_peer: replaced, source } };
         end.cancel();
-        None
+        Connected { replaced_peer: None, source }
     }
 
     pub fn session_ended(&self, session: &SessionId) {
@@ -109,7 +119,6 @@ impl PathState {
             return;
         }
         sessions.publisher = None;
-        drop(sessions);
         self.ingress_counters.is_publishing.store(false, Relaxed);
         self.ingress.on(IngressEvent::PublisherGone);
     }
@@ -196,12 +205,11 @@ impl Path {
         });
         let reception = reception.map_err(no_thread)?;
         let path = self.state.clone();
-        let source = path.egress.audio.begin();
-        let publisher = Publisher { path, session, ended, reception, source, _ticket: ticket };
-        if let Some(peer) = self.state.publisher_connected(&publisher.session, codec) {
+        let Connected { replaced_peer, source } = path.publisher_connected(&session, codec);
+        if let Some(peer) = replaced_peer {
             self.hub.send(Command::HangUp(peer));
         }
-        Ok(publisher)
+        Ok(Publisher { path, session, ended, reception, source, _ticket: ticket })
     }
 
     /// Lets a reader in that is no peer connection; `NotReady` until a frame was shown.

@@ -1,5 +1,6 @@
 //! One peer connection: a publisher whose frames are decoded, or a reader who is sent what is encoded.
 
+use crate::audio::Source;
 use crate::codecs::Codec;
 use crate::negotiate::Role;
 use crate::path::PathState;
@@ -99,12 +100,12 @@ impl Peer {
     }
 
     /// Starts what a connected peer needs: a publisher's decoder, a reader's first key frame.
-    pub fn begin(&mut self) -> std::io::Result<()> {
+    pub fn begin(&mut self, source: Option<Source>) -> std::io::Result<()> {
         self.needs_key_frame = true;
-        match self.role {
-            Role::Reader => self.path.egress.want_key_frame(self.codec),
-            Role::Publisher => {
-                self.receiving = Some(Receiving::start(&self.path, self.codec)?);
+        match source {
+            None => self.path.egress.want_key_frame(self.codec),
+            Some(source) => {
+                self.receiving = Some(Receiving::start(&self.path, self.codec, source)?);
             }
         }
         Ok(())

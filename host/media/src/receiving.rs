@@ -24,10 +24,8 @@ pub(crate) struct Receiving {
 }
 
 impl Receiving {
-    /// Takes the path's audio from an earlier publisher, also if this one will send none.
-    pub fn start(path: &Arc<PathState>, codec: Codec) -> std::io::Result<Self> {
+    pub fn start(path: &Arc<PathState>, codec: Codec, source: Source) -> std::io::Result<Self> {
         let video = Reception::start(path.clone(), codec)?;
-        let source = path.egress.audio.begin();
         let (codec, config) = (AudioCodec::Opus, Arc::from([]));
         // What is coded as mono is decoded as stereo as well.
         let format = Arc::new(AudioFormat { codec, rate: AUDIO_RATE, channels: 2, config });

@@ -149,7 +149,11 @@ async fn keep(
     tracing::info!(%version, ?urls, "MediaMTX runs");
     let (mut inputs, mut answered_at, mut problems) = (None, Instant::now(), None);
     while !wake.is_stopping() {
-        match keeper.round().await {
+        let round = tokio::select! {
+            round = keeper.round() => round,
+            () = wake.stop() => break,
+        };
+        match round {
             Ok(round) => {
                 answered_at = Instant::now();
                 round.inputs.tell(&mut inputs, keeper.version);

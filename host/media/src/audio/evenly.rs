@@ -28,7 +28,7 @@ impl Run {
 
     /// What is to be said next, so that `sound` stands at its time; none if that cannot be in this run.
     pub fn place(&mut self, theirs: Nanos, sound: &[u8]) -> Option<Vec<u8>> {
-        let gap = theirs.saturating_sub(self.began + time_of(self.samples));
+        let gap = theirs.saturating_sub(self.began.saturating_add(time_of(self.samples)));
         if gap.abs() > MAX_GAP {
             return None;
         }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 /// More than the longest delay takes, of packets as short as they come.
 const MAX_PACKETS: usize = 2048;
 const MAX_BYTES: usize = 1 << 20;
+/// No delay is so long: a packet that is due later is of a clock that its publisher has set back since.
+const FARTHEST: Nanos = 10_000_000_000;
 
 /// Some milliseconds of encoded audio.
 #[derive(Clone, Debug)]
@@ -47,10 +49,11 @@ impl Line {
     /// The next packet that is due, with its time on the path's clock. Packets are left out whose time is spoken for
     /// since the delay shrank: time never goes back.
     pub fn pop(&mut self, now: Nanos, offset: Nanos) -> Option<(Packet, Nanos)> {
-        while let Some(time) = self.next(offset).filter(|time| *time <= now) {
+        let is_far = |time: Nanos| time > now.saturating_add(FARTHEST);
+        while let Some(time) = self.next(offset).filter(|time| *time <= now || is_far(*time)) {
             let packet = self.waiting.pop_front()?;
             self.bytes -= packet.data.len();
-            if time >= self.free_from {
+            if time >= self.free_from && !is_far(time) {
                 // Times are rounded by some: half a packet is no step back.
                 self.free_from = time.saturating_add(packet.duration / 2).saturating_add(1);
                 return Some((packet, time));
@@ -71,6 +74,16 @@ mod tests {
     use crate::unit::AudioCodec;
 
     const MS: Nanos = 1_000_000;
+
+    #[test]
+    fn a_packet_of_a_clock_that_was_set_back_holds_nobody_up() {
+        let mut line = Line::default();
+        for theirs in [100_000, 20] {
+            assert!(line.push(packet(theirs)));
+        }
+        let (said, time) = line.pop(20 * MS, 0).unwrap();
+        assert_eq!((said.theirs, time), (20 * MS, 20 * MS));
+    }
 
     fn packet(theirs: Nanos) -> Packet {
         let (codec, config) = (AudioCodec::Opus, Arc::from([]));

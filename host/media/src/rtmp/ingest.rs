@@ -13,7 +13,7 @@ use crate::unit::AudioFormat;
 use host_ports::{OfferError, StreamKeys};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How much is read at once.
 const BUFFER: usize = 32 << 10;
@@ -110,7 +111,9 @@ struct Door {
     stop: CancellationToken,
 }
 
+/// Ends when all connections have.
 async fn listen(listener: TcpListener, door: Arc<Door>, connections: Arc<Semaphore>) {
+    let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -123,7 +126,7 @@ async fn listen(listener: TcpListener, door: Arc<Door>, connections: Arc<Semapho
                     continue;
                 };
                 let door = door.clone();
-                tokio::spawn(async move {
+                tasks.spawn(async move {
                     let (ended, stream) = serve(stream, &door).await;
                     match stream {
                         Some(path) => {
@@ -141,6 +144,9 @@ async fn listen(listener: TcpListener, door: Arc<Door>, connections: Arc<Semapho
             }
         }
     }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
 }
 
 /// Why a connection ended.
@@ -219,7 +225,10 @@ async fn run(
 ) -> Result<std::convert::Infallible, Ended> {
     stream.set_nodelay(true)?;
     let mut silent_at = Instant::now() + door.timeout;
-    let shaken = timeout_at(silent_at, handshake::accept(stream)).await;
+    let shaken = tokio::select! {
+        shaken = timeout_at(silent_at, handshake::accept(stream)) => shaken,
+        () = door.stop.cancelled() => return Err(Ended::Stopped),
+    };
     shaken.map_err(|_| Ended::Silent)??;
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -242,14 +251,19 @@ async fn run(
                 }
                 (Event::Media(message), Some(publishing)) => {
                     publishing.take(&message)?;
-                    silent_at = Instant::now() + door.timeout;
+                    if publishing.publisher.is_some() {
+                        silent_at = Instant::now() + door.timeout;
+                    }
                 }
                 (Event::Media(_), None) => {}
                 (Event::Ended, _) => return Err(Ended::Orderly),
             }
         }
         if !server.out.is_empty() {
-            let written = timeout(door.timeout, stream.write_all(&server.out)).await;
+            let written = tokio::select! {
+                written = timeout(door.timeout, stream.write_all(&server.out)) => written,
+                () = door.stop.cancelled() => return Err(Ended::Stopped),
+            };
             written.map_err(|_| Ended::Silent)??;
             server.out.clear();
         }
@@ -279,7 +293,8 @@ fn key_of(address: &str) -> Option<&str> {
 
 /// One publisher's tracks.
 struct Publishing {
-    path: Arc<Path>,
+    /// Until it publishes, it keeps no stream.
+    path: Weak<Path>,
     tracks: Tracks,
     /// From the first key frame on.
     publisher: Option<Publisher>,
@@ -287,7 +302,7 @@ struct Publishing {
 
 impl Publishing {
     fn new(path: Arc<Path>) -> Self {
-        Self { path, tracks: Tracks::default(), publisher: None }
+        Self { path: Arc::downgrade(&path), tracks: Tracks::default(), publisher: None }
     }
 
     fn take(&mut self, message: &Message) -> Result<(), Ended> {
@@ -296,8 +311,9 @@ impl Publishing {
             Some(Packet::Video { is_key_frame, data }) => {
                 // Only now: who sends nothing that can be shown takes no stream from another.
                 if self.publisher.is_none() && is_key_frame {
-                    self.publisher = Some(self.path.begin_publishing(Codec::H264)?);
-                    tracing::info!(path = %self.path.state.name, "rtmp publisher connected");
+                    let path = self.path.upgrade().ok_or(Ended::UnknownKey)?;
+                    self.publisher = Some(path.begin_publishing(Codec::H264)?);
+                    tracing::info!(path = %path.state.name, "rtmp publisher connected");
                 }
                 if let Some(publisher) = &mut self.publisher {
                     // False until the next key frame, which cannot be asked for.

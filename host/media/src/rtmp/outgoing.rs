@@ -82,12 +82,16 @@ impl Session {
         tls: &TlsConnector,
         limit: Duration,
     ) -> Result<Self, SessionError> {
-        let opened = timeout(limit, Self::open_now(target, tls)).await;
+        let opened = timeout(limit, Self::open_now(target, tls, limit)).await;
         opened.map_err(|_| SessionError::Unanswered(limit))?
     }
 
-    async fn open_now(target: &RestreamTarget, tls: &TlsConnector) -> Result<Self, SessionError> {
-        let mut connection = connect(target, tls).await?;
+    async fn open_now(
+        target: &RestreamTarget,
+        tls: &TlsConnector,
+        limit: Duration,
+    ) -> Result<Self, SessionError> {
+        let mut connection = connect(target, tls, limit).await?;
         handshake::connect(&mut connection).await?;
         let mut client = Client::new(target.clone());
         let mut buffer = vec![0; 4096];
@@ -128,14 +132,18 @@ impl Session {
 async fn connect(
     target: &RestreamTarget,
     tls: &TlsConnector,
+    limit: Duration,
 ) -> Result<Box<dyn Connection>, SessionError> {
     let unresolved =
         |error: io::Error| SessionError::Resolve(format!("the server's name is unknown: {error}"));
-    let addresses =
-        tokio::net::lookup_host((&target.host[..], target.port)).await.map_err(unresolved)?;
+    let found = tokio::net::lookup_host((&target.host[..], target.port)).await;
+    let addresses: Vec<_> = found.map_err(unresolved)?.collect();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    // One that swallows everything leaves time for the others.
+    let each = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     for address in addresses {
-        match TcpStream::connect(address).await {
+        let connected = timeout(each, TcpStream::connect(address)).await;
+        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER)?;

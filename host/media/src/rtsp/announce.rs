@@ -7,8 +7,11 @@ use crate::offer::{Offer, Section};
 use crate::unit::{AudioCodec, AudioFormat};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+/// ISO 14496-3, table 1.18.
+const AAC_RATES: RangeInclusive<u32> = 7350..=96_000;
 const SUPPORTED: &str = "one video track of H264, VP8 or VP9, and at most one audio track of AAC (mpeg4-generic) or Opus";
 /// AAC's AudioSpecificConfig is a few bytes.
 const MAX_CONFIG: usize = 64;
@@ -120,7 +123,7 @@ impl Track {
             ("audio", "opus") if rate == 48_000 => {
                 Kind::Audio(audio(AudioCodec::Opus, Arc::default()).ok_or_else(what)?, None)
             }
-            ("audio", "mpeg4-generic") => {
+            ("audio", "mpeg4-generic") if AAC_RATES.contains(&rate) => {
                 let (packing, config) =
                     parameters.packing().zip(parameters.config()).ok_or_else(what)?;
                 Kind::Audio(audio(AudioCodec::Aac, config).ok_or_else(what)?, Some(packing))

@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 /// A client that has no media to take or give says something within this time.
 const IDLE: Duration = Duration::from_secs(30);
 /// The same of a reader by UDP, whose end nothing else tells. Clients are told, and keep it.
-const READER_IDLE: Duration = Duration::from_secs(60);
+const READER_IDLE: Duration = Duration::from_secs(75);
+/// What a client is told of it: it may be late.
+const TOLD_IDLE: Duration = Duration::from_secs(60);
 /// A publisher that sends no media for so long is gone.
 const PUBLISHER_IDLE: Duration = Duration::from_secs(10);
 /// Wrong or missing keys, then the connection is closed. Clients begin without one.
@@ -39,6 +41,8 @@ pub struct Exchange {
     session: String,
     state: State,
     heard_at: Instant,
+    /// Since when it has no session.
+    idle_since: Instant,
     refused: u32,
     datagram: Vec<u8>,
 }
@@ -59,6 +63,7 @@ impl Exchange {
             session: uuid::Uuid::new_v4().simple().to_string(),
             state: State::Idle,
             heard_at: Instant::now(),
+            idle_since: Instant::now(),
             refused: 0,
             datagram: Vec::new(),
         }
@@ -96,7 +101,9 @@ impl Exchange {
             State::Watching(_, player) if player.is_playing => {
                 player.ways().any(|(_, way)| way.is_udp()).then(|| self.heard_at + READER_IDLE)
             }
-            _ => Some(self.heard_at + IDLE),
+            // What it says here leads nowhere, however often.
+            State::Idle => Some(self.idle_since + IDLE),
+            _ => Some(self.heard_at + READER_IDLE),
         }
     }
 
@@ -158,6 +165,7 @@ impl Exchange {
             "RECORD" => self.of_session(request).and_then(|()| self.record()),
             "TEARDOWN" => self.of_session(request).map(|()| {
                 self.state = State::Idle;
+                self.idle_since = Instant::now();
                 Response::ok()
             }),
             // Clients ask for nothing by them but to be heard.
@@ -313,7 +321,7 @@ impl Exchange {
     }
 
     fn in_session(&self) -> Response {
-        let value = format!("{};timeout={}", self.session, READER_IDLE.as_secs());
+        let value = format!("{};timeout={}", self.session, TOLD_IDLE.as_secs());
         Response::ok().with("Session", value)
     }
 }

@@ -98,10 +98,11 @@ fn read_request(received: &mut BytesMut) -> Result<Option<Message>, MessageError
 /// None of a response.
 fn parse_head(text: &str) -> Result<Option<Request>, MessageError> {
     let mut lines = text.split("\r\n");
-    let line = lines.next().unwrap_or_default();
-    if text.contains(|c: char| c.is_control() && !matches!(c, '\r' | '\n' | '\t')) {
+    // A lone carriage return or line feed as well: no line holds another one.
+    if lines.clone().any(|line| line.contains(|c: char| c.is_control() && c != '\t')) {
         return Err(MessageError::NoText);
     }
+    let line = lines.next().unwrap_or_default();
     if line.starts_with("RTSP/") {
         return Ok(None);
     }

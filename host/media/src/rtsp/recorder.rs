@@ -136,6 +136,9 @@ impl Recorder {
             let counters = &self.publisher.path.ingress_counters;
             counters.packets_received.add(1);
             counters.packets_lost.add(turn.missing);
+            if turn.is_renumbered {
+                track.statistics.begin_anew();
+            }
             if let Some(packet) = Packet::parse(&turn.bytes) {
                 track.statistics.note(turn.number, packet.timestamp, packet.source, now);
                 track.assembly.take(&packet, turn.missing == 0, &mut self.whole);

@@ -26,6 +26,8 @@ pub struct Turn {
     pub bytes: Bytes,
     /// Packets before it that are given up.
     pub missing: u64,
+    /// Whether the sender numbers anew from it on.
+    pub is_renumbered: bool,
 }
 
 impl Reorder {
@@ -63,8 +65,9 @@ impl Reorder {
         }
         let (number, (_, bytes)) = self.waiting.pop_first()?;
         self.next = Some(number + 1);
-        let given_up = u64::from(std::mem::take(&mut self.is_renumbered));
-        Some(Turn { number, bytes, missing: number - next + given_up })
+        let is_renumbered = std::mem::take(&mut self.is_renumbered);
+        let missing = number - next + u64::from(is_renumbered);
+        Some(Turn { number, bytes, missing, is_renumbered })
     }
 }
 

@@ -35,6 +35,12 @@ impl Statistics {
         }
     }
 
+    /// What was counted has nothing to do with the numbers that come now.
+    pub fn begin_anew(&mut self) {
+        (self.first, self.next, self.received, self.told) = (None, 0, 0, (0, 0));
+        self.transit = None;
+    }
+
     /// Notes a packet in its turn.
     pub fn note(&mut self, number: u64, timestamp: u32, source: u32, now: Instant) {
         self.source = source;

@@ -12,7 +12,7 @@ pub enum Transport {
 }
 
 /// Packets, and reports on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pair<T> {
     pub media: T,
     pub reports: T,

@@ -7,6 +7,7 @@ use socket2::SockRef;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
@@ -52,6 +53,8 @@ pub struct Udp {
     /// Never another machine than the one that asked for it.
     remote: IpAddr,
     ports: Pair<u16>,
+    /// Whose packets are taken: of whom the first came. Others at the same address know no key.
+    heard: Pair<OnceLock<SocketAddr>>,
 }
 
 impl Way {
@@ -65,7 +68,8 @@ impl Way {
             }
             Transport::Udp(ports) => {
                 let (sockets, local) = bind(ends.local.to_canonical())?;
-                Ok(Self::Udp(Udp { sockets, local, remote: ends.remote.to_canonical(), ports }))
+                let (remote, heard) = (ends.remote.to_canonical(), Pair::default());
+                Ok(Self::Udp(Udp { sockets, local, remote, ports, heard }))
             }
         }
     }
@@ -127,8 +131,10 @@ impl Way {
     /// The next packet by UDP, and whether it is a report.
     fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<(bool, usize)> {
         let Self::Udp(udp) = self else { return Poll::Pending };
-        for (socket, is_report) in [(&udp.sockets.media, false), (&udp.sockets.reports, true)] {
-            if let Poll::Ready(length) = udp.poll_socket(socket, context, buffer) {
+        let (sockets, heard) = (&udp.sockets, &udp.heard);
+        let media = (&sockets.media, &heard.media);
+        for (end, is_report) in [(media, false), ((&sockets.reports, &heard.reports), true)] {
+            if let Poll::Ready(length) = udp.poll_socket(end, context, buffer) {
                 return Poll::Ready((is_report, length));
             }
         }
@@ -158,14 +164,17 @@ pub async fn receive<'a, W: Iterator<Item = (usize, &'a Way)>>(
 impl Udp {
     fn poll_socket(
         &self,
-        socket: &UdpSocket,
+        (socket, heard): (&UdpSocket, &OnceLock<SocketAddr>),
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<usize> {
         loop {
             let mut buffer = ReadBuf::new(buffer);
             match ready!(socket.poll_recv_from(context, &mut buffer)) {
-                Ok(from) if from.ip().to_canonical() == self.remote => {
+                Ok(from)
+                    if from.ip().to_canonical() == self.remote
+                        && *heard.get_or_init(|| from) == from =>
+                {
                     return Poll::Ready(buffer.filled().len());
                 }
                 // From a stranger; or an earlier packet of ours did not arrive.
