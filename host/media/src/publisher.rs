@@ -22,6 +22,10 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
+    pub fn path_name(&self) -> &str {
+        &self.path.name
+    }
+
     /// Done once a newer publisher took the path, or the path was closed.
     pub fn ended(&self) -> &CancellationToken {
         &self.ended

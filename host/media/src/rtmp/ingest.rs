@@ -198,7 +198,8 @@ async fn serve(mut stream: TcpStream, door: &Door) -> (Ended, Option<String>) {
         Err(ended) => ended,
     };
     // Gone before it is told so.
-    let path = publishing.take().map(|publishing| publishing.path.state.name.clone());
+    let path =
+        publishing.take().and_then(|publishing| Some(publishing.publisher?.path_name().to_owned()));
     if let Some(code) = ended.code() {
         server.refuse(code, &ended.to_string());
     }
