@@ -150,7 +150,8 @@ fn neither_an_answer_nor_a_refusal_repeats_a_tab() {
     let offer = PLAY.replace("opus/48000", "opus\t/48000");
     let answer = play(&offer).unwrap().sdp;
     assert!(!answer.contains('\t') && answer.contains("opus /48000"), "{answer}");
-    let unknown = PUBLISH.replace("H264/", "H265\t/").replace("VP8/", "H266/");
+    let unknown =
+        PUBLISH.replace("H264/", "H265\t/").replace("VP8/", "H266/").replace("VP9/", "AV1/");
     let refusal = publish(&unknown).unwrap_err().to_string();
     assert!(!refusal.contains('\t') && refusal.contains("H265 "), "{refusal:?}");
 }
@@ -183,7 +184,9 @@ fn refusals_say_what_is_wrong() {
 
 #[test]
 fn a_reader_is_told_which_codecs_there_are() {
-    let refused = play(&PLAY.replace("H264/", "H265/").replace("VP8/", "H266/")).unwrap_err();
+    let refused =
+        play(&PLAY.replace("H264/", "H265/").replace("VP8/", "H266/").replace("VP9/", "AV1/"))
+            .unwrap_err();
     let OfferError::NoCommonCodec { doing, supported, offered } = refused else {
         panic!("{refused:?}")
     };

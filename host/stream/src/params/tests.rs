@@ -142,7 +142,7 @@ fn defaults_stand_where_nothing_was_said_at_every_level() {
         "controlnets": [{ "model_id": "canny" }],
         "before": { "processors": [] },
     }));
-    expect![[r#"{"model_id":"small","controlnets":[{"model_id":"canny","conditioning_scale":1.0,"preprocessor_params":{}}],"before":{"processors":[],"enabled":true},"prompt":"flowers","width":512,"steps":[12,20],"lora_dict":null,"ip_adapter":{"type":"regular","enabled":false,"scale":1.0},"fallback":"input","fit":"crop"}"#]]
+    expect![[r#"{"model_id":"small","controlnets":[{"model_id":"canny","conditioning_scale":1.0,"preprocessor_params":{}}],"before":{"processors":[],"enabled":true},"prompt":"flowers","width":512,"steps":[12,20],"lora_dict":null,"ip_adapter":{"type":"regular","enabled":false,"scale":1.0},"fallback":"input","fit":"crop","video_codec":"h264","video_profile":"baseline","video_preset":"ultrafast","video_tune":"zerolatency","gop_size":60,"video_bframes":0}"#]]
     .assert_eq(&Value::Object(params).to_string());
 }
 
@@ -221,11 +221,11 @@ fn any_other_object_replaces_the_old_one_over_its_defaults() {
 fn unknown_keys_are_kept_out_and_named() {
     check(
         json!({ "model_id": "small" }),
-        json!({ "video_bframes": 2, "width": 768 }),
+        json!({ "video_fps": 2, "width": 768 }),
         expect![[r#"
             hot [], reload ["width"], host []
             width = 768
-            `video_bframes` is not a parameter of this pipeline and was ignored"#]],
+            `video_fps` is not a parameter of this pipeline and was ignored"#]],
     );
 }
 
