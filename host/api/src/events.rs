@@ -20,6 +20,18 @@ use utoipa::ToSchema;
 /// A comment after so long a silence: shorter than proxies let a connection rest.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// One event, as the stream has it.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "axum writes events; this only describes them")]
+pub struct ServerSentEvent {
+    /// Grows from one to the next.
+    id: String,
+    event: String,
+    /// `EventData` as JSON.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
 /// `data` of one event.
 #[derive(Serialize, ToSchema)]
 pub struct EventData {
@@ -44,14 +56,13 @@ pub struct EventData {
 
 /// Follow a stream's events
 ///
-/// Server-sent events: `created`, `fetching`, `fetched`, `loading`, `running`, `first_frame`, `input_lost`, `input_back`, `reloading`, `reloaded`,
-/// `degraded`, `plugin_crashed`, `plugin_recovered`, `switched_off`, `picture_fetched`, `picture_failed` (of what a param points to),
-/// `restream_live`, `restream_failed` (of `output_rtmp_url`), `error`,
-/// `recording`, `recorded`, `recording_failed`, `error`,
-/// `deleted`, which is the last. A new reader is first told what is
-/// kept of the past, at most 64 events; with `Last-Event-ID` only what came after that one. An event `missed` with `count` in
-/// its data says how many were gone before the reader came to them. After `degraded`, `running` says that all is well again.
-/// Comments keep the connection alive. A stream has at most 16 readers.
+/// Server-sent events: `created`, `fetching`, `fetched`, `loading`, `running`, `first_frame`, `input_lost`, `input_back`,
+/// `reloading`, `reloaded`, `degraded`, `plugin_crashed`, `plugin_recovered`, `switched_off`, `picture_fetched`,
+/// `picture_failed` (of what a param points to), `restream_live`, `restream_failed` (of `output_rtmp_url`), `recording`,
+/// `recorded`, `recording_failed`, `error`, `deleted`, which is the last. A new reader is first told what is kept of the past,
+/// at most 64 events; with `Last-Event-ID` only what came after that one. An event `missed` with `count` in its data says how
+/// many were gone before the reader came to them. After `degraded`, `running` says that all is well again. Comments keep the
+/// connection alive. A stream has at most 16 readers.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/events", tag = "streams",
     params(
@@ -59,7 +70,7 @@ pub struct EventData {
         ("Last-Event-ID" = Option<String>, Header, description = "the last event that was read"),
     ),
     responses(
-        (status = 200, body = EventData, content_type = "text/event-stream"),
+        (status = 200, body = ServerSentEvent, content_type = "text/event-stream"),
         (status = 404, body = ErrorBody), (status = 429, body = ErrorBody),
     )
 )]

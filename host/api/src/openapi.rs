@@ -24,6 +24,7 @@ use utoipa::OpenApi;
         media::publish_by_id, media::play_by_id, hls::read, health::read,
         metrics::read, page::root,
     ),
+    components(schemas(events::EventData)),
     tags(
         (name = "streams", description = "Create, change and delete streams"),
         (name = "media", description = "Send video in and watch what comes out"),
