@@ -44,9 +44,14 @@ pub fn watch_both(host: &Host, stream: &Stream<'_>, codec: Codec) -> Client {
 
 /// A reader of the output, as soon as there is any.
 pub fn watch(host: &Host, stream: &Stream<'_>, codec: Codec) -> Client {
-    let mut reader = host.wait_for("the output can be watched", || {
-        Client::play(&[codec], Client::udp(), exchange(stream.text("output_stream_url"))).ok()
-    });
+    let mut reader = answered_reader(host, stream, codec);
     reader.connect();
     reader
+}
+
+/// The same, which is yet to connect.
+pub fn answered_reader(host: &Host, stream: &Stream<'_>, codec: Codec) -> Client {
+    host.wait_for("the output can be watched", || {
+        Client::play(&[codec], Client::udp(), exchange(stream.text("output_stream_url"))).ok()
+    })
 }
