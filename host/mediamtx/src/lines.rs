@@ -118,7 +118,7 @@ mod tests {
         let line = "2026/11/28 08:46:24 WAR [path a] not ready yet";
         assert_eq!(read(line), (Level::Warn, "[path a] not ready yet"));
         assert_eq!(read("ERR: listen tcp :1: in use"), (Level::Error, "listen tcp :1: in use"));
-        for odd in ["", "INF", "goroutine 1 [running]:", "a b XXX d"] {
+        for odd in ["", "INF", "goroutine 1 [running]:", "a b ABC d"] {
             assert_eq!(read(odd), (Level::Info, odd));
         }
     }

@@ -23,3 +23,24 @@ pub fn settings(schema: &ParamsSchema, params: &Map<String, Value>) -> VideoSett
         bframes: number("video_bframes").unwrap_or(default.bframes),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host_stream::{Fallback, with_host_params};
+    use serde_json::json;
+
+    /// The schema has its names for itself, since it depends on nothing.
+    #[test]
+    fn the_schema_offers_what_settings_know_and_the_same_defaults() {
+        let schema = with_host_params(&json!({ "properties": {} }), Fallback::Input);
+        let offered = |name: &str| schema["properties"][name]["enum"].clone();
+        assert_eq!(offered("video_codec"), json!(VideoCodec::ALL.map(VideoCodec::name)));
+        assert_eq!(offered("video_profile"), json!(VideoProfile::ALL.map(VideoProfile::name)));
+        assert_eq!(offered("video_preset"), json!(VIDEO_PRESETS));
+        assert_eq!(offered("video_tune"), json!(VIDEO_TUNES));
+        let schema = ParamsSchema::compile(&json!({ "properties": {} }), Fallback::Input).unwrap();
+        let defaults = schema.create(&Map::new()).unwrap().params;
+        assert_eq!(settings(&schema, &defaults), VideoSettings::default());
+    }
+}

@@ -13,6 +13,7 @@ is in behaviour.json beside it, read at each look:
 """
 import json
 import os
+import signal
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -119,7 +120,7 @@ def main():
     wish = behaviour()
     if sys.argv[1:] == ["--version"]:
         while wish.get("hangs") == "on --version":
-            time.sleep(1)
+            signal.pause()
         print(wish.get("says", wish["version"]))
         return
     for line in wish.get("lines", []):
