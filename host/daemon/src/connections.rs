@@ -3,11 +3,11 @@
 
 use crate::tls::{Greeted, Tls};
 use axum::Router;
+use host_media::accept;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +35,6 @@ pub struct Service {
     pub tls: Option<Arc<Tls>>,
 }
 
-/// A pause after the system had no descriptor for one more connection.
-const NO_ROOM: Duration = Duration::from_secs(1);
-
 /// Serves until `stop` turns true; then requests under way end, and no more are taken.
 pub async fn serve(listener: TcpListener, service: Service, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
@@ -46,32 +43,13 @@ pub async fn serve(listener: TcpListener, service: Service, mut stop: watch::Rec
         tokio::select! {
             () = stopped(&mut stop) => break,
             Some(_) = connections.join_next() => {}
-            connection = accept(&listener), if has_room => {
+            (connection, _) = accept(&listener), if has_room => {
                 connections.spawn(greet(connection, service.clone(), stop.clone()));
             }
         }
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
-}
-
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((connection, _)) => return connection,
-            Err(error) if is_of_client(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted");
-                tokio::time::sleep(NO_ROOM).await;
-            }
-        }
-    }
-}
-
-/// The client was gone before it was let in.
-fn is_of_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// One connection, from its first byte.

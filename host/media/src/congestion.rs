@@ -18,13 +18,13 @@ const GROWTH: f64 = 1.08;
 /// Nobody is sent less of what the path may send.
 const LEAST_SHARE: f64 = 0.1;
 
-pub(crate) struct Way {
+pub(crate) struct Congestion {
     most_kbps: f64,
     kbps: f64,
     quickest: Option<Duration>,
 }
 
-impl Way {
+impl Congestion {
     pub fn new(most_kbps: u32) -> Self {
         let most_kbps = f64::from(most_kbps);
         Self { most_kbps, kbps: most_kbps, quickest: None }
@@ -68,27 +68,27 @@ mod tests {
 
     #[test]
     fn a_clear_way_is_used_whole() {
-        let mut way = Way::new(2500);
-        assert!((0..100).all(|_| way.note(Some(0.01), ms(30)) == 2500));
-        assert_eq!(way.note(None, None), 2500);
+        let mut congestion = Congestion::new(2500);
+        assert!((0..100).all(|_| congestion.note(Some(0.01), ms(30)) == 2500));
+        assert_eq!(congestion.note(None, None), 2500);
     }
 
     #[test]
     fn loss_takes_and_time_gives_back() {
-        let mut way = Way::new(2500);
-        assert_eq!(way.note(Some(0.4), None), 2000);
-        assert_eq!(way.note(Some(0.05), None), 2000);
-        assert_eq!(way.note(Some(0.0), None), 2160);
-        assert_eq!((0..10).map(|_| way.note(Some(0.0), None)).last(), Some(2500));
+        let mut congestion = Congestion::new(2500);
+        assert_eq!(congestion.note(Some(0.4), None), 2000);
+        assert_eq!(congestion.note(Some(0.05), None), 2000);
+        assert_eq!(congestion.note(Some(0.0), None), 2160);
+        assert_eq!((0..10).map(|_| congestion.note(Some(0.0), None)).last(), Some(2500));
     }
 
     #[test]
     fn a_queue_counts_like_loss_and_nothing_takes_all() {
-        let mut way = Way::new(2500);
-        assert_eq!(way.note(Some(0.0), ms(300)), 2500, "a long way is no queue");
-        assert_eq!(way.note(Some(0.0), ms(40)), 2500);
-        assert_eq!(way.note(Some(0.0), ms(400)), 2125);
-        assert_eq!((0..50).map(|_| way.note(Some(1.0), ms(900))).last(), Some(250));
+        let mut congestion = Congestion::new(2500);
+        assert_eq!(congestion.note(Some(0.0), ms(300)), 2500, "a long way is no queue");
+        assert_eq!(congestion.note(Some(0.0), ms(40)), 2500);
+        assert_eq!(congestion.note(Some(0.0), ms(400)), 2125);
+        assert_eq!((0..50).map(|_| congestion.note(Some(1.0), ms(900))).last(), Some(250));
     }
 
     #[test]

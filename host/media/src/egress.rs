@@ -2,11 +2,11 @@
 
 use crate::audio::Audio;
 use crate::codecs::{Codec, Codecs};
+use crate::congestion;
 use crate::counters::EgressCounters;
 use crate::encoder::{Encoder, Outlet};
 use crate::encoding::Encoding;
 use crate::unit::{AudioCodec, Unit};
-use crate::way;
 use host_ports::{Frame, SessionId, VideoSettings};
 use std::collections::HashMap;
 use std::io;
@@ -38,8 +38,8 @@ pub(crate) struct EgressState {
     shown: Option<Frame>,
     settings: VideoSettings,
     encoders: HashMap<Codec, Running>,
-    /// What the ways to the readers carry that tell, in kbit/s.
-    ways: HashMap<SessionId, (Codec, u32)>,
+    /// What the estimates to the readers carry that tell, in kbit/s.
+    estimates: HashMap<SessionId, (Codec, u32)>,
 }
 
 struct Running {
@@ -51,8 +51,9 @@ struct Running {
 impl EgressState {
     fn share_out(&mut self, codec: Codec, most_kbps: u32) {
         let Some(running) = self.encoders.get(&codec) else { return };
-        let ways = self.ways.values().filter(|(of, _)| *of == codec);
-        let kbps = way::common(ways.map(|(_, kbps)| *kbps).collect()).unwrap_or(most_kbps);
+        let estimates = self.estimates.values().filter(|(of, _)| *of == codec);
+        let kbps =
+            congestion::common(estimates.map(|(_, kbps)| *kbps).collect()).unwrap_or(most_kbps);
         running.encoder.set_bitrate(kbps);
     }
 }
@@ -83,15 +84,15 @@ impl Egress {
     }
 
     /// A reader's way carries so much. Its codec is encoded for what most of its readers can take.
-    pub fn note_way(&self, reader: &SessionId, codec: Codec, kbps: u32) {
+    pub fn note_estimate(&self, reader: &SessionId, codec: Codec, kbps: u32) {
         let mut state = self.lock();
-        state.ways.insert(reader.clone(), (codec, kbps));
+        state.estimates.insert(reader.clone(), (codec, kbps));
         state.share_out(codec, self.bitrate_kbps);
     }
 
-    pub fn forget_way(&self, reader: &SessionId) {
+    pub fn forget_estimate(&self, reader: &SessionId) {
         let mut state = self.lock();
-        if let Some((codec, _)) = state.ways.remove(reader) {
+        if let Some((codec, _)) = state.estimates.remove(reader) {
             state.share_out(codec, self.bitrate_kbps);
         }
     }
@@ -180,7 +181,7 @@ impl Egress {
         let mut state = self.lock();
         state.encoders.clear();
         state.shown = None;
-        state.ways.clear();
+        state.estimates.clear();
         drop(state);
         self.audio.close();
     }

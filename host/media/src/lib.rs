@@ -6,12 +6,14 @@
 //! `rtsp` is another door in and out, `rtmp` one in, and one out; `hls`, `recording` and `snapshot` are what else is made of a
 //! path's output, the first two of `fmp4`. `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
 
+mod accept;
 mod access_unit;
 mod answer;
 mod audio;
 mod codecs;
 mod color;
 mod config;
+mod congestion;
 mod convert;
 mod counters;
 mod decoder;
@@ -46,9 +48,9 @@ mod snapshot;
 mod sockets;
 mod tcp;
 mod unit;
-mod way;
 mod worker;
 
+pub use accept::accept;
 pub use audio::MissingAudioElements;
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError, PublicAddress};

@@ -113,7 +113,7 @@ impl PathState {
     pub fn session_ended(&self, session: &SessionId) {
         let mut sessions = self.lock();
         sessions.by_id.remove(session);
-        self.egress.forget_way(session);
+        self.egress.forget_estimate(session);
         // A replaced publisher is not missed.
         if sessions.publisher.as_ref() != Some(session) {
             return;

@@ -2,11 +2,11 @@
 
 use crate::audio::Source;
 use crate::codecs::Codec;
+use crate::congestion::Congestion;
 use crate::negotiate::Role;
 use crate::path::PathState;
 use crate::receiving::Receiving;
 use crate::unit::{AudioCodec, Track, Unit};
-use crate::way::Way;
 use host_ports::SessionId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ pub(crate) struct Peer {
     /// A reader that cannot go on.
     pub needs_key_frame: bool,
     /// A reader's.
-    pub way: Way,
+    pub congestion: Congestion,
 }
 
 /// Where a peer's audio goes in its connection: always Opus.
@@ -164,8 +164,8 @@ impl Peer {
             Event::MediaEgressStats(report)
                 if report.mid == self.mid && self.role == Role::Reader =>
             {
-                let kbps = self.way.note(report.loss, report.rtt);
-                self.path.egress.note_way(&self.session, self.codec, kbps);
+                let kbps = self.congestion.note(report.loss, report.rtt);
+                self.path.egress.note_estimate(&self.session, self.codec, kbps);
             }
             Event::MediaData(data) if self.role == Role::Publisher => self.receive(data, now),
             Event::SenderFeedback(report) => self.report(&report),

@@ -4,6 +4,7 @@ use crate::answer;
 use crate::audio::{Audio, Outlet};
 use crate::codecs::{Codec, Codecs};
 use crate::config::{MediaConfig, MediaStartError};
+use crate::congestion::Congestion;
 use crate::egress::{Egress, EgressState};
 use crate::hub::{Command, Hub, HubHandle, Inbox};
 use crate::negotiate::{Choice, Role, choose};
@@ -18,7 +19,6 @@ use crate::rtmp::{Restreaming, Restreams};
 use crate::sockets::{Announced, bind};
 use crate::tcp;
 use crate::unit::Unit;
-use crate::way::Way;
 use gstreamer as gst;
 use host_ports::{IngressSink, MediaPath, MediaServer, OfferError, SessionId, VideoAbilities};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -256,7 +256,7 @@ impl Context {
             receiving: None,
             asked_at: None,
             needs_key_frame: true,
-            way: Way::new(self.config.bitrate_kbps),
+            congestion: Congestion::new(self.config.bitrate_kbps),
         };
         Ok((peer, sdp))
     }

@@ -1,5 +1,6 @@
 //! ICE over TCP: peers that cannot send UDP connect to the same port; each packet is framed by RFC 4571.
 
+use crate::accept::accept;
 use crate::framing::{Deframer, frame};
 use std::io;
 use std::net::SocketAddr;
@@ -33,21 +34,12 @@ pub(crate) enum TcpEvent {
 /// Takes connections until the hub is gone. How many and for how long is the hub's to say.
 pub(crate) async fn listen(listener: TcpListener, events: mpsc::Sender<TcpEvent>) {
     while !events.is_closed() {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, remote) = tokio::select! {
+            accepted = accept(&listener) => accepted,
             () = events.closed() => return,
         };
-        match accepted {
-            Ok((stream, remote)) => {
-                if let Err(error) = open(stream, remote, &events).await {
-                    tracing::debug!(error = %error, %remote, "tcp connection not taken");
-                }
-            }
-            // Out of file handles, most likely: give the others time to end.
-            Err(error) => {
-                tracing::warn!(error = %error, "tcp connection not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+        if let Err(error) = open(stream, remote, &events).await {
+            tracing::debug!(error = %error, %remote, "tcp connection not taken");
         }
     }
 }

@@ -4,6 +4,7 @@ use super::chunk::{Message, kind};
 use super::flv::{self, Audio, AvcHeader, FlvError, Video};
 use super::handshake;
 use super::server::{Event, Server, ServerError};
+use crate::accept::accept;
 use crate::codecs::Codec;
 use crate::path::Path;
 use crate::paths::Paths;
@@ -115,34 +116,25 @@ struct Door {
 async fn listen(listener: TcpListener, door: Arc<Door>, connections: Arc<Semaphore>) {
     let tasks = TaskTracker::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, remote) = tokio::select! {
+            accepted = accept(&listener) => accepted,
             () = door.stop.cancelled() => break,
         };
-        match accepted {
-            Ok((stream, remote)) => {
-                let Ok(place) = connections.clone().try_acquire_owned() else {
-                    tracing::debug!(%remote, "rtmp connection refused: there are as many as are taken");
-                    continue;
-                };
-                let door = door.clone();
-                tasks.spawn(async move {
-                    let (ended, stream) = serve(stream, &door).await;
-                    match stream {
-                        Some(path) => {
-                            tracing::info!(path, %remote, reason = %ended, "rtmp publisher ended")
-                        }
-                        None => tracing::debug!(%remote, reason = %ended, "rtmp connection ended"),
-                    }
-                    drop(place);
-                });
+        let Ok(place) = connections.clone().try_acquire_owned() else {
+            tracing::debug!(%remote, "rtmp connection refused: there are as many as are taken");
+            continue;
+        };
+        let door = door.clone();
+        tasks.spawn(async move {
+            let (ended, stream) = serve(stream, &door).await;
+            match stream {
+                Some(path) => {
+                    tracing::info!(path, %remote, reason = %ended, "rtmp publisher ended")
+                }
+                None => tracing::debug!(%remote, reason = %ended, "rtmp connection ended"),
             }
-            // Out of file handles, most likely: give the others time to end.
-            Err(error) => {
-                tracing::warn!(%error, "rtmp connection not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+            drop(place);
+        });
     }
     drop(listener);
     tasks.close();

@@ -25,19 +25,16 @@ mod url;
 mod vp9;
 mod way;
 
+use crate::accept::accept;
 use crate::server::Media;
 use exchange::Shared;
 use host_ports::StreamKeys;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-
-/// A pause after the system had no descriptor for one more connection.
-const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// Where to listen.
 #[derive(Clone, Debug)]
@@ -103,30 +100,11 @@ async fn serve(rtsp: Rtsp, shared: Arc<Shared>, stop: CancellationToken) {
                     tracing::error!(%error, "an RTSP connection ended with a panic");
                 }
             }
-            connection = accept(&listener), if has_room => {
+            (connection, _) = accept(&listener), if has_room => {
                 connections.spawn(connection::serve(connection, shared.clone()));
             }
         }
     }
     drop(listener);
     connections.shutdown().await;
-}
-
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((connection, _)) => return connection,
-            Err(error) if is_of_client(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "no RTSP connection can be accepted");
-                tokio::time::sleep(NO_ROOM).await;
-            }
-        }
-    }
-}
-
-/// The client was gone before it was let in.
-fn is_of_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
