@@ -6,6 +6,13 @@ use crate::Feature;
 use crate::ffi::{Callee, HostCalls, Lent};
 use std::sync::Arc;
 
+/// So many topics of one stream's have a notice at a time; see [`Host::notice`].
+pub const MAX_NOTICES: usize = 8;
+/// Greatest topic of a notice, in bytes.
+pub const MAX_NOTICE_TOPIC: usize = 64;
+/// Greatest text of a notice, in bytes.
+pub const MAX_NOTICE_TEXT: usize = 500;
+
 /// How important a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
@@ -80,6 +87,24 @@ impl Host {
     pub fn metric(&self, name: &str, value: f64) {
         if let Some(calls) = &self.calls {
             calls.metric(name, value);
+        }
+    }
+
+    /// Tells the user of a stream that it works, but not as asked for, and why. `text` stands in the `warnings` of the stream's
+    /// status, with the name of whoever says it, until the same `topic` is given another one, or none as it does not hold
+    /// any more, or until the stream is closed. It is for the host that [`crate::Pipeline::open_stream`] is given; that of
+    /// `plan` or `open` writes it to the log alone. What goes beyond [`MAX_NOTICES`] topics, [`MAX_NOTICE_TOPIC`] and
+    /// [`MAX_NOTICE_TEXT`] is left out or cut. No prompts and no other content of a user's.
+    ///
+    /// ```
+    /// # fn look(host: &plugin_api::Host, faces: usize) {
+    /// host.notice("face", (faces == 0).then_some("no face was found in the style image, which adds nothing"));
+    /// # }
+    /// # look(&plugin_api::Host::detached(Default::default()), 0);
+    /// ```
+    pub fn notice(&self, topic: &str, text: Option<&str>) {
+        if let Some(calls) = &self.calls {
+            calls.notice(topic, text.unwrap_or_default());
         }
     }
 

@@ -27,7 +27,7 @@ mod tensor;
 pub mod loader {
     pub use crate::ffi::{
         Callbacks, HostContext, HostTable, Lendable, Library, LoadError, LoadedPipeline,
-        LoadedStream, Wanted,
+        LoadedStream, Said, Wanted,
     };
 }
 
@@ -35,7 +35,7 @@ pub use error::{Error, ErrorCode};
 pub use feature::Feature;
 pub use ffi::{Conditioner, Conditions, LentTensors, Processor};
 pub use frame::{Formats, Frame, FrameFormat, FrameMut, MAX_SIDE, PIXEL_BYTES};
-pub use host::{Host, LogLevel};
+pub use host::{Host, LogLevel, MAX_NOTICE_TEXT, MAX_NOTICE_TOPIC, MAX_NOTICES};
 pub use manifest::{
     ABI_VERSION, ANY_VALUE, Alias, Choice, Claim, Contribution, IMAGE_PROCESSOR_SLOT,
     MANIFEST_SECTION, Manifest, ManifestError,

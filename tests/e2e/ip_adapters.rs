@@ -8,6 +8,7 @@ use tests::libraries::{library, root};
 use tests::peers::publish;
 
 use crate::controlnets::{APART, FPS, GREY, PIPELINE, SIDE, Seen, apart, settled};
+use crate::events::Events;
 use crate::pictures::base64;
 
 fn params(adapter: Value) -> Value {
@@ -122,6 +123,7 @@ fn a_face_is_followed_and_a_picture_without_one_adds_nothing() {
     let mut params = params(adapter);
     params["ip_adapter_style_image_url"] = json!(recorded("tall"));
     let stream = host.create(PIPELINE, params);
+    let events = Events::of(&host, &stream);
     assert!(!stream.object["warnings"].to_string().contains("ip_adapter"), "{}", stream.object);
     let _publisher = publish(&stream, &Clip::plain(GREY, Codec::Vp8, SIDE, SIDE), FPS);
     let mut seen = Seen::of(&host, &stream);
@@ -134,9 +136,14 @@ fn a_face_is_followed_and_a_picture_without_one_adds_nothing() {
     seen.until("it attends to the face", is_other);
     stream.patch(json!({ "ip_adapter_style_image_url": recorded("nobody") }));
     seen.until("without a face nothing is added", |picture| apart(picture, &plain) < APART / 2.0);
+    let tells = |status: &Value| status["warnings"].to_string().contains("faceid: no face was found");
+    assert!(tells(&stream.status()), "{}", stream.status());
+    events.until("notice");
     stream.patch(json!({ "ip_adapter_style_image_url": recorded("wide") }));
     seen.until("it attends to another face", is_other);
+    events.until("notice_over");
     let status = stream.status();
+    assert!(!tells(&status), "{status}");
     assert_eq!(status["data"]["host_status"]["switched_off"], json!([]), "{status}");
     assert_eq!(status["data"]["inference_status"]["restart_count"], 0, "{status}");
 }

@@ -57,7 +57,8 @@ pub struct EventData {
 /// Follow a stream's events
 ///
 /// Server-sent events: `created`, `fetching`, `fetched`, `loading`, `running`, `first_frame`, `input_lost`, `input_back`,
-/// `reloading`, `reloaded`, `degraded`, `plugin_crashed`, `plugin_recovered`, `switched_off`, `picture_fetched`,
+/// `reloading`, `reloaded`, `degraded`, `plugin_crashed`, `plugin_recovered`, `switched_off`, `notice` (what the pipeline
+/// adds to `warnings` in `/status`), `notice_over` (it holds no more), `picture_fetched`,
 /// `picture_failed` (of what a param points to), `restream_live`, `restream_failed` (of `output_rtmp_url`), `recording`,
 /// `recorded`, `recording_failed`, `error`, `deleted`, which is the last. A new reader is first told what is kept of the past,
 /// at most 64 events; with `Last-Event-ID` only what came after that one. An event `missed` with `count` in its data says how

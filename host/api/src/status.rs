@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 ///
 /// The flat keys at the top and Daydream's under `data`. `gpu_memory_used_mb` (MiB) and `gpu_utilization_percent` are of the
 /// whole card, whoever uses it; null without one. Times under `data` are milliseconds since 1970.
+/// `warnings` is what was accepted and has no effect, and what the pipeline, or a part of it, tells of its work now.
 /// `data.host_status` says where frames were dropped (`drops`), how long each stage of their way takes (`latency`: over the
 /// last 5 seconds, `encode` and `end_to_end` while somebody watches), what the last error was and when, and whether viewers
 /// have a picture yet. While a model is fetched from the hub, `fetching` says how far that is. `parts_ms` says how long the

@@ -93,6 +93,8 @@ pub(crate) enum FromStream {
         name: String,
         reason: String,
     },
+    /// Comes before the answer where they have changed: all that hold.
+    Notices(Vec<Notice>),
     /// The output slot is filled; the picture is that of the input frame `id`.
     Produced {
         id: u64,
@@ -104,6 +106,14 @@ pub(crate) enum FromStream {
         code: Code,
         message: String,
     },
+}
+
+/// What a plugin tells the stream's user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Notice {
+    /// The name of the one that says it; none for the pipeline itself.
+    pub part: Option<String>,
+    pub text: String,
 }
 
 /// `plugin_api::ErrorCode` on the wire.

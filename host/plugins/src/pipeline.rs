@@ -1,9 +1,11 @@
 //! One stream's pipeline as the runtime drives it, played by a worker process.
 
 use crate::blame::Verdict;
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use crate::library::Library;
+use crate::mean::RunningMean;
 use crate::message::{Code, FromStream, Offered, ToStream};
+use crate::notices;
 use crate::packets::Packets;
 use crate::processors::{Find, Named, Processors, offered, strangers};
 use crate::stamps::Stamps;
@@ -12,15 +14,15 @@ use crate::sys::{FrameMemory, SharedSlot};
 use crate::wait::{Heard, wait};
 use crate::workers::{StreamWish, Worker, WorkerError, Workers};
 use host_ports::{
-    Formats, Frame, FrameSize, FrameSlot, FrameStamp, Metric, Pipeline, PipelineError, Progress,
-    SwitchedOff,
+    Formats, Frame, FrameSize, FrameSlot, FrameStamp, Metric, Notice, Pipeline, PipelineError,
+    Progress, SwitchedOff,
 };
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A worker tells of each processor that is switched off, of those of the params before and now, once; no pipeline has
-/// that many.
+/// A worker tells of each processor that is switched off, of those of the params before and now, once, and of what there is
+/// to notice once for each answer; no pipeline has that many.
 const MOST_TOLD: usize = 256;
 
 /// What a [`WorkerPipeline`] is made from.
@@ -42,6 +44,7 @@ pub(crate) struct WorkerPipeline {
     mean: RunningMean,
     metrics: Vec<Metric>,
     processors: Processors,
+    notices: Vec<Notice>,
     /// What this stream was calling when its worker ended last, where it is not known who ended it.
     suspect: Option<Offered>,
 }
@@ -75,6 +78,7 @@ impl WorkerPipeline {
             mean: RunningMean::default(),
             metrics: Vec::new(),
             processors: Processors::default(),
+            notices: Vec::new(),
             suspect: None,
         })
     }
@@ -97,7 +101,12 @@ impl WorkerPipeline {
         };
         let (socket, seat) = worker.open_stream(wish, memory)?;
         let link = self.link.insert(Link { socket, worker, seat, is_lost: false });
-        let mut hearing = Hearing { stop: &self.stop, processors: &mut self.processors };
+        let mut hearing = Hearing {
+            stop: &self.stop,
+            processors: &mut self.processors,
+            notices: &mut self.notices,
+            plugin: self.parts.library.id(),
+        };
         let told = link.wait_until_open(config.limits.load, &mut hearing, on_progress)?;
         let planned = memory.formats();
         if told != planned {
@@ -131,7 +140,12 @@ impl WorkerPipeline {
         };
         let limit = self.mean.limit(&self.parts.config.limits);
         let begun = Instant::now();
-        let mut hearing = Hearing { stop: &self.stop, processors: &mut self.processors };
+        let mut hearing = Hearing {
+            stop: &self.stop,
+            processors: &mut self.processors,
+            notices: &mut self.notices,
+            plugin: self.parts.library.id(),
+        };
         let answer = link.ask(&question, limit, &mut hearing, "processing a frame");
         let (stamps, measured) = (&self.stamps, &mut self.metrics);
         let outcome = answer.and_then(|answer| match answer {
@@ -161,6 +175,7 @@ impl WorkerPipeline {
         }
         let Some(mut link) = self.link.take() else { return error };
         link.is_lost = true;
+        self.notices.clear();
         match self.culprit(&link) {
             Some(culprit) => self.blame(error, &culprit),
             None => error,
@@ -200,6 +215,7 @@ impl Pipeline for WorkerPipeline {
     ) -> Result<(), PipelineError> {
         // The stream that was open goes first, so that old and new weights are not loaded at the same time.
         self.link = None;
+        self.notices.clear();
         self.stamps = Stamps::default();
         self.mean = RunningMean::default();
         if self.stop.is_set() {
@@ -212,6 +228,7 @@ impl Pipeline for WorkerPipeline {
                 failure => self.fail(failure),
             };
             self.link = None;
+            self.notices.clear();
             error
         })
     }
@@ -228,7 +245,12 @@ impl Pipeline for WorkerPipeline {
         link.worker.blame().offer(link.seat, &processors);
         let question = ToStream::Update { values: to_text(params), processors };
         let limit = self.parts.config.limits.update;
-        let mut hearing = Hearing { stop: &self.stop, processors: &mut self.processors };
+        let mut hearing = Hearing {
+            stop: &self.stop,
+            processors: &mut self.processors,
+            notices: &mut self.notices,
+            plugin: self.parts.library.id(),
+        };
         let answer = link.ask(&question, limit, &mut hearing, "applying params");
         let outcome = answer.and_then(|answer| match answer {
             FromStream::Updated => Ok(()),
@@ -255,6 +277,10 @@ impl Pipeline for WorkerPipeline {
         self.processors.off()
     }
 
+    fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+
     fn canceller(&self) -> Arc<dyn Fn() + Send + Sync> {
         let stop = self.stop.clone();
         Arc::new(move || stop.set())
@@ -271,6 +297,9 @@ struct Hearing<'a> {
     stop: &'a Stop,
     /// Told of those that are switched off meanwhile.
     processors: &'a mut Processors,
+    notices: &'a mut Vec<Notice>,
+    /// The pipeline's.
+    plugin: &'a str,
 }
 
 impl Link {
@@ -315,7 +344,7 @@ impl Link {
         }
     }
 
-    /// The next message but for those that only tell of a processor.
+    /// The next message but for those that only tell how things stand.
     fn hear(
         &mut self,
         limit: Duration,
@@ -328,10 +357,14 @@ impl Link {
                 FromStream::SwitchedOff { name, reason } => {
                     hearing.processors.switch_off(&name, reason);
                 }
+                FromStream::Notices(said) => {
+                    let told = notices::told(said, hearing.processors, hearing.plugin);
+                    *hearing.notices = told;
+                }
                 message => return Ok(message),
             }
         }
-        Err(self.break_off("more processors switched off than there are"))
+        Err(self.break_off("more processors switched off and more to notice than there can be"))
     }
 
     fn hear_any(
@@ -450,36 +483,4 @@ fn nanoseconds(stamp: FrameStamp) -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
     now.saturating_sub(stamp.captured_at.elapsed()).as_nanos() as u64
-}
-
-/// How long frames take, newer ones weighing more.
-#[derive(Default)]
-struct RunningMean(Option<Duration>);
-
-impl RunningMean {
-    fn add(&mut self, took: Duration) {
-        self.0 = Some(self.0.map_or(took, |mean| mean * 7 / 8 + took / 8));
-    }
-
-    fn limit(&self, limits: &Limits) -> Duration {
-        // The first frame is part of loading: it fills a batch, and some engines are built by it.
-        let expected = self.0.map_or(limits.load, |mean| mean.saturating_mul(limits.frame_factor));
-        limits.frame.max(expected)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slow_pipelines_get_a_longer_limit() {
-        let limits = Limits::default();
-        let mut mean = RunningMean::default();
-        assert_eq!(mean.limit(&limits), Duration::from_secs(60));
-        mean.add(Duration::from_millis(400));
-        assert_eq!(mean.limit(&limits), Duration::from_secs(10));
-        mean.add(Duration::from_millis(2000));
-        assert_eq!(mean.limit(&limits), Duration::from_secs(12));
-    }
 }

@@ -33,7 +33,7 @@ pub use outputs::{
 };
 pub use pictures::{Picture, PictureError, PictureFetch, PictureStore};
 pub use pipeline::{
-    Formats, Metric, OpenRequest, Opened, Pipeline, PipelineError, Progress, SwitchedOff,
+    Formats, Metric, Notice, OpenRequest, Opened, Pipeline, PipelineError, Progress, SwitchedOff,
 };
 pub use restream::{Restream, RestreamState, RestreamStats, RestreamTarget, RestreamTargetError};
 pub use store::{StateStore, StoreError, StoredStream};

@@ -2,6 +2,7 @@
 
 use crate::{ClaimRef, Frame, FramePool, FrameSize};
 use serde_json::{Map, Value};
+use std::fmt;
 use std::sync::Arc;
 
 /// What a pipeline takes and gives.
@@ -48,6 +49,22 @@ pub struct SwitchedOff {
     pub reason: String,
 }
 
+/// What a pipeline, or something that it opened, tells the stream's user: it works, but not as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Who says it: the plugin of the pipeline, or the name by which that opened another.
+    pub part: String,
+    /// One line, bounded in length.
+    pub text: String,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { part, text } = self;
+        write!(f, "{part}: {text}")
+    }
+}
+
 /// One stream's pipeline. All calls block and come from one thread; after an error that `needs_restart`, `load` starts
 /// it anew.
 pub trait Pipeline: Send {
@@ -71,6 +88,11 @@ pub trait Pipeline: Send {
 
     /// The image processors that failed, as long as the params name them.
     fn switched_off(&self) -> &[SwitchedOff] {
+        &[]
+    }
+
+    /// What holds now.
+    fn notices(&self) -> &[Notice] {
         &[]
     }
 

@@ -3,17 +3,20 @@
 
 use crate::events::{EventKind, EventLog};
 use host_ports::{
-    FetchProgress, PipelineError, Progress, Recording, RecordingEnd, RestreamState, RestreamStats,
+    FetchProgress, Notice, PipelineError, Progress, Recording, RecordingEnd, RestreamState, RestreamStats,
     SwitchedOff,
 };
 use host_stream::Condition;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::warn;
 
 /// Progress is told in steps of this size.
 const PROGRESS_STEP: f32 = 0.05;
 /// A pipeline may fail at every frame, each time in other words.
 const ERROR_INTERVAL: Duration = Duration::from_secs(1);
+/// A pipeline may have something else to say at every frame.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 /// A fetch of small files makes many steps in a moment.
 const FETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often in a row a condition is seen before it is told: rates need a moment to settle.
@@ -37,6 +40,8 @@ struct Notes {
     condition: Option<(Condition, u32)>,
     degraded: Option<Condition>,
     switched_off: Vec<SwitchedOff>,
+    /// As told last, and when.
+    notices: (Vec<Notice>, Option<Instant>),
 }
 
 impl Chronicle {
@@ -213,6 +218,26 @@ impl Chronicle {
         }
     }
 
+    /// What the pipeline tells the user `now`, of which some may have been told before.
+    pub fn noticed(&self, notices: &[Notice], now: Instant) {
+        let mut notes = self.notes();
+        let (told, at) = &mut notes.notices;
+        let is_soon = |at: Instant| now.saturating_duration_since(at) < NOTICE_INTERVAL;
+        if told == notices || at.is_some_and(is_soon) {
+            return;
+        }
+        let over = joined(told.iter().filter(|notice| !notices.contains(notice)));
+        let new = joined(notices.iter().filter(|notice| !told.contains(notice)));
+        (*told, *at) = (notices.to_vec(), Some(now));
+        if !over.is_empty() {
+            self.log.push(EventKind::NoticeOver, &over);
+        }
+        if !new.is_empty() {
+            warn!(notice = %new, "the pipeline goes on, but not as asked for");
+            self.log.push(EventKind::Notice, &new);
+        }
+    }
+
     pub fn load_failed(&self, error: &PipelineError) {
         match error.needs_restart() {
             true => self.crashed(&error.to_string()),
@@ -254,6 +279,10 @@ impl Chronicle {
         // A panic between two notes costs an event at most.
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn joined<'a>(notices: impl Iterator<Item = &'a Notice>) -> String {
+    notices.map(Notice::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn is_worth_telling(last: &Progress, now: &Progress) -> bool {
@@ -346,6 +375,34 @@ mod tests {
             chronicle.failed(&failure(message), now);
         }
         assert_eq!(told(&chronicle).await, ["error: one", "error: two", "error: four"]);
+    }
+
+    #[tokio::test]
+    async fn notices_are_told_when_they_come_and_go_and_no_more_than_once_a_second() {
+        let chronicle = Chronicle::new(1);
+        let start = Instant::now();
+        let tell = |milliseconds, texts: &[&str]| {
+            let notice =
+                |text: &&str| Notice { part: "tint".to_owned(), text: (*text).to_owned() };
+            let notices: Vec<_> = texts.iter().map(notice).collect();
+            chronicle.noticed(&notices, start + Duration::from_millis(milliseconds));
+        };
+        tell(0, &[]);
+        tell(1, &["one", "two"]);
+        tell(2, &["one", "two"]);
+        // Other words at each frame.
+        for milliseconds in 3..1001 {
+            tell(milliseconds, &[if milliseconds % 2 == 0 { "even" } else { "odd" }]);
+        }
+        tell(1001, &["two", "three"]);
+        tell(5000, &[]);
+        let expected = [
+            "notice: tint: one; tint: two",
+            "notice_over: tint: one",
+            "notice: tint: three",
+            "notice_over: tint: two; tint: three",
+        ];
+        assert_eq!(told(&chronicle).await, expected);
     }
 
     #[tokio::test]

@@ -58,6 +58,10 @@ pub enum EventKind {
     PluginRecovered,
     /// An image processor failed; the pipeline goes on without it.
     SwitchedOff,
+    /// The pipeline goes on, but not as it was asked for.
+    Notice,
+    /// What it told of that holds no more.
+    NoticeOver,
     /// The server that the stream goes to takes it.
     RestreamLive,
     /// It does not, or no longer; it is tried again.
@@ -91,6 +95,8 @@ impl EventKind {
             Self::PluginCrashed => "plugin_crashed",
             Self::PluginRecovered => "plugin_recovered",
             Self::SwitchedOff => "switched_off",
+            Self::Notice => "notice",
+            Self::NoticeOver => "notice_over",
             Self::RestreamLive => "restream_live",
             Self::RestreamFailed => "restream_failed",
             Self::Recording => "recording",

@@ -1,7 +1,7 @@
 //! How a stream's pipeline fares: what the session and the pipeline's thread write down for `status`.
 
 use crate::{PictureReport, StreamError};
-use host_ports::{FetchProgress, Progress, SwitchedOff};
+use host_ports::{FetchProgress, Notice, Progress, SwitchedOff};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tracing::warn;
@@ -23,6 +23,8 @@ pub struct Facts {
     pub fetching: Option<FetchProgress>,
     pub worker_pid: Option<u32>,
     pub switched_off: Vec<SwitchedOff>,
+    /// What the pipeline tells the stream's user.
+    pub notices: Vec<Notice>,
     pub pictures: Vec<PictureReport>,
 }
 
@@ -79,6 +81,13 @@ impl Health {
             facts.switched_off = off.to_vec();
         }
         is_news
+    }
+
+    pub fn set_notices(&self, notices: &[Notice]) {
+        let mut facts = self.facts();
+        if facts.notices != notices {
+            facts.notices = notices.to_vec();
+        }
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {

@@ -8,7 +8,7 @@ use crate::shared::Shared;
 use crate::tally::Tally;
 use host_ports::{
     ClaimRef, Formats, Frame, FramePool, OpenRequest, Pipeline, PipelineCatalog, PipelineError,
-    Progress, SwitchedOff,
+    Progress,
 };
 use host_stream::{Event, LoadId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -80,6 +80,7 @@ impl Pipe {
             // A panic here is a fault of this host's. It costs the pipeline, not the stream.
             if catch_unwind(AssertUnwindSafe(|| self.perform(&mut open, job))).is_err() {
                 open = None;
+                self.note(None);
                 self.shared.inbox.close();
                 let message = "the host failed at driving the pipeline";
                 self.shared.health.note_error(message.to_owned());
@@ -111,7 +112,7 @@ impl Pipe {
                 drop(open.take());
                 self.shared.canceller.set(None);
                 self.shared.health.set_worker(None);
-                self.note_switched_off(&[]);
+                self.note(None);
             }
             Job::Order(Order::Stop) => {}
             Job::Discard(pipelines) => pipelines.into_iter().for_each(Loaded::send_back),
@@ -167,7 +168,7 @@ impl Pipe {
         self.lead_to(&mut next);
         let (load, since) = (next.load, next.since);
         self.shared.health.set_worker(next.pipeline.worker_pid());
-        self.note_switched_off(next.pipeline.switched_off());
+        self.note(Some(&*next.pipeline));
         drop(old.try_send(open.replace(next)));
         if self.shared.inbox.open(load, since) {
             self.report(Event::Loaded(load));
@@ -187,7 +188,7 @@ impl Pipe {
             self.shared.health.set_loading(Some(progress));
         };
         let loaded = open.pipeline.load(order.params.values.reveal(), &mut on_progress);
-        self.note_switched_off(open.pipeline.switched_off());
+        self.note(Some(&*open.pipeline));
         self.shared.health.set_loading(None);
         self.shared.health.set_worker(open.pipeline.worker_pid());
         match loaded {
@@ -209,7 +210,7 @@ impl Pipe {
         match open.pipeline.update(params.values.reveal()) {
             Ok(()) => {
                 open.edition = params.edition;
-                self.note_switched_off(open.pipeline.switched_off());
+                self.note(Some(&*open.pipeline));
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -237,12 +238,12 @@ impl Pipe {
                 let frame = output.stamp.id;
                 self.shared.screen.show_output(output);
                 self.shared.waiting.note_frame(open.edition, frame);
-                self.note_switched_off(open.pipeline.switched_off());
+                self.note(Some(&*open.pipeline));
             }
             // The pipeline found the frame too like the last one.
             Ok(None) => {
                 self.shared.figures.count_skipped();
-                self.note_switched_off(open.pipeline.switched_off());
+                self.note(Some(&*open.pipeline));
             }
             Err(error) => {
                 self.shared.figures.count_dropped(DropCause::Failed);
@@ -253,15 +254,21 @@ impl Pipe {
         }
     }
 
-    fn note_switched_off(&self, off: &[SwitchedOff]) {
-        if self.shared.health.set_switched_off(off) {
-            self.shared.chronicle.switched_off(off);
+    /// What the pipeline goes on without, and what it tells the user.
+    fn note(&self, pipeline: Option<&dyn Pipeline>) {
+        let Shared { health, chronicle, .. } = &self.shared;
+        let off = pipeline.map_or(&[][..], Pipeline::switched_off);
+        if health.set_switched_off(off) {
+            chronicle.switched_off(off);
         }
+        let notices = pipeline.map_or(&[][..], Pipeline::notices);
+        health.set_notices(notices);
+        chronicle.noticed(notices, Instant::now());
     }
 
     /// Notes a failed call. Whether the pipeline goes on.
     fn fail(&self, open: &mut Open, error: PipelineError) -> bool {
-        self.note_switched_off(open.pipeline.switched_off());
+        self.note(Some(&*open.pipeline));
         if error == PipelineError::Cancelled && self.shared.inbox.has_order() {
             return false;
         }

@@ -68,7 +68,7 @@ pub struct StreamView {
     pub revision: u64,
     pub phase: Phase,
     pub output_rtmp_url: Option<String>,
-    /// What was accepted and has no effect, and why.
+    /// What was accepted and has no effect, and why; in a status also what the pipeline tells of its work.
     pub warnings: Vec<String>,
 }
 

@@ -61,6 +61,14 @@ impl HostCalls {
         }
     }
 
+    pub(crate) fn notice(&self, topic: &str, text: &str) {
+        if let Some(notice) = self.table.notice {
+            let (topic, text) = (bytes_of(topic.as_bytes()), bytes_of(text.as_bytes()));
+            // SAFETY: as in `log`.
+            unsafe { notice(self.table.context, topic, text) }
+        }
+    }
+
     /// What other plugins offer through the host.
     pub(crate) fn offered(&self, feature: Feature) -> Result<Callee, Error> {
         let found = Callee::find(self.table.get_feature, self.table.last_error, feature);

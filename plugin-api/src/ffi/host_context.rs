@@ -21,8 +21,34 @@ use std::time::Duration;
 /// Greatest log line, progress text or metric name that is passed on, in bytes.
 const MAX_LINE: usize = 2000;
 
-static CONTEXTS: RwLock<Option<HashMap<u64, Arc<dyn Callbacks>>>> = RwLock::new(None);
+static CONTEXTS: RwLock<Option<HashMap<u64, Context>>> = RwLock::new(None);
 static NEXT_CONTEXT: AtomicU64 = AtomicU64::new(1);
+
+#[derive(Clone)]
+struct Context {
+    callbacks: Arc<dyn Callbacks>,
+    /// None for a plan, or what streams share.
+    speaker: Option<Speaker>,
+}
+
+/// A stream that may tell its user something.
+#[derive(Clone)]
+struct Speaker {
+    part: Option<Arc<str>>,
+}
+
+/// What a stream has to tell its user, or no longer has.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    /// The number of the table that it was said with. When that goes, so does what was said.
+    pub by: u64,
+    /// By which name the pipeline opened the one that says it; none for the pipeline itself.
+    pub part: Option<&'a str>,
+    /// Which notice of that one it is.
+    pub topic: &'a str,
+    /// Of any length and content; empty when it does not hold any more.
+    pub text: &'a str,
+}
 
 /// What a plugin's calls of the host end in. Called from any thread.
 pub trait Callbacks: Send + Sync + 'static {
@@ -34,6 +60,12 @@ pub trait Callbacks: Send + Sync + 'static {
     fn is_cancelled(&self) -> bool;
     /// A measured value.
     fn metric(&self, name: &str, value: f64);
+
+    /// What a stream has to tell its user.
+    fn notice(&self, _said: Said<'_>) {}
+
+    /// The table of this number is gone, and nothing that was said with it holds any more.
+    fn gone(&self, _by: u64) {}
 
     /// What the plugin asks for by name and another one has; an error says why it cannot have it.
     fn lent(&self, feature: Feature, name: &str) -> Result<Lendable, Error> {
@@ -67,11 +99,26 @@ pub struct HostContext {
 }
 
 impl HostContext {
-    /// Directs a plugin's calls to `callbacks`. Folders must be UTF-8; others are passed with replacement characters.
+    /// For a plan, or what streams share. Directs a plugin's calls to `callbacks`. Folders must be UTF-8; others are passed
+    /// with replacement characters.
     pub fn new(callbacks: Arc<dyn Callbacks>, environment: &Environment) -> Self {
+        Self::of(Context { callbacks, speaker: None }, environment)
+    }
+
+    /// The same for one stream, which may tell its user something. `part` is the name by which a pipeline opens it.
+    pub fn of_stream(
+        callbacks: Arc<dyn Callbacks>,
+        environment: &Environment,
+        part: Option<&str>,
+    ) -> Self {
+        let speaker = Some(Speaker { part: part.map(Arc::from) });
+        Self::of(Context { callbacks, speaker }, environment)
+    }
+
+    fn of(context: Context, environment: &Environment) -> Self {
         let id = NEXT_CONTEXT.fetch_add(1, Ordering::Relaxed);
         let mut contexts = CONTEXTS.write().unwrap_or_else(PoisonError::into_inner);
-        contexts.get_or_insert_default().insert(id, callbacks);
+        contexts.get_or_insert_default().insert(id, context);
         let text = |path: &Path| path.to_string_lossy().into_owned();
         Self {
             id,
@@ -101,6 +148,7 @@ impl HostTable for HostContext {
             reserved: 0,
             get_feature: Some(lending::get_feature),
             last_error: Some(last_error),
+            notice: Some(notice),
         }
     }
 }
@@ -108,12 +156,21 @@ impl HostTable for HostContext {
 impl Drop for HostContext {
     fn drop(&mut self) {
         let mut contexts = CONTEXTS.write().unwrap_or_else(PoisonError::into_inner);
-        contexts.get_or_insert_default().remove(&self.id);
+        let context = contexts.get_or_insert_default().remove(&self.id);
+        // Whatever the callbacks do, they may look for others.
+        drop(contexts);
+        if let Some(Context { callbacks, speaker: Some(_) }) = context {
+            callbacks.gone(self.id);
+        }
     }
 }
 
 /// Whom the calls of a plugin with this context end in; none when the context is gone.
 pub(super) fn find(context: u64) -> Option<Arc<dyn Callbacks>> {
+    find_context(context).map(|context| context.callbacks)
+}
+
+fn find_context(context: u64) -> Option<Context> {
     let contexts = CONTEXTS.read().unwrap_or_else(PoisonError::into_inner);
     contexts.as_ref()?.get(&context).cloned()
 }
@@ -158,5 +215,22 @@ unsafe extern "C" fn metric(context: u64, name: SdhBytes, value: f64) {
     // SAFETY: the plugin's promise (abi.rs).
     if let (Some(callbacks), Some(name)) = (find(context), unsafe { line(name) }) {
         callbacks.metric(name, value);
+    }
+}
+
+unsafe extern "C" fn notice(context: u64, topic: SdhBytes, text: SdhBytes) {
+    let Some(Context { callbacks, speaker }) = find_context(context) else { return };
+    // SAFETY: the plugin's promise (abi.rs).
+    let (Some(topic), Some(text)) = (unsafe { line(topic) }, unsafe { line(text) }) else { return };
+    match speaker {
+        Some(Speaker { part }) => {
+            callbacks.notice(Said { by: context, part: part.as_deref(), topic, text });
+            if find_context(context).is_none() {
+                // It was closed meanwhile, which may have been told before.
+                callbacks.gone(context);
+            }
+        }
+        None if text.is_empty() => {}
+        None => callbacks.log(LogLevel::Warn, text),
     }
 }

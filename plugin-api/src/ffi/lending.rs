@@ -103,6 +103,10 @@ impl Way {
         HostContext::new(self.callbacks.clone(), &self.environment)
     }
 
+    fn stream_host(&self) -> HostContext {
+        HostContext::of_stream(self.callbacks.clone(), &self.environment, Some(&self.name))
+    }
+
     fn wanted<'a>(&'a self, values: &'a str, input: Option<FrameFormat>) -> Wanted<'a> {
         Wanted { feature: self.feature, name: &self.name, values, input, output: None }
     }
@@ -169,7 +173,7 @@ impl Pipeline for Lent {
         let values = to_text(params.values, self.params.as_deref());
         let wanted = way.wanted(&values, params.input);
         let (stream, formats) = way.call(|| {
-            let mut stream = self.pipeline.open_stream(way.host(), wanted)?;
+            let mut stream = self.pipeline.open_stream(way.stream_host(), wanted)?;
             let formats = match way.feature.is_conditioner() {
                 true => Formats::default(),
                 false => stream.formats()?,

@@ -26,7 +26,7 @@ pub use export::{
 };
 pub(crate) use host_calls::{HostCalls, Lent};
 #[cfg(feature = "loader")]
-pub use host_context::{Callbacks, HostContext, Lendable};
+pub use host_context::{Callbacks, HostContext, Lendable, Said};
 #[cfg(feature = "loader")]
 pub use loader::{Library, LoadError};
 pub use processor::Processor;

@@ -1,7 +1,7 @@
 //! The checks.
 
 use crate::Report;
-use crate::host::{cancelling_context, context};
+use crate::host::{Notices, cancelling_context, context, stream_context};
 use crate::pictures::process;
 use object::{Object, ObjectSection};
 use plugin_api::loader::{Library, LoadedPipeline, LoadedStream, Wanted};
@@ -26,6 +26,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) params: Map<String, Value>,
     /// Of an image processor.
     pub(crate) input: Option<FrameFormat>,
+    pub(crate) notices: Arc<Notices>,
 }
 
 impl Subject<'_> {
@@ -71,6 +72,7 @@ impl Subject<'_> {
             "streams of one pipeline run at the same time",
             self.streams_run_together(&pipeline, &plan),
         );
+        add("what streams tell their users is short text, in one line", self.notices.check());
         drop(pipeline);
         add(
             "the pipeline opens again after it was closed",
@@ -108,7 +110,7 @@ impl Subject<'_> {
 
     fn open_stream(&self, pipeline: &Arc<LoadedPipeline>) -> Result<LoadedStream, String> {
         pipeline
-            .open_stream(context(), self.wanted(&self.values()))
+            .open_stream(stream_context(&self.notices), self.wanted(&self.values()))
             .map_err(|error| format!("the stream does not open: {}", error.message))
     }
 

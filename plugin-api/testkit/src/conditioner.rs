@@ -1,7 +1,7 @@
 //! The checks of a conditioner: what it answers, and what it refuses.
 
 use crate::Report;
-use crate::host::context;
+use crate::host::{Notices, context, stream_context};
 use plugin_api::loader::{Library, LoadedStream, Wanted};
 use plugin_api::{Error, Feature, FrameFormat, LentTensors, Plan, Tensor};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ pub(crate) struct Conditioner<'a> {
     pub(crate) name: &'a str,
     pub(crate) params: &'a str,
     pub(crate) given: &'a [Tensor<'static>],
+    pub(crate) notices: Arc<Notices>,
 }
 
 impl Conditioner<'_> {
@@ -36,6 +37,7 @@ impl Conditioner<'_> {
             add("a question that lacks tensors is refused with a reason", refuses(&mut stream));
             add("it goes on after that", self.ask(&mut stream).map(drop));
         }
+        add("what it tells users is short text, in one line", self.notices.check());
         drop(stream);
         add("it opens again after it was closed", self.open().map(drop).map_err(|e| e.message));
     }
@@ -62,7 +64,7 @@ impl Conditioner<'_> {
 
     fn open(&self) -> Result<LoadedStream, Error> {
         let wanted = self.wanted(self.params);
-        self.library.load(context(), wanted)?.open_stream(context(), wanted)
+        self.library.load(context(), wanted)?.open_stream(stream_context(&self.notices), wanted)
     }
 
     fn ask(&self, stream: &mut LoadedStream) -> Result<LentTensors, String> {

@@ -84,7 +84,14 @@ impl Kit {
                 for claim in &manifest.claims {
                     let params = self.params_of(&claim.params);
                     let (name, schema) = (&*claim.pipeline, &claim.params);
-                    let subject = Subject { library: &library, name, schema, params, input: None };
+                    let subject = Subject {
+                        library: &library,
+                        name,
+                        schema,
+                        params,
+                        input: None,
+                        notices: Arc::default(),
+                    };
                     subject.check(self.refusal.as_deref(), &mut report);
                 }
                 if library.has(Feature::ImageProcessor) {
@@ -92,7 +99,8 @@ impl Kit {
                 }
                 for (feature, name, params, given) in &self.conditioners {
                     let (library, feature) = (&library, *feature);
-                    let one = Conditioner { library, feature, name, params, given };
+                    let notices = Arc::default();
+                    let one = Conditioner { library, feature, name, params, given, notices };
                     one.check(&mut report);
                 }
             }
@@ -127,7 +135,14 @@ impl Kit {
             for (width, height) in PICTURES {
                 let (name, params) = (value.as_str(), self.params_of(schema));
                 let input = Some(FrameFormat::new(width, height));
-                let subject = Subject { library, name, schema, params, input };
+                let subject = Subject {
+                    library,
+                    name,
+                    schema,
+                    params,
+                    input,
+                    notices: Arc::default(),
+                };
                 subject.check(self.refusal.as_deref(), report);
             }
         }

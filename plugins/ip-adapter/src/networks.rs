@@ -5,7 +5,7 @@ use super::files::{Files, Kind, Names};
 use super::params::Wishes;
 use super::picture;
 use image::RgbImage;
-use plugin_api::{Error, Host, LogLevel, Params};
+use plugin_api::{Error, Host, Params};
 use plugins_diffusion::engine::Model;
 use plugins_diffusion::nets::{ClipVision, ImageProjection, Network as _, Port, Seen};
 use plugins_diffusion::params::Acceleration;
@@ -18,6 +18,8 @@ use std::sync::Arc;
 /// For those who wonder why there is no style.
 const NO_FACE: &str =
     "no face was found in the style image; nothing of it is added until there is one with a face";
+/// Of the notice that says so.
+const FACE: &str = "face";
 
 pub struct Networks {
     encoder: Option<Box<Model<ClipVision>>>,
@@ -68,13 +70,16 @@ fn read(host: &Host, acceleration: Acceleration, files: Files) -> Result<Network
 impl Networks {
     /// The tokens of the picture that is wished for; none without one, and without a face for those that look for one.
     pub fn tokens(&self, wishes: &Wishes, host: &Host) -> Result<Option<Tensor>, Error> {
-        let Some(path) = &wishes.image else { return Ok(None) };
-        let picture = picture::decode(path).map_err(|error| Error::invalid(error.to_string()))?;
-        let Some(seen) = self.look(&picture)? else {
-            host.log(LogLevel::Warn, NO_FACE);
+        let Some(path) = &wishes.image else {
+            host.notice(FACE, None);
             return Ok(None);
         };
-        Ok(Some(self.projection.run(&seen.iter().collect::<Vec<_>>())?))
+        let picture = picture::decode(path).map_err(|error| Error::invalid(error.to_string()))?;
+        let seen = self.look(&picture)?;
+        let tokens = seen.map(|seen| self.projection.run(&seen.iter().collect::<Vec<_>>()));
+        let tokens = tokens.transpose()?;
+        host.notice(FACE, tokens.is_none().then_some(NO_FACE));
+        Ok(tokens)
     }
 
     /// What the projection takes; none without a face.

@@ -18,6 +18,10 @@
 #define VERSION "1.0.0"
 #endif
 
+#ifndef NOTICE
+#define NOTICE "pictures stay as they are"
+#endif
+
 enum { SIDE = 64 };
 
 SDH_MANIFEST static const char MANIFEST[] =
@@ -30,6 +34,8 @@ SDH_MANIFEST static const char MANIFEST[] =
 
 struct SdhStream {
     unsigned strength;
+    /* As much of the host's table as it has; the rest is zero. */
+    SdhHost host;
 };
 
 static _Thread_local char error[200];
@@ -54,9 +60,9 @@ static int32_t read_strength(SdhBytes values, unsigned *strength) {
     return SDH_OK;
 }
 
-static SdhBytes last_error(void) {
-    return (SdhBytes){(const uint8_t *)error, strlen(error)};
-}
+static SdhBytes bytes(const char *text) { return (SdhBytes){(const uint8_t *)text, strlen(text)}; }
+
+static SdhBytes last_error(void) { return bytes(error); }
 
 static int32_t plan(const SdhHost *host, const SdhPlanRequest *request, SdhText *answer) {
     unsigned strength;
@@ -81,16 +87,25 @@ static int32_t open_pipeline(const SdhHost *host, const SdhParams *params, SdhPi
 
 static void close_pipeline(SdhPipeline *pipeline) { (void)pipeline; }
 
+/* Tells the user as long as nothing is to be seen of it. */
+static void tell(const SdhStream *stream) {
+    const SdhHost *host = &stream->host;
+    if (host->notice)
+        host->notice(host->context, bytes("strength"), bytes(stream->strength ? "" : NOTICE));
+}
+
 static int32_t open_stream(SdhPipeline *pipeline, const SdhHost *host, const SdhParams *params, SdhStream **stream) {
-    (void)pipeline, (void)host;
+    (void)pipeline;
     unsigned strength;
     int32_t status = read_strength(params->values, &strength);
     if (status != SDH_OK)
         return status;
-    *stream = malloc(sizeof **stream);
+    *stream = calloc(1, sizeof **stream);
     if (!*stream)
         return fail(SDH_FAILED, "out of memory");
     (*stream)->strength = strength;
+    memcpy(&(*stream)->host, host, host->size < sizeof *host ? host->size : sizeof *host);
+    tell(*stream);
     return SDH_OK;
 }
 
@@ -103,7 +118,10 @@ static int32_t formats(SdhStream *stream, SdhFormats *formats) {
 }
 
 static int32_t update(SdhStream *stream, const SdhParams *params) {
-    return read_strength(params->values, &stream->strength);
+    int32_t status = read_strength(params->values, &stream->strength);
+    if (status == SDH_OK)
+        tell(stream);
+    return status;
 }
 
 static int32_t process(SdhStream *stream, const SdhFrame *input, SdhFrameMut *output) {

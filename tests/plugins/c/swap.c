@@ -13,6 +13,8 @@ SDH_MANIFEST static const char MANIFEST[] =
 
 struct SdhStream {
     SdhFrameFormat size;
+    /* As much of the host's table as it has; the rest is zero. */
+    SdhHost host;
 };
 
 static _Thread_local const char *error = "";
@@ -22,7 +24,9 @@ static int32_t fail(int32_t status, const char *why) {
     return status;
 }
 
-static SdhBytes last_error(void) { return (SdhBytes){(const uint8_t *)error, strlen(error)}; }
+static SdhBytes bytes(const char *text) { return (SdhBytes){(const uint8_t *)text, strlen(text)}; }
+
+static SdhBytes last_error(void) { return bytes(error); }
 
 /* It takes no params, so any object will do. */
 static int32_t check(SdhBytes values, SdhFrameFormat input) {
@@ -53,14 +57,15 @@ static int32_t open_processor(const SdhHost *host, const SdhParams *params, SdhP
 static void close_processor(SdhPipeline *processor) { (void)processor; }
 
 static int32_t open_stream(SdhPipeline *processor, const SdhHost *host, const SdhParams *params, SdhStream **stream) {
-    (void)processor, (void)host;
+    (void)processor;
     int32_t status = check(params->values, params->input);
     if (status != SDH_OK)
         return status;
-    *stream = malloc(sizeof **stream);
+    *stream = calloc(1, sizeof **stream);
     if (!*stream)
         return fail(SDH_FAILED, "out of memory");
     (*stream)->size = params->input;
+    memcpy(&(*stream)->host, host, host->size < sizeof *host ? host->size : sizeof *host);
     return SDH_OK;
 }
 
@@ -73,17 +78,25 @@ static int32_t formats(SdhStream *stream, SdhFormats *formats) {
 
 static int32_t update(SdhStream *stream, const SdhParams *params) { return check(params->values, stream->size); }
 
+/* Tells the user as long as the picture has no colour. */
+static void tell(const SdhHost *host, int is_grey) {
+    if (host->notice)
+        host->notice(host->context, bytes("colour"), bytes(is_grey ? "the picture is grey; nothing is to be seen of it" : ""));
+}
+
 static int32_t process(SdhStream *stream, const SdhFrame *input, SdhFrameMut *output) {
     SdhFrameFormat size = stream->size;
     if (input->width != size.width || input->height != size.height || output->width != size.width ||
         output->height != size.height)
         return fail(SDH_INVALID, "the picture has not the size that was told");
+    int is_grey = 1;
     for (uint32_t y = 0; y < size.height; y++) {
         const uint8_t *from = input->pixels + y * input->stride;
         uint8_t *to = output->pixels + y * output->stride;
         for (uint32_t x = 0; x < size.width; x++, from += 3, to += 3)
-            to[0] = from[2], to[1] = from[1], to[2] = from[0];
+            to[0] = from[2], to[1] = from[1], to[2] = from[0], is_grey &= from[0] == from[2];
     }
+    tell(&stream->host, is_grey);
     return SDH_OK;
 }
 

@@ -2,11 +2,12 @@
 
 use super::processors::Processors;
 use crate::marks::Mark;
-use crate::message::FromStream;
+use crate::message::{FromStream, Notice};
+use crate::notices::Notices;
 use crate::packets::Packets;
 use crate::process::output::LOG_MARK;
 use crate::sys::{Note, enter};
-use plugin_api::loader::{Callbacks, Lendable};
+use plugin_api::loader::{Callbacks, Lendable, Said};
 use plugin_api::{Error, ErrorCode, Feature, LogLevel};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::Write;
@@ -54,6 +55,7 @@ pub(super) struct StreamCallbacks {
     last_progress: Mutex<Option<Instant>>,
     /// Of the frame that is being made.
     metrics: Mutex<Vec<(String, f64)>>,
+    notices: Mutex<Notices>,
     processors: Mutex<Processors>,
     /// Those that are being called: one may call another.
     calls: Mutex<Vec<Call>>,
@@ -76,6 +78,7 @@ impl StreamCallbacks {
             is_opening: AtomicBool::new(true),
             last_progress: Mutex::default(),
             metrics: Mutex::default(),
+            notices: Mutex::default(),
         }
     }
 
@@ -105,6 +108,15 @@ impl StreamCallbacks {
     /// What was measured since the last call.
     pub(super) fn take_metrics(&self) -> Vec<(String, f64)> {
         std::mem::take(&mut *self.metrics.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is to be told now, if that has changed since the last call.
+    pub(super) fn news(&self) -> Option<Vec<Notice>> {
+        self.notices().news()
+    }
+
+    fn notices(&self) -> MutexGuard<'_, Notices> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it is time to pass progress on again.
@@ -141,6 +153,14 @@ impl Callbacks for StreamCallbacks {
     fn metric(&self, name: &str, value: f64) {
         log(LogLevel::Debug, &format!("{name} = {value}"));
         self.keep(name, value);
+    }
+
+    fn notice(&self, said: Said<'_>) {
+        self.notices().say(said);
+    }
+
+    fn gone(&self, by: u64) {
+        self.notices().forget(by);
     }
 
     fn lent(&self, feature: Feature, name: &str) -> Result<Lendable, Error> {

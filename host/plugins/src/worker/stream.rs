@@ -50,7 +50,7 @@ fn work(opening: Opening, socket: Packets) {
         Ok(served) => served,
         Err(error) => return reply(&sender, &failed(error)),
     };
-    reply(&sender, &served.opened);
+    served.tell(&sender, &served.opened);
     served.serve(socket, &sender);
 }
 
@@ -75,12 +75,13 @@ fn open(opening: &Opening, sender: &Arc<Packets>) -> Result<Served, Error> {
     }
     let callbacks = StreamCallbacks::new(sender.clone(), processors, opening.note.clone());
     let callbacks = Arc::new(callbacks);
-    let host = || HostContext::new(callbacks.clone(), environment);
-    let pipeline = open_pipeline(opening, host(), &callbacks)?;
+    let host = HostContext::new(callbacks.clone(), environment);
+    let pipeline = open_pipeline(opening, host, &callbacks)?;
     let output = &opening.layout.output;
     let planned = FrameFormat::new(output.width, output.height);
     let wanted = Wanted { output: Some(planned), ..Wanted::pipeline(&claim.pipeline, values) };
-    let mut stream = pipeline.open_stream(host(), wanted)?;
+    let host = HostContext::of_stream(callbacks.clone(), environment, None);
+    let mut stream = pipeline.open_stream(host, wanted)?;
     let formats = stream.formats()?;
     callbacks.finish_opening();
     let sides = |format: FrameFormat| (format.width, format.height);
@@ -114,11 +115,22 @@ impl Served {
             let received = socket.receive_with();
             self.note.set(Mark::OWN);
             match received {
-                Ok(Some(received)) => reply(sender, &self.answer(received.message)),
+                Ok(Some(received)) => {
+                    let answer = self.answer(received.message);
+                    self.tell(sender, &answer);
+                }
                 Ok(None) => return,
                 Err(error) => lose_host(&error),
             }
         }
+    }
+
+    /// Answers the host, and what plugins tell the user by then comes first.
+    fn tell(&self, sender: &Packets, answer: &FromStream) {
+        if let Some(notices) = self.callbacks.news() {
+            reply(sender, &FromStream::Notices(notices));
+        }
+        reply(sender, answer);
     }
 
     fn answer(&mut self, question: ToStream) -> FromStream {

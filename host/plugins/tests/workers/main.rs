@@ -3,6 +3,7 @@
 
 mod discovery;
 mod faults;
+mod notices;
 mod processors;
 mod refusals;
 mod shared_faults;

@@ -11,7 +11,7 @@ use crate::plain::PlainPool;
 use crate::shared::Shared;
 use crate::tally::Tally;
 use crate::{EventReader, Settings, StreamStatus, TooManyEventReaders};
-use host_ports::{MediaPath, MediaServer, Recording, Restream, StoredStream};
+use host_ports::{MediaPath, MediaServer, Notice, Recording, Restream, StoredStream};
 use host_stream::{Effect, Lifecycle};
 use std::io;
 use std::sync::Arc;
@@ -243,8 +243,9 @@ impl Drop for Handle {
 }
 
 pub fn status(told: &Told, shared: &Shared, path: &dyn MediaPath) -> StreamStatus {
-    let Told { view, plugin, memory_bytes, parts_bytes } = told.clone();
+    let Told { mut view, plugin, memory_bytes, parts_bytes } = told.clone();
     let facts = shared.health.snapshot();
+    view.warnings.extend(facts.notices.iter().map(Notice::to_string));
     StreamStatus {
         view,
         plugin,

@@ -1,7 +1,7 @@
 //! What those who follow a stream's events are told, and in which order.
 
 use crate::support::{Load, Turn, World};
-use host_ports::{PipelineError, RestreamState};
+use host_ports::{Notice, PipelineError, RestreamState};
 use host_runtime::{Condition, EventKind, EventsError, News, Settings, StreamChange};
 use serde_json::json;
 use std::time::{Duration, SystemTime};
@@ -43,6 +43,27 @@ async fn a_stream_s_whole_life_is_told_in_order() {
     world.runtime.delete(&stream.id).await.unwrap();
     assert_eq!(events.until("deleted").await, ["deleted"]);
     assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn what_a_pipeline_tells_stands_in_the_status_as_long_as_it_holds() {
+    let world = World::new();
+    let stream = world.create(json!({})).await;
+    let mut events = stream.events();
+    events.until("running").await;
+    stream.see(1).await;
+    events.until("first_frame").await;
+    let warnings = || stream.status().view.warnings;
+    assert_eq!(warnings(), [""; 0]);
+    let notice = Notice { part: "faceid".into(), text: "no face was found".into() };
+    stream.script.notices.lock().unwrap().push(notice);
+    stream.see(2).await;
+    let told = events.next().await.unwrap();
+    assert_eq!((told.kind, &*told.message), (EventKind::Notice, "faceid: no face was found"));
+    assert_eq!(warnings(), ["faceid: no face was found"]);
+    stream.script.notices.lock().unwrap().clear();
+    stream.see(3).await;
+    stream.wait_for(|status| status.view.warnings.is_empty()).await;
 }
 
 #[tokio::test]

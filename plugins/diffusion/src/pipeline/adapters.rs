@@ -151,7 +151,7 @@ impl Opened {
     }
 
     fn warn(&self, name: &str, what: &str, error: &Error) {
-        self.host.log(LogLevel::Warn, &format!("{name} {what}: {error}"));
+        self.host.notice(FIELD, Some(&format!("{name} {what}: {error}")));
     }
 
     /// Tells it new params, where they are others. Those that it refuses leave all as it was.
@@ -163,7 +163,10 @@ impl Opened {
         let wanted = Params::of_lent(&adapter.name, &params, self.worked);
         let Some(conditioner) = &mut self.conditioner else { return };
         match conditioner.update(&wanted) {
-            Ok(()) => self.ask(),
+            Ok(()) => {
+                self.host.notice(FIELD, None);
+                self.ask();
+            }
             Err(error) if error.code == ErrorCode::Invalid => {
                 self.warn(&adapter.name, "stays as it was", &error);
             }

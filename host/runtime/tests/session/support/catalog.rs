@@ -5,7 +5,7 @@ use super::memory::HeapPool;
 use super::patiently;
 use host_ports::{
     Artefact, Claim, ClaimRef, FieldError, Formats, Frame, FramePool, FrameSize, OpenRequest,
-    Opened, Pipeline, PipelineCatalog, PipelineError, Plan, PlanError, PluginReport, Progress,
+    Notice, Opened, Pipeline, PipelineCatalog, PipelineError, Plan, PlanError, PluginReport, Progress,
     ResolveError, Unsupported,
 };
 use serde_json::{Map, Value, json};
@@ -49,6 +49,8 @@ pub struct Script {
     pub loads: Mutex<VecDeque<Load>>,
     pub turns: Mutex<VecDeque<Turn>>,
     pub updates: Mutex<VecDeque<PipelineError>>,
+    /// What the pipeline tells the user from its next call on.
+    pub notices: Mutex<Vec<Notice>>,
     pub plans: Mutex<VecDeque<PlanError>>,
     pub unsupported: Mutex<Vec<Unsupported>>,
     pub memory_bytes: Mutex<u64>,
@@ -68,6 +70,7 @@ impl Default for Script {
             loads: Mutex::default(),
             turns: Mutex::default(),
             updates: Mutex::default(),
+            notices: Mutex::default(),
             plans: Mutex::default(),
             unsupported: Mutex::default(),
             memory_bytes: Mutex::default(),
@@ -246,6 +249,7 @@ impl PipelineCatalog for FakeCatalog {
             input: input.clone(),
             output: HeapPool::new(request.formats.output),
             prompt: String::new(),
+            notices: Vec::new(),
             is_cancelled: Arc::default(),
         };
         Ok(Opened { pipeline: Box::new(pipeline), input: Arc::new(input) })
@@ -261,6 +265,7 @@ struct FakePipeline {
     input: HeapPool,
     output: HeapPool,
     prompt: String,
+    notices: Vec<Notice>,
     is_cancelled: Arc<AtomicBool>,
 }
 
@@ -304,6 +309,7 @@ impl Pipeline for FakePipeline {
     fn process(&mut self, frame: Frame) -> Result<Option<Frame>, PipelineError> {
         assert!(self.input.owns(frame.slot()), "a frame in another pipeline's memory");
         self.script.note(format!("process {} {}", frame.stamp.id, self.prompt));
+        self.notices = self.script.notices.lock().unwrap().clone();
         let turn = self.script.turns.lock().unwrap().pop_front().unwrap_or(Turn::Well);
         match turn {
             Turn::Hangs | Turn::Well => self.script.wait(),
@@ -314,6 +320,10 @@ impl Pipeline for FakePipeline {
         let mut slot = self.output.lease().expect("the pipeline's own memory suffices");
         slot.pixels_mut()[0] = BY_PIPELINE;
         Ok(Some(Frame::new(frame.stamp, slot)))
+    }
+
+    fn notices(&self) -> &[Notice] {
+        &self.notices
     }
 
     fn canceller(&self) -> Arc<dyn Fn() + Send + Sync> {
