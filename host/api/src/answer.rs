@@ -64,12 +64,14 @@ fn finish(mut response: Response, request_id: &str) -> Response {
     response
 }
 
-/// Keeps what the handler or the router put into the headers (`Allow`), replaces the rest.
+/// Keeps what the handler or the router put into these headers, replaces the rest.
 fn with_body(refused: Response, fault: Fault, request_id: &str) -> Response {
     let status = fault.status;
     let mut response = (status, Json(ErrorBody::of(fault, request_id))).into_response();
-    if let Some(allow) = refused.headers().get(header::ALLOW) {
-        response.headers_mut().insert(header::ALLOW, allow.clone());
+    for name in [header::ALLOW, header::CONTENT_RANGE] {
+        if let Some(value) = refused.headers().get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
     }
     if status == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer");

@@ -13,8 +13,8 @@ struct Policy {
 /// `authorization` is named because `*` does not cover it.
 const REST: Policy = Policy {
     methods: "GET, POST, PATCH, DELETE, OPTIONS",
-    request_headers: "authorization, content-type, if-match, last-event-id",
-    response_headers: "ETag, X-Request-Id, Retry-After",
+    request_headers: "authorization, content-type, if-match, last-event-id, range",
+    response_headers: "ETag, Accept-Ranges, Content-Range, X-Request-Id, Retry-After",
 };
 
 const MEDIA: Policy = Policy {

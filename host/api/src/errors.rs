@@ -1,7 +1,7 @@
 //! The one place where errors become HTTP: status, code, text and details of each.
 
 use crate::access::{Scope, Scopes};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use host_ports::{FieldError, HlsError, OfferError, RecordError, ResolveError};
 use host_runtime::{ChangeError, EventsError, MediaError, TooManyEventReaders};
@@ -55,6 +55,10 @@ pub enum ApiError {
     OtherIceSession,
     #[error("this server does not restart ICE; end the session and send a new offer")]
     IceRestart,
+    #[error("the file has no such part; `Content-Range` says how many bytes it has")]
+    NoSuchRange { size: Option<HeaderValue> },
+    #[error("the file is not the one that `If-Match` or `If-Unmodified-Since` means")]
+    OtherFile,
     #[error("the server failed at this request; its log says more under this request id")]
     Panicked,
 }
@@ -98,6 +102,8 @@ impl ApiError {
             Self::NoIceSession => (StatusCode::PRECONDITION_REQUIRED, "SESSIONS/NO_ETAG"),
             Self::OtherIceSession => (StatusCode::PRECONDITION_FAILED, "SESSIONS/CONFLICT"),
             Self::IceRestart => (StatusCode::UNPROCESSABLE_ENTITY, "SESSIONS/NO_RESTART"),
+            Self::NoSuchRange { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "MEDIA/NO_SUCH_RANGE"),
+            Self::OtherFile => (StatusCode::PRECONDITION_FAILED, "MEDIA/CONFLICT"),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL/ERROR"),
         }
     }
@@ -221,6 +227,9 @@ impl IntoResponse for ApiError {
         }
         let fault = Fault { status, code, text: cut(&self.text()), details: self.details() };
         let mut response = status.into_response();
+        if let Self::NoSuchRange { size: Some(size) } = self {
+            response.headers_mut().insert(header::CONTENT_RANGE, size);
+        }
         response.extensions_mut().insert(fault);
         response
     }

@@ -119,7 +119,14 @@ pub async fn publish_by_id(
     Ok(published(response, &view, &base))
 }
 
+/// Stop publishing by id
+///
 /// The session's name is as good as the key: only its publisher was told.
+#[utoipa::path(
+    delete, path = "/{id}/whip/{session}", tag = "media",
+    params(("id" = String, Path), ("session" = String, Path)),
+    responses((status = 200), (status = 404, body = ErrorBody))
+)]
 pub async fn end_publishing_by_id(
     State(app): State<App>,
     Parameters((id, session)): Parameters<(String, String)>,
@@ -149,6 +156,14 @@ pub async fn play_by_id(
     Ok(answered(&app, answer, &offer, &base.join(&format!("/{name}/whep"))))
 }
 
+/// Stop watching by id, at `/{id}_out/whep/{session}`
+#[utoipa::path(
+    delete, path = "/{id}/whep/{session}", tag = "media",
+    params(
+        ("id" = String, Path, description = "the stream's id and `_out`"), ("session" = String, Path),
+    ),
+    responses((status = 200), (status = 404, body = ErrorBody))
+)]
 pub async fn end_playing_by_id(
     State(app): State<App>,
     Parameters((name, session)): Parameters<(String, String)>,
@@ -157,11 +172,11 @@ pub async fn end_playing_by_id(
     Ok(StatusCode::OK)
 }
 
-fn of_id(app: &App, id: &str) -> Result<StreamView, ApiError> {
+pub fn of_id(app: &App, id: &str) -> Result<StreamView, ApiError> {
     Ok(app.runtime.get(id).ok_or(MediaError::NoStream)?)
 }
 
-fn of_output(app: &App, name: &str) -> Result<StreamView, ApiError> {
+pub fn of_output(app: &App, name: &str) -> Result<StreamView, ApiError> {
     of_id(app, name.strip_suffix(OUTPUT_SUFFIX).ok_or(MediaError::NoStream)?)
 }
 

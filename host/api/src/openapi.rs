@@ -2,7 +2,7 @@
 
 use crate::{
     App, common_errors, events, health, hls, media, metrics, page, params_schemas, plugins,
-    recordings, status, streams,
+    recordings, status, streams, trickle,
 };
 use axum::Json;
 use axum::extract::State;
@@ -19,9 +19,11 @@ use utoipa::OpenApi;
         streams::create, streams::list, streams::read, streams::change, streams::change_hot,
         streams::delete_by_query, streams::delete_by_path, status::read, events::follow,
         recordings::snapshot, recordings::start, recordings::stop, recordings::list,
-        recordings::download, plugins::list,
+        recordings::download, recordings::delete, plugins::list,
         media::publish, media::end_publishing, media::play, media::end_playing,
-        media::publish_by_id, media::play_by_id, hls::read, health::read,
+        media::publish_by_id, media::end_publishing_by_id, media::play_by_id,
+        media::end_playing_by_id, trickle::of_publisher, trickle::of_reader,
+        trickle::of_publisher_by_id, trickle::of_reader_by_id, hls::read, health::read,
         metrics::read, page::root,
     ),
     components(schemas(events::EventData)),

@@ -5,17 +5,18 @@ use crate::errors::ApiError;
 use crate::path::Parameters;
 use crate::timestamp::rfc3339;
 use crate::urls::Base;
-use crate::wire::ErrorBody;
+use crate::wire::{Done, ErrorBody};
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use host_ports::{RecordError, RecordedFile, RecordingEnd};
 use host_runtime::MediaError;
 use serde::Serialize;
-use tokio_util::io::ReaderStream;
+use std::io;
+use tower_http::services::ServeFile;
 use utoipa::ToSchema;
 
 /// A recording.
@@ -140,29 +141,67 @@ pub async fn list(
 }
 
 /// Download a file of a recording
+///
+/// Also in parts (`Range`, one at a time), so that players can seek, and with the conditions of its `ETag` and `Last-Modified`.
 #[utoipa::path(
     get, path = "/v1/streams/{id}/recordings/{name}", tag = "streams",
-    params(("id" = String, Path), ("name" = String, Path)),
+    params(
+        ("id" = String, Path), ("name" = String, Path),
+        ("Range" = Option<String>, Header, description = "as in `bytes=0-1023`"),
+    ),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "video/mp4"), (status = 404, body = ErrorBody),
+        (status = 200, body = Vec<u8>, content_type = "video/mp4"),
+        (status = 206, body = Vec<u8>, content_type = "video/mp4", description = "The part that was asked for"),
+        (status = 304, description = "It is the one that the client has"),
+        (status = 404, body = ErrorBody),
+        (status = 412, body = ErrorBody, description = "It is not the one that the client means"),
+        (status = 416, body = ErrorBody, description = "It has no such part; `Content-Range` says how large it is"),
     )
 )]
 pub async fn download(
     State(app): State<App>,
     Parameters((id, name)): Parameters<(String, String)>,
+    mut request: Request,
 ) -> Result<Response, ApiError> {
     let path = app.runtime.recorded_file(&id, &name)?;
-    let failed = |error: std::io::Error| {
-        ApiError::Media(MediaError::Record(RecordError::Files { reason: error.to_string() }))
-    };
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
-    let length = file.metadata().await.map_err(failed)?.len();
-    // The file does not change any more: it is as long as it says.
-    let headers = [
-        (header::CONTENT_TYPE, "video/mp4".to_owned()),
-        (header::CONTENT_LENGTH, length.to_string()),
-    ];
-    Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
+    // What is counted in other units is to be left alone (RFC 9110, 14.2).
+    let is_of_bytes = |range: &HeaderValue| range.as_bytes().starts_with(b"bytes=");
+    if !request.headers().get(header::RANGE).is_some_and(is_of_bytes) {
+        request.headers_mut().remove(header::RANGE);
+    }
+    let served = ServeFile::new(path).ignore_multi_range_requests(true).try_call(request).await;
+    let served = served.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => failed(RecordError::NoFile),
+        _ => failed(RecordError::Files { reason: error.to_string() }),
+    })?;
+    match served.status() {
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            let size = served.headers().get(header::CONTENT_RANGE).cloned();
+            Err(ApiError::NoSuchRange { size })
+        }
+        StatusCode::PRECONDITION_FAILED => Err(ApiError::OtherFile),
+        _ => Ok(served.map(Body::new)),
+    }
+}
+
+/// Delete a file of a recording
+///
+/// Whoever is downloading it gets the rest. A recording that goes on is ended by `DELETE …/record` first.
+#[utoipa::path(
+    delete, path = "/v1/streams/{id}/recordings/{name}", tag = "streams",
+    params(("id" = String, Path), ("name" = String, Path)),
+    responses((status = 200, body = Done), (status = 404, body = ErrorBody))
+)]
+pub async fn delete(
+    State(app): State<App>,
+    Parameters((id, name)): Parameters<(String, String)>,
+) -> Result<Json<Done>, ApiError> {
+    app.runtime.delete_recording(&id, &name).await?;
+    Ok(Json(Done::new()))
+}
+
+fn failed(error: RecordError) -> ApiError {
+    ApiError::Media(MediaError::Record(error))
 }
 
 impl Recording {

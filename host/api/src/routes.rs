@@ -66,7 +66,10 @@ fn rest(body_limit: usize) -> Router<App> {
         .route("/v1/streams/{id}/snapshot.jpg", get(recordings::snapshot))
         .route("/v1/streams/{id}/record", post(recordings::start).delete(recordings::stop))
         .route("/v1/streams/{id}/recordings", get(recordings::list))
-        .route("/v1/streams/{id}/recordings/{name}", get(recordings::download))
+        .route(
+            "/v1/streams/{id}/recordings/{name}",
+            get(recordings::download).delete(recordings::delete),
+        )
         .route("/metrics", get(metrics::read))
         .route("/v1/plugins", get(plugins::list))
         .layer(DefaultBodyLimit::max(body_limit))
@@ -78,17 +81,23 @@ fn media_routes(body_limit: usize) -> Router<App> {
         .route("/live/{stream_key}/whip", post(media::publish))
         .route(
             "/live/{stream_key}/whip/{session}",
-            delete(media::end_publishing).patch(trickle::take),
+            delete(media::end_publishing).patch(trickle::of_publisher),
         )
         .route("/play/{playback_id}/whep", post(media::play))
         .route(
             "/play/{playback_id}/whep/{session}",
-            delete(media::end_playing).patch(trickle::take),
+            delete(media::end_playing).patch(trickle::of_reader),
         )
         .route("/{id}/whip", post(media::publish_by_id))
-        .route("/{id}/whip/{session}", delete(media::end_publishing_by_id).patch(trickle::take))
+        .route(
+            "/{id}/whip/{session}",
+            delete(media::end_publishing_by_id).patch(trickle::of_publisher_by_id),
+        )
         .route("/{id}/whep", post(media::play_by_id))
-        .route("/{id}/whep/{session}", delete(media::end_playing_by_id).patch(trickle::take))
+        .route(
+            "/{id}/whep/{session}",
+            delete(media::end_playing_by_id).patch(trickle::of_reader_by_id),
+        )
         .route("/{id}/{file}", get(hls::read).fallback(hls::no_such_path))
         .layer(DefaultBodyLimit::max(body_limit))
 }

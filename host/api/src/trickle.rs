@@ -5,7 +5,9 @@
 use crate::App;
 use crate::body::Fragment;
 use crate::errors::ApiError;
+use crate::media;
 use crate::path::Parameters;
+use crate::wire::ErrorBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use std::hash::{BuildHasher, RandomState};
@@ -25,20 +27,139 @@ impl Tags {
     }
 }
 
-/// Takes a client's candidates, at the URL of a session.
+/// Add a publisher's candidates
 ///
-/// A session that has ended is not told apart from one that lives: nothing follows from either.
-pub async fn take(
+/// For clients that find addresses after their offer (trickle ICE). They may be sent and change nothing: the server learns
+/// a client's addresses from its connectivity checks. ICE is not restarted (`If-Match: *`); end the session and offer anew.
+#[utoipa::path(
+    patch, path = "/live/{stream_key}/whip/{session}", tag = "media",
+    params(
+        ("stream_key" = String, Path), ("session" = String, Path),
+        ("If-Match" = String, Header, description = "the `ETag` of the answer to the offer"),
+    ),
+    request_body(
+        content = String, content_type = "application/trickle-ice-sdpfrag",
+        description = "`a=ice-ufrag` of the offer, and `a=candidate` lines",
+    ),
+    responses(
+        (status = 204, description = "Taken"),
+        (status = 404, body = ErrorBody, description = "No such session, or it has ended"),
+        (status = 412, body = ErrorBody, description = "They are of another ICE session"),
+        (status = 422, body = ErrorBody, description = "An ICE restart"),
+        (status = 428, body = ErrorBody, description = "No `If-Match`"),
+    )
+)]
+pub async fn of_publisher(
     State(app): State<App>,
-    Parameters((_, session)): Parameters<(String, String)>,
+    Parameters((stream_key, session)): Parameters<(String, String)>,
     headers: HeaderMap,
     Fragment(fragment): Fragment,
+) -> Result<StatusCode, ApiError> {
+    app.runtime.find_publisher(&stream_key, &session)?;
+    take(&app, &session, &headers, &fragment)
+}
+
+/// Add a reader's candidates
+///
+/// As for a publisher.
+#[utoipa::path(
+    patch, path = "/play/{playback_id}/whep/{session}", tag = "media",
+    params(
+        ("playback_id" = String, Path), ("session" = String, Path),
+        ("If-Match" = String, Header, description = "the `ETag` of the answer to the offer"),
+    ),
+    request_body(
+        content = String, content_type = "application/trickle-ice-sdpfrag",
+        description = "`a=ice-ufrag` of the offer, and `a=candidate` lines",
+    ),
+    responses(
+        (status = 204, description = "Taken"),
+        (status = 404, body = ErrorBody, description = "No such session, or it has ended"),
+        (status = 412, body = ErrorBody, description = "They are of another ICE session"),
+        (status = 422, body = ErrorBody, description = "An ICE restart"),
+        (status = 428, body = ErrorBody, description = "No `If-Match`"),
+    )
+)]
+pub async fn of_reader(
+    State(app): State<App>,
+    Parameters((playback_id, session)): Parameters<(String, String)>,
+    headers: HeaderMap,
+    Fragment(fragment): Fragment,
+) -> Result<StatusCode, ApiError> {
+    app.runtime.find_reader(&playback_id, &session)?;
+    take(&app, &session, &headers, &fragment)
+}
+
+/// Add the candidates of a publisher by id
+#[utoipa::path(
+    patch, path = "/{id}/whip/{session}", tag = "media",
+    params(
+        ("id" = String, Path), ("session" = String, Path),
+        ("If-Match" = String, Header, description = "the `ETag` of the answer to the offer"),
+    ),
+    request_body(
+        content = String, content_type = "application/trickle-ice-sdpfrag",
+        description = "`a=ice-ufrag` of the offer, and `a=candidate` lines",
+    ),
+    responses(
+        (status = 204, description = "Taken"),
+        (status = 404, body = ErrorBody, description = "No such session, or it has ended"),
+        (status = 412, body = ErrorBody, description = "They are of another ICE session"),
+        (status = 422, body = ErrorBody, description = "An ICE restart"),
+        (status = 428, body = ErrorBody, description = "No `If-Match`"),
+    )
+)]
+pub async fn of_publisher_by_id(
+    State(app): State<App>,
+    Parameters((id, session)): Parameters<(String, String)>,
+    headers: HeaderMap,
+    Fragment(fragment): Fragment,
+) -> Result<StatusCode, ApiError> {
+    app.runtime.find_publisher(&media::of_id(&app, &id)?.stream_key, &session)?;
+    take(&app, &session, &headers, &fragment)
+}
+
+/// Add the candidates of a reader by id, at `/{id}_out/whep/{session}`
+#[utoipa::path(
+    patch, path = "/{id}/whep/{session}", tag = "media",
+    params(
+        ("id" = String, Path, description = "the stream's id and `_out`"), ("session" = String, Path),
+        ("If-Match" = String, Header, description = "the `ETag` of the answer to the offer"),
+    ),
+    request_body(
+        content = String, content_type = "application/trickle-ice-sdpfrag",
+        description = "`a=ice-ufrag` of the offer, and `a=candidate` lines",
+    ),
+    responses(
+        (status = 204, description = "Taken"),
+        (status = 404, body = ErrorBody, description = "No such session, or it has ended"),
+        (status = 412, body = ErrorBody, description = "They are of another ICE session"),
+        (status = 422, body = ErrorBody, description = "An ICE restart"),
+        (status = 428, body = ErrorBody, description = "No `If-Match`"),
+    )
+)]
+pub async fn of_reader_by_id(
+    State(app): State<App>,
+    Parameters((name, session)): Parameters<(String, String)>,
+    headers: HeaderMap,
+    Fragment(fragment): Fragment,
+) -> Result<StatusCode, ApiError> {
+    app.runtime.find_reader(&media::of_output(&app, &name)?.playback_id, &session)?;
+    take(&app, &session, &headers, &fragment)
+}
+
+/// Candidates of a session that is there (RFC 9725, 4.3).
+fn take(
+    app: &App,
+    session: &str,
+    headers: &HeaderMap,
+    fragment: &str,
 ) -> Result<StatusCode, ApiError> {
     let wanted = headers.get(header::IF_MATCH).ok_or(ApiError::NoIceSession)?;
     if wanted == "*" {
         return Err(ApiError::IceRestart);
     }
-    let tag = app.tags.of(&session, &fragment).ok_or(ApiError::OtherIceSession)?;
+    let tag = app.tags.of(session, fragment).ok_or(ApiError::OtherIceSession)?;
     if wanted != tag.as_str() {
         return Err(ApiError::OtherIceSession);
     }

@@ -90,6 +90,14 @@ impl MediaPath for View {
         None
     }
 
+    fn delete_recording(&self, _: &str) -> Pending<Result<(), RecordError>> {
+        Box::pin(async { Err(RecordError::NoFile) })
+    }
+
+    fn has_session(&self, _: &SessionId) -> bool {
+        false
+    }
+
     fn hang_up(&self, _: &SessionId) -> bool {
         false
     }

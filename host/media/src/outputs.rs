@@ -77,6 +77,14 @@ impl Path {
         self.recordings_folder().find(name)
     }
 
+    pub(crate) fn remove_recording(&self, name: &str) -> Pending<Result<(), RecordError>> {
+        let (folder, name) = (self.recordings_folder(), name.to_owned());
+        let remove = move || folder.remove(&name);
+        Box::pin(async move {
+            tokio::task::spawn_blocking(remove).await.map_err(|error| broken(&error))?
+        })
+    }
+
     fn recordings_folder(&self) -> Folder {
         Folder::new(&self.context.config.recordings.folder, &self.state.name)
     }

@@ -303,6 +303,14 @@ impl MediaPath for Path {
         self.find_recording(name)
     }
 
+    fn delete_recording(&self, name: &str) -> Pending<Result<(), RecordError>> {
+        self.remove_recording(name)
+    }
+
+    fn has_session(&self, session: &SessionId) -> bool {
+        self.state.lock().by_id.contains_key(session)
+    }
+
     fn hang_up(&self, session: &SessionId) -> bool {
         let sessions = self.state.lock();
         let Some(known) = sessions.by_id.get(session) else { return false };

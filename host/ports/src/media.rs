@@ -92,6 +92,10 @@ pub trait MediaPath: Send + Sync {
     fn recordings(&self) -> Pending<Result<Vec<RecordedFile>, RecordError>>;
     /// Where one of these files is.
     fn recorded_file(&self, name: &str) -> Option<PathBuf>;
+    /// Takes one of these files away; whoever reads it may do so to its end.
+    fn delete_recording(&self, name: &str) -> Pending<Result<(), RecordError>>;
+    /// Whether there is a session of that id on this path.
+    fn has_session(&self, session: &SessionId) -> bool;
     /// Ends a session. False if there is none of that id on this path.
     fn hang_up(&self, session: &SessionId) -> bool;
     /// Shows a frame to all readers, newest wins. From the first call on the output never stops: the last frame is

@@ -78,7 +78,7 @@ pub enum RecordError {
     NoFile,
     #[error("{reason}")]
     NoRoom { reason: String },
-    #[error("the recording cannot be written: {reason}")]
+    #[error("the files of recordings cannot be reached: {reason}")]
     Files { reason: String },
     #[error(transparent)]
     Offer(#[from] OfferError),

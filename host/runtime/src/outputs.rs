@@ -46,4 +46,9 @@ impl Runtime {
         let found = self.serving(Name::Id(id))?.path.recorded_file(name);
         Ok(found.ok_or(RecordError::NoFile)?)
     }
+
+    /// Takes one of these away.
+    pub async fn delete_recording(&self, id: &str, name: &str) -> Result<(), MediaError> {
+        Ok(self.serving(Name::Id(id))?.path.delete_recording(name).await?)
+    }
 }

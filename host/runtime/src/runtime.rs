@@ -215,6 +215,16 @@ impl Runtime {
         Ok(self.serving(Name::PlaybackId(playback_id))?.path.play(offer)?)
     }
 
+    /// Whether there is such a session of a publisher's; an error if not.
+    pub fn find_publisher(&self, stream_key: &str, session: &str) -> Result<(), MediaError> {
+        self.find_session(Name::StreamKey(stream_key), session)
+    }
+
+    /// The same of a reader's.
+    pub fn find_reader(&self, playback_id: &str, session: &str) -> Result<(), MediaError> {
+        self.find_session(Name::PlaybackId(playback_id), session)
+    }
+
     pub fn hang_up_publisher(&self, stream_key: &str, session: &str) -> Result<(), MediaError> {
         self.hang_up(Name::StreamKey(stream_key), session)
     }
@@ -335,6 +345,11 @@ impl Runtime {
     pub(crate) fn serving(&self, name: Name<'_>) -> Result<Arc<Handle>, MediaError> {
         let stream = self.directory.find(name).filter(|stream| !stream.is_stopping());
         stream.ok_or(MediaError::NoStream)
+    }
+
+    fn find_session(&self, name: Name<'_>, session: &str) -> Result<(), MediaError> {
+        let is_there = self.serving(name)?.path.has_session(&SessionId(session.to_owned()));
+        if is_there { Ok(()) } else { Err(MediaError::NoSession) }
     }
 
     fn hang_up(&self, name: Name<'_>, session: &str) -> Result<(), MediaError> {

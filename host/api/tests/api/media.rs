@@ -52,12 +52,15 @@ async fn sessions_end_by_delete_and_unknown_ones_are_404() {
     let host = Host::new();
     let stream = host.stream().await;
     host.sdp(&path(&stream["whip_url"]), "fine").await;
+    host.sdp(&path(&stream["output_stream_url"]), "fine").await;
     for (endpoint, session) in [("whip_url", "in1"), ("output_stream_url", "out1")] {
         let endpoint = path(&stream[endpoint]);
         let ended = host.send("DELETE", &format!("{endpoint}/{session}"), &[], "").await;
         assert_eq!(ended.status, 200, "{}", ended.text);
         let gone = host.send("DELETE", &format!("{endpoint}/none"), &[], "").await;
         gone.assert_error(404, "SESSIONS/NOT_FOUND");
+        let again = host.send("DELETE", &format!("{endpoint}/{session}"), &[], "").await;
+        again.assert_error(404, "SESSIONS/NOT_FOUND");
     }
     let answer = host.send("DELETE", "/live/nobody/whip/in1", &[], "").await;
     answer.assert_error(404, "STREAMS/NOT_FOUND");
@@ -89,12 +92,19 @@ async fn candidates_of_the_session_s_own_ice_are_taken_after_the_offer() {
         assert_eq!((taken.status.as_u16(), taken.text.as_str()), (204, ""));
         patch(&session, tag, "efgh").await.assert_error(412, "SESSIONS/CONFLICT");
         patch(&session, "\"0\"", "abcd").await.assert_error(412, "SESSIONS/CONFLICT");
-        patch(&format!("{session}x"), tag, "abcd").await.assert_error(412, "SESSIONS/CONFLICT");
+        for tag in [tag, "*", ""] {
+            let unknown = patch(&format!("{session}x"), tag, "abcd").await;
+            unknown.assert_error(404, "SESSIONS/NOT_FOUND");
+        }
         patch(&session, "*", "efgh").await.assert_error(422, "SESSIONS/NO_RESTART");
         patch(&session, "", "abcd").await.assert_error(428, "SESSIONS/NO_ETAG");
         let other = [("content-type", "application/sdp"), ("if-match", tag)];
         let other = host.send("PATCH", &session, &other, "a=ice-ufrag:abcd").await;
         other.assert_error(415, "REQUEST/UNSUPPORTED_MEDIA_TYPE");
+        assert_eq!(host.send("DELETE", &session, &[], "").await.status, 200);
+        patch(&session, tag, "abcd").await.assert_error(404, "SESSIONS/NOT_FOUND");
+        let nobodys = patch("/live/nobody/whip/in1", tag, "abcd").await;
+        nobodys.assert_error(404, "STREAMS/NOT_FOUND");
     }
     // Nothing can follow an offer that names no ICE session.
     let answer = host.sdp(&path(&stream["whip_url"]), "fine").await;
@@ -192,7 +202,7 @@ async fn preflights_differ_between_rest_and_media() {
         (
             &rest,
             "GET, POST, PATCH, DELETE, OPTIONS",
-            "authorization, content-type, if-match, last-event-id",
+            "authorization, content-type, if-match, last-event-id, range",
         ),
         (&media, "POST, PATCH, DELETE, OPTIONS", "authorization, content-type, if-match"),
     ] {
@@ -203,7 +213,8 @@ async fn preflights_differ_between_rest_and_media() {
         assert_eq!(answer.header("access-control-max-age"), "86400");
         assert_eq!(answer.header("access-control-allow-private-network"), "true");
     }
-    assert_eq!(rest.header("access-control-expose-headers"), "ETag, X-Request-Id, Retry-After");
+    let exposed = "ETag, Accept-Ranges, Content-Range, X-Request-Id, Retry-After";
+    assert_eq!(rest.header("access-control-expose-headers"), exposed);
 }
 
 #[tokio::test]

@@ -87,3 +87,57 @@ async fn a_recording_is_started_seen_stopped_and_listed() {
     let missing = host.get(&format!("{base}/recordings/other.mp4")).await;
     missing.assert_error(404, "MEDIA/NOT_FOUND");
 }
+
+#[tokio::test]
+async fn a_recorded_file_is_had_in_parts_and_deleted() {
+    let host = Host::new();
+    let stream = published(&host).await;
+    let base = format!("/v1/streams/{}", stream["id"].as_str().unwrap());
+    host.json("POST", &format!("{base}/record"), json!({})).await;
+    let url = format!("{base}/recordings/now.mp4");
+    host.get(&url).await.assert_error(404, "MEDIA/NOT_FOUND");
+    host.send("DELETE", &url, &[], "").await.assert_error(404, "MEDIA/NOT_FOUND");
+    host.send("DELETE", &format!("{base}/record"), &[], "").await;
+    let whole = host.get(&url).await;
+    assert_eq!((whole.status.as_u16(), whole.text.as_str()), (200, "boxes"));
+    for (name, value) in
+        [("content-type", "video/mp4"), ("content-length", "5"), ("accept-ranges", "bytes")]
+    {
+        assert_eq!(whole.header(name), value);
+    }
+    let ask = async |name: &'static str, value: &str| {
+        host.send("GET", &url, &[(name, value)], "").await
+    };
+    for (range, part, told) in [
+        ("bytes=1-3", "oxe", "bytes 1-3/5"),
+        ("bytes=2-", "xes", "bytes 2-4/5"),
+        ("bytes=-1", "s", "bytes 4-4/5"),
+        ("bytes=0-99", "boxes", "bytes 0-4/5"),
+    ] {
+        let answer = ask("range", range).await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (206, part), "{range}");
+        assert_eq!(answer.header("content-range"), told);
+        assert_eq!(answer.header("content-length"), part.len().to_string());
+    }
+    for range in ["bytes=5-", "bytes=3-1", "bytes=x"] {
+        let refused = ask("range", range).await;
+        refused.assert_error(416, "MEDIA/NO_SUCH_RANGE");
+        assert_eq!(refused.header("content-range"), "bytes */5", "{range}");
+    }
+    // Several parts at once and other units are not taken up.
+    for range in ["bytes=0-0,2-3", "seconds=1-2"] {
+        let answer = ask("range", range).await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, "boxes"), "{range}");
+    }
+    let head = host.send("HEAD", &url, &[], "").await;
+    assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
+    assert_eq!((head.header("content-length"), head.header("accept-ranges")), ("5", "bytes"));
+    let tag = whole.header("etag");
+    assert_eq!(ask("if-none-match", tag).await.status, 304);
+    assert_eq!(ask("if-match", tag).await.text, "boxes");
+    ask("if-match", "\"other\"").await.assert_error(412, "MEDIA/CONFLICT");
+    let deleted = host.send("DELETE", &url, &[], "").await;
+    assert_eq!(deleted.json(), json!({ "success": true, "data": {} }));
+    host.send("DELETE", &url, &[], "").await.assert_error(404, "MEDIA/NOT_FOUND");
+    host.get(&url).await.assert_error(404, "MEDIA/NOT_FOUND");
+}

@@ -107,12 +107,27 @@ async fn every_reference_in_openapi_leads_somewhere_and_every_call_is_there() {
         ("/v1/streams/{id}/params", &["patch"]),
         ("/v1/streams/{id}/status", &["get"]),
         ("/v1/plugins", &["get"]),
+        ("/v1/streams/{id}/recordings/{name}", &["get", "delete"]),
         ("/live/{stream_key}/whip", &["post"]),
         ("/play/{playback_id}/whep", &["post"]),
+        ("/live/{stream_key}/whip/{session}", &["patch", "delete"]),
+        ("/play/{playback_id}/whep/{session}", &["patch", "delete"]),
+        ("/{id}/whip/{session}", &["patch", "delete"]),
+        ("/{id}/whep/{session}", &["patch", "delete"]),
         ("/health", &["get"]),
     ] {
         for method in methods {
             assert!(document["paths"][path][method].is_object(), "{method} {path}");
+        }
+        if path.ends_with("{session}") {
+            let patch = &document["paths"][path]["patch"];
+            let body = &patch["requestBody"]["content"]["application/trickle-ice-sdpfrag"];
+            assert!(body.is_object(), "{path}: {patch}");
+            for status in ["204", "400", "404", "412", "413", "415", "422", "428"] {
+                assert!(patch["responses"][status].is_object(), "{status} {path}");
+            }
+            let asks = |one: &Value| one["name"] == "If-Match" && one["required"] == true;
+            assert!(patch["parameters"].as_array().unwrap().iter().any(asks), "{path}");
         }
     }
 }

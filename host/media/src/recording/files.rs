@@ -68,6 +68,15 @@ impl Folder {
         let path = is_ours.then(|| self.0.join(name))?;
         path.is_file().then_some(path)
     }
+
+    /// Takes a finished file away.
+    pub fn remove(&self, name: &str) -> Result<(), RecordError> {
+        let path = self.find(name).ok_or(RecordError::NoFile)?;
+        fs::remove_file(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => RecordError::NoFile,
+            _ => failed(&error),
+        })
+    }
 }
 
 impl Unfinished {
@@ -160,8 +169,37 @@ mod tests {
         fs::write(root.path().join("outside.mp4"), b"x").unwrap();
         fs::write(root.path().join("str_1/.hidden.mp4"), b"x").unwrap();
         fs::write(root.path().join("str_1/notes.txt"), b"x").unwrap();
-        for name in ["../outside.mp4", ".hidden.mp4", "notes.txt", "", "none.mp4", "a/b.mp4"] {
+        fs::create_dir(root.path().join("str_1/folder.mp4")).unwrap();
+        for name in [
+            "../outside.mp4",
+            "..%2foutside.mp4",
+            "/etc/passwd.mp4",
+            ".hidden.mp4",
+            "notes.txt",
+            "",
+            "none.mp4",
+            "a/b.mp4",
+            "folder.mp4",
+            "whole.mp4\0",
+            "..",
+        ] {
             assert_eq!(folder.find(name), None, "{name}");
+            assert_eq!(folder.remove(name), Err(RecordError::NoFile), "{name}");
         }
+        assert!(root.path().join("outside.mp4").exists());
+    }
+
+    #[test]
+    fn a_finished_file_is_removed_once_and_one_that_is_written_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(root.path(), "str_1");
+        folder.create().unwrap();
+        let mut file = folder.begin("first").unwrap();
+        file.write(b"all of it").unwrap();
+        assert_eq!(folder.remove("first.mp4"), Err(RecordError::NoFile));
+        file.finish().unwrap();
+        assert_eq!(folder.remove("first.mp4"), Ok(()));
+        assert_eq!(folder.remove("first.mp4"), Err(RecordError::NoFile));
+        assert_eq!(folder.list(), Ok(vec![]));
     }
 }

@@ -9,9 +9,11 @@ use host_ports::{
     StoredStream, VideoAbilities, VideoCodec, VideoSettings,
 };
 use serde_json::{Map, Value, json};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
+use tempfile::NamedTempFile;
 
 const SIZE: FrameSize = FrameSize::new(64, 64);
 
@@ -193,6 +195,9 @@ struct FakePath {
     has_published: Mutex<bool>,
     is_restreamed: Mutex<bool>,
     recording: Mutex<Option<Recording>>,
+    /// Of ended recordings.
+    files: Mutex<HashMap<String, NamedTempFile>>,
+    sessions: Mutex<HashSet<SessionId>>,
 }
 
 impl FakePath {
@@ -214,6 +219,7 @@ impl FakePath {
     fn answer(&self, offer: &str, session: &str) -> Result<Answer, OfferError> {
         match offer.lines().next().unwrap_or_default() {
             "fine" => {
+                self.sessions.lock().unwrap().insert(SessionId(session.to_owned()));
                 Ok(Answer { session: SessionId(session.to_owned()), sdp: "v=0 answer".to_owned() })
             }
             "codec" => Err(OfferError::NoCommonCodec {
@@ -270,6 +276,9 @@ impl MediaPath for FakePath {
 
     fn stop_recording(&self) -> Pending<Result<Recording, RecordError>> {
         let recording = self.recording.lock().unwrap().take();
+        let file = tempfile::Builder::new().suffix(".mp4").tempfile().unwrap();
+        std::fs::write(file.path(), "boxes").unwrap();
+        self.files.lock().unwrap().insert("now.mp4".to_owned(), file);
         let ended = recording.map(|_| self.recording_with(Some(RecordingEnd::Stopped)));
         Box::pin(async { ended.ok_or(RecordError::NotRecording) })
     }
@@ -284,12 +293,21 @@ impl MediaPath for FakePath {
         Box::pin(async { Ok(vec![file]) })
     }
 
-    fn recorded_file(&self, _: &str) -> Option<PathBuf> {
-        None
+    fn recorded_file(&self, name: &str) -> Option<PathBuf> {
+        self.files.lock().unwrap().get(name).map(NamedTempFile::path).map(Into::into)
+    }
+
+    fn delete_recording(&self, name: &str) -> Pending<Result<(), RecordError>> {
+        let removed = self.files.lock().unwrap().remove(name);
+        Box::pin(async { removed.map(drop).ok_or(RecordError::NoFile) })
+    }
+
+    fn has_session(&self, session: &SessionId) -> bool {
+        self.sessions.lock().unwrap().contains(session)
     }
 
     fn hang_up(&self, session: &SessionId) -> bool {
-        session.0 == "in1" || session.0 == "out1"
+        self.sessions.lock().unwrap().remove(session)
     }
 
     fn show(&self, _: Frame) {}

@@ -180,6 +180,14 @@ impl MediaPath for FakePath {
         None
     }
 
+    fn delete_recording(&self, _: &str) -> Pending<Result<(), RecordError>> {
+        Box::pin(async { Err(RecordError::NoFile) })
+    }
+
+    fn has_session(&self, session: &SessionId) -> bool {
+        matches!(session.0.as_str(), "publisher" | "reader")
+    }
+
     fn hang_up(&self, session: &SessionId) -> bool {
         matches!(session.0.as_str(), "publisher" | "reader")
     }
