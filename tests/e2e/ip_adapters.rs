@@ -136,7 +136,8 @@ fn a_face_is_followed_and_a_picture_without_one_adds_nothing() {
     seen.until("it attends to the face", is_other);
     stream.patch(json!({ "ip_adapter_style_image_url": recorded("nobody") }));
     seen.until("without a face nothing is added", |picture| apart(picture, &plain) < APART / 2.0);
-    let tells = |status: &Value| status["warnings"].to_string().contains("faceid: no face was found");
+    let tells =
+        |status: &Value| status["warnings"].to_string().contains("faceid: no face was found");
     assert!(tells(&stream.status()), "{}", stream.status());
     events.until("notice");
     stream.patch(json!({ "ip_adapter_style_image_url": recorded("wide") }));

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use std::sync::Arc;
 use test_peer::{Clip, Codec, Publisher};
+use tests::browser;
 use tests::ffmpeg::{self, is_plain};
 use tests::host::{Host, Stream};
-use tests::http::{download, request};
+use tests::http::{download, request, request_with};
 use tests::libraries::library;
 use tests::peers::publish;
 
@@ -84,6 +85,39 @@ fn a_recording_survives_publishers_and_sizes_and_plays() {
     assert_eq!(list["data"].as_array().map(Vec::len), Some(2), "{list}");
     let again = host.send("DELETE", &record, &Value::Null);
     assert_eq!((again.status, again.json()["code"].as_str()), (404, Some("RECORDINGS/NOT_FOUND")));
+}
+
+#[test]
+fn a_browser_seeks_in_a_recording_until_it_is_deleted() {
+    let host = Host::start(&[library("passthrough")]);
+    let (stream, _publisher) = shown(&host);
+    let record = format!("{}/record", stream.path());
+    let url = host.send("POST", &record, &json!({})).header("location").to_owned();
+    wait_until_longer(&stream, 6.0);
+    assert_eq!(request("GET", &url, None, b"").status, 404, "it is not whole yet");
+    assert_eq!(host.send("DELETE", &record, &Value::Null).status, 200);
+    let outcome = browser::run("seek.mjs", &[("FILE_URL", url.clone())]);
+    assert!(outcome.is_success, "{}", outcome.output);
+    let seen = outcome.json();
+    println!("{seen}");
+    assert_eq!((&seen["width"], &seen["places"]), (&json!(SIDE), &json!([0.75, 0.25])), "{seen}");
+    assert!(seen["seekable"].as_f64() > Some(5.0), "{seen}");
+    assert!(seen["answers"].as_array().expect("answers").contains(&json!(206)), "{seen}");
+    let whole = download(&url);
+    let part = request_with("GET", &url, &[("range", "bytes=4-7")], b"");
+    assert_eq!((part.status, part.text.as_bytes()), (206, &whole[4..8]));
+    let head = request("HEAD", &url, None, b"");
+    assert_eq!(head.header("content-length"), whole.len().to_string());
+    // Neither a way out of the folder, nor to what is hidden in it.
+    let files = format!("{}/recordings", stream.path());
+    for name in ["..%2f..%2fstreams.redb", "%2e%2e", ".hidden.mp4", "%00.mp4"] {
+        let url = host.url(&format!("{files}/{name}"));
+        assert_eq!(request("DELETE", &url, None, b"").status, 404, "{name}");
+        assert_eq!(request("GET", &url, None, b"").status, 404, "{name}");
+    }
+    assert_eq!(request("DELETE", &url, None, b"").status, 200);
+    assert_eq!(request("DELETE", &url, None, b"").status, 404);
+    assert_eq!(host.get(&files).json()["data"], json!([]));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 
 use crate::events::{EventKind, EventLog};
 use host_ports::{
-    FetchProgress, Notice, PipelineError, Progress, Recording, RecordingEnd, RestreamState, RestreamStats,
-    SwitchedOff,
+    FetchProgress, Notice, PipelineError, Progress, Recording, RecordingEnd, RestreamState,
+    RestreamStats, SwitchedOff,
 };
 use host_stream::Condition;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -382,8 +382,7 @@ mod tests {
         let chronicle = Chronicle::new(1);
         let start = Instant::now();
         let tell = |milliseconds, texts: &[&str]| {
-            let notice =
-                |text: &&str| Notice { part: "tint".to_owned(), text: (*text).to_owned() };
+            let notice = |text: &&str| Notice { part: "tint".to_owned(), text: (*text).to_owned() };
             let notices: Vec<_> = texts.iter().map(notice).collect();
             chronicle.noticed(&notices, start + Duration::from_millis(milliseconds));
         };

@@ -135,14 +135,8 @@ impl Kit {
             for (width, height) in PICTURES {
                 let (name, params) = (value.as_str(), self.params_of(schema));
                 let input = Some(FrameFormat::new(width, height));
-                let subject = Subject {
-                    library,
-                    name,
-                    schema,
-                    params,
-                    input,
-                    notices: Arc::default(),
-                };
+                let subject =
+                    Subject { library, name, schema, params, input, notices: Arc::default() };
                 subject.check(self.refusal.as_deref(), report);
             }
         }

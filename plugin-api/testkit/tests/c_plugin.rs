@@ -61,7 +61,8 @@ fn so_does_an_image_processor_at_every_size() {
 fn what_a_stream_tells_its_user_has_to_be_short_text() {
     let faults = |notice: &str| {
         let notice = format!("-DNOTICE=\"{notice}\"");
-        let report = report_with("invert.c", &[&notice], |kit| kit.with_param("strength", 0.into()));
+        let report =
+            report_with("invert.c", &[&notice], |kit| kit.with_param("strength", 0.into()));
         report.failed
     };
     assert_eq!(faults("pictures stay as they are"), [""; 0]);

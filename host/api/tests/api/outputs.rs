@@ -105,9 +105,8 @@ async fn a_recorded_file_is_had_in_parts_and_deleted() {
     {
         assert_eq!(whole.header(name), value);
     }
-    let ask = async |name: &'static str, value: &str| {
-        host.send("GET", &url, &[(name, value)], "").await
-    };
+    let ask =
+        async |name: &'static str, value: &str| host.send("GET", &url, &[(name, value)], "").await;
     for (range, part, told) in [
         ("bytes=1-3", "oxe", "bytes 1-3/5"),
         ("bytes=2-", "xes", "bytes 2-4/5"),

@@ -4,9 +4,9 @@ use super::media::BY_PIPELINE;
 use super::memory::HeapPool;
 use super::patiently;
 use host_ports::{
-    Artefact, Claim, ClaimRef, FieldError, Formats, Frame, FramePool, FrameSize, OpenRequest,
-    Notice, Opened, Pipeline, PipelineCatalog, PipelineError, Plan, PlanError, PluginReport, Progress,
-    ResolveError, Unsupported,
+    Artefact, Claim, ClaimRef, FieldError, Formats, Frame, FramePool, FrameSize, Notice,
+    OpenRequest, Opened, Pipeline, PipelineCatalog, PipelineError, Plan, PlanError, PluginReport,
+    Progress, ResolveError, Unsupported,
 };
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
