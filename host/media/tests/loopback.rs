@@ -51,8 +51,10 @@ fn a_publishers_picture_moves_on_a_readers_screen() {
     assert_eq!((egress.readers, egress.codecs), (1, vec!["H264"]));
     assert!(egress.frames_encoded >= 20 && egress.key_frames >= 1 && egress.bytes_sent > 1000);
 
-    assert!(path.hang_up(&SessionId(publisher.session.clone())));
+    let session = SessionId(publisher.session.clone());
+    assert!(path.has_session(&session) && path.hang_up(&session));
     publisher.wait_until_closed();
+    assert!(!path.has_session(&session));
     assert_eq!(events.recv_timeout(PATIENCE), Ok(IngressEvent::PublisherGone));
     assert!(!path.ingress_stats().is_publishing);
     // The output goes on without a publisher.
@@ -226,7 +228,8 @@ fn sessions_are_limited_and_end_when_they_do_not_connect() {
         }
     };
     assert!(!path.hang_up(&SessionId(idle.session.clone())));
-    assert!(!path.hang_up(&SessionId("unknown".to_owned())));
+    let unknown = SessionId("unknown".to_owned());
+    assert!(!path.has_session(&unknown) && !path.hang_up(&unknown));
     next.frames(1);
     path.close();
     next.until("the session ended with its path", |client, _| client.is_closed);

@@ -1,8 +1,8 @@
 //! ControlNets of other plugins: what a plan says of them, and those of one stream, opened.
 
 use plugin_api::{
-    Conditioner, Error, ErrorCode, Feature, FieldError, FrameFormat, Host, LogLevel, Params, Plan,
-    Processor, Unsupported,
+    Conditioner, Error, ErrorCode, Feature, FieldError, FrameFormat, Host, Params, Plan, Processor,
+    Unsupported,
 };
 
 use super::processors::{Running, add_missing, follow, make};
@@ -107,11 +107,13 @@ impl Opened {
     }
 
     fn or_left_out<T>(&self, name: &str, result: Result<T, Error>) -> Option<T> {
-        let told = |error: &Error| {
-            self.host.log(LogLevel::Warn, &format!("{name} is left out: {error}"));
-        };
-        result.inspect_err(told).ok()
+        result.inspect_err(|error| tell(&self.host, name, error)).ok()
     }
+}
+
+/// For as long as the stream is open: what is left out stays so.
+fn tell(host: &Host, name: &str, error: &Error) {
+    host.notice(name, Some(&format!("{name} is left out: {error}")));
 }
 
 impl ControlNets for Opened {
@@ -140,7 +142,7 @@ impl ControlNets for Opened {
         let Some(conditioner) = &mut net.conditioner else { return };
         let Some(pictures) = self.seen.pictures(net.maker, rows.frames) else { return };
         if let Err(error) = condition(conditioner, rows, pictures.each_ref(), sum) {
-            self.host.log(LogLevel::Warn, &format!("{} is left out: {error}", net.name));
+            tell(&self.host, &net.name, &error);
             net.conditioner = None;
         }
     }
