@@ -3,7 +3,7 @@
 use super::announce::{AacPacking, Kind};
 use super::nal::{self, ParameterSets};
 use super::rtp::{Packet, Unwrapped};
-use super::vp9;
+use super::{h265, vp9};
 use crate::access_unit::is_key_frame;
 use crate::codecs::Codec;
 use crate::unit::AudioFormat;
@@ -135,16 +135,16 @@ impl Pictures {
 
     /// Decoders start at key frames, which publishers often send without the sets that they announced.
     fn with_parameter_sets(&mut self, data: Vec<u8>) -> Vec<u8> {
-        if self.codec != Codec::H264 {
+        if !matches!(self.codec, Codec::H264 | Codec::H265) {
             return data;
         }
         let (mut has_key_slice, mut has_sets) = (false, false);
         for unit in nal::units(&data) {
-            self.sets.take(unit);
-            has_key_slice |= nal::kind(unit) == nal::KEY_SLICE;
-            has_sets |= nal::kind(unit) == nal::SEQUENCE_SET;
+            self.sets.take(self.codec, unit);
+            has_key_slice |= nal::kind(self.codec, unit) == nal::Kind::KeySlice;
+            has_sets |= nal::kind(self.codec, unit) == nal::Kind::SequenceSet;
         }
-        if !has_key_slice || has_sets || !self.sets.is_complete() {
+        if !has_key_slice || has_sets || !self.sets.is_complete(self.codec) {
             return data;
         }
         [self.sets.to_stream(), data].concat()
@@ -155,6 +155,7 @@ impl Pictures {
 enum Joiner {
     Library(Box<dyn Depacketizer + Send + Sync>),
     Vp9,
+    H265,
 }
 
 impl Joiner {
@@ -163,6 +164,7 @@ impl Joiner {
             Codec::H264 => Self::Library(Box::new(H264Depacketizer::default())),
             Codec::Vp8 => Self::Library(Box::new(Vp8Depacketizer::default())),
             Codec::Vp9 => Self::Vp9,
+            Codec::H265 => Self::H265,
         }
     }
 
@@ -175,6 +177,7 @@ impl Joiner {
             Self::Vp9 => {
                 vp9::piece(payload).map(|piece| picture.extend_from_slice(piece)).is_some()
             }
+            Self::H265 => h265::join(payload, picture).is_some(),
         }
     }
 }
@@ -250,7 +253,11 @@ mod tests {
     }
 
     fn sets() -> ParameterSets {
-        ParameterSets { sequence: vec![0x67, 66, 0, 30], picture: vec![0x68, 1] }
+        ParameterSets {
+            sequence: vec![0x67, 66, 0, 30],
+            picture: vec![0x68, 1],
+            ..ParameterSets::default()
+        }
     }
 
     fn h264() -> Assembly {
@@ -264,7 +271,7 @@ mod tests {
             assembly.take(packet, *is_contiguous, &mut whole);
         }
         let kinds = |piece: &Piece| match piece {
-            Piece::Video(data) => nal::units(data).map(nal::kind).collect(),
+            Piece::Video(data) => nal::units(data).map(|unit| unit[0] & 0x1f).collect(),
             Piece::Audio(..) => panic!("no audio"),
         };
         whole.iter().map(kinds).collect()
@@ -341,7 +348,8 @@ mod tests {
         ) {
             let vp8 = Assembly::new(&Kind::Video(Codec::Vp8, ParameterSets::default()));
             let vp9 = Assembly::new(&Kind::Video(Codec::Vp9, ParameterSets::default()));
-            for mut assembly in [h264(), vp8, vp9, aac()] {
+            let h265 = Assembly::new(&Kind::Video(Codec::H265, ParameterSets::default()));
+            for mut assembly in [h264(), h265, vp8, vp9, aac()] {
                 let mut whole = Vec::new();
                 for (timestamp, has_marker, is_contiguous, payload) in &packets {
                     assembly.take(&packet(*timestamp, *has_marker, payload), *is_contiguous, &mut whole);

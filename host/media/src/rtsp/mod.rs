@@ -12,6 +12,7 @@ mod credentials;
 mod describe;
 mod exchange;
 pub(crate) mod fuzzed;
+mod h265;
 mod message;
 mod nal;
 mod pack;

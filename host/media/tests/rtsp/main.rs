@@ -113,14 +113,16 @@ fn ffmpeg_publishes_and_plays_by_udp() {
 }
 
 #[test]
-fn gstreamer_plays_what_ffmpeg_publishes_in_vp8_and_vp9() {
-    let codecs = [("libvpx", VideoCodec::Vp8), ("libvpx-vp9", VideoCodec::Vp9)];
+fn gstreamer_plays_what_ffmpeg_publishes_in_other_codecs() {
+    let codecs = [
+        ("libvpx -deadline realtime -cpu-used 8", VideoCodec::Vp8),
+        ("libvpx-vp9 -deadline realtime -cpu-used 8", VideoCodec::Vp9),
+        ("libx265 -preset ultrafast -tune zerolatency", VideoCodec::H265),
+    ];
     for (encoder, codec) in codecs {
         let rtsp = Rtsp::start();
         rtsp.path.set_video(VideoSettings { codec, ..VideoSettings::default() });
-        let encoding = format!(
-            "-c:v {encoder} -deadline realtime -cpu-used 8 -g 30 -pix_fmt yuv420p -strict experimental"
-        );
+        let encoding = format!("-c:v {encoder} -g 30 -pix_fmt yuv420p -strict experimental");
         let _publisher = ffmpeg_publishes(RED, &encoding, "tcp", &rtsp.input());
         rtsp.wait_for_pictures();
         let name = codec.name().to_ascii_uppercase();
@@ -208,9 +210,9 @@ fn what_is_not_there_is_not_found_and_what_is_too_much_is_refused() {
     assert_eq!(reader.ask("TEARDOWN", "", &[], ""), 200);
     assert_eq!(describe("echo_out"), 200);
     let mut publisher = Client::connect(rtsp.address, "echo?key=stk_1");
-    let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\n";
+    let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 AV1/90000\r\n";
     assert_eq!(publisher.ask("ANNOUNCE", "", &[], sdp), 415);
-    assert!(publisher.body.contains("H264, VP8 or VP9"), "{}", publisher.body);
+    assert!(publisher.body.contains("H264, VP8, VP9 or H265"), "{}", publisher.body);
 }
 
 #[test]
