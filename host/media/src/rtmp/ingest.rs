@@ -301,16 +301,19 @@ impl Publishing {
     fn take(&mut self, message: &Message) -> Result<(), Ended> {
         let now = std::time::Instant::now();
         match self.tracks.read(message)? {
-            Some(Packet::Video { is_key_frame, data }) => {
+            Some(Packet::Video { is_key_frame, data, time }) => {
                 // Only now: who sends nothing that can be shown takes no stream from another.
                 if self.publisher.is_none() && is_key_frame {
                     let path = self.path.upgrade().ok_or(Ended::UnknownKey)?;
-                    self.publisher = Some(path.begin_publishing(Codec::H264)?);
+                    let publisher = path.begin_publishing(Codec::H264)?;
+                    // All messages have one clock.
+                    publisher.related(0);
+                    self.publisher = Some(publisher);
                     tracing::info!(path = %path.state.name, "rtmp publisher connected");
                 }
                 if let Some(publisher) = &mut self.publisher {
                     // False until the next key frame, which cannot be asked for.
-                    publisher.video(data.into(), now);
+                    publisher.video(data.into(), time, now);
                 }
             }
             Some(Packet::Audio { format, data, time }) => {
@@ -325,7 +328,7 @@ impl Publishing {
 }
 
 enum Packet<'a> {
-    Video { is_key_frame: bool, data: Vec<u8> },
+    Video { is_key_frame: bool, data: Vec<u8>, time: Duration },
     Audio { format: Arc<AudioFormat>, data: &'a [u8], time: Duration },
 }
 
@@ -339,8 +342,8 @@ struct Tracks {
 
 impl Tracks {
     fn read<'a>(&mut self, message: &'a Message) -> Result<Option<Packet<'a>>, FlvError> {
+        let time = self.clock.read(message.timestamp);
         if message.kind == kind::AUDIO {
-            let time = self.clock.read(message.timestamp);
             return Ok(match flv::read_audio(&message.data)? {
                 Audio::Header(format) => {
                     self.audio = Some(format);
@@ -357,9 +360,14 @@ impl Tracks {
                 self.video = Some(header);
                 Ok(None)
             }
-            (Video::Frame { is_key_frame, units }, Some(header)) => {
+            (Video::Frame { is_key_frame, shown_after, units }, Some(header)) => {
                 let data = header.byte_stream(is_key_frame, units)?;
-                Ok(Some(Packet::Video { is_key_frame, data }))
+                let after = Duration::from_millis(shown_after.unsigned_abs().into());
+                let time = match shown_after < 0 {
+                    true => time.saturating_sub(after),
+                    false => time + after,
+                };
+                Ok(Some(Packet::Video { is_key_frame, data, time }))
             }
             (Video::Frame { .. } | Video::Nothing, _) => Ok(None),
         }

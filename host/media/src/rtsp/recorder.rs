@@ -6,7 +6,9 @@ use super::reorder::Reorder;
 use super::rtp::{Packet, SenderReport};
 use super::statistics::Statistics;
 use super::way::{self, Event, Way};
+use crate::audio::Nanos;
 use crate::publisher::Publisher;
+use crate::rtp_clock::RtpClock;
 use bytes::{Bytes, BytesMut};
 use std::time::{Duration, Instant};
 
@@ -47,6 +49,8 @@ impl Prepared {
 pub struct Recorder {
     publisher: Publisher,
     tracks: Vec<Incoming>,
+    /// How the clocks of audio and video are related, as last told.
+    skew: Option<Nanos>,
     /// When its last packet came.
     pub heard_at: Instant,
     /// Who we are in reports.
@@ -59,6 +63,10 @@ struct Incoming {
     payload_type: u8,
     way: Option<Way>,
     reorder: Reorder,
+    /// Whose packets come.
+    source: Option<u32>,
+    clock: RtpClock,
+    is_audio: bool,
     assembly: Assembly,
     statistics: Statistics,
 }
@@ -72,6 +80,9 @@ impl Recorder {
                 payload_type: track.payload_type,
                 way,
                 reorder: Reorder::new(if is_udp { PATIENCE } else { Duration::ZERO }),
+                source: None,
+                clock: RtpClock::new(track.rate),
+                is_audio: matches!(track.kind, announce::Kind::Audio(..)),
                 assembly: Assembly::new(&track.kind),
                 statistics: Statistics::new(track.rate),
             }
@@ -80,6 +91,7 @@ impl Recorder {
         Self {
             publisher,
             tracks: tracks.collect(),
+            skew: None,
             heard_at: now,
             source: uuid::Uuid::new_v4().as_u128() as u32,
             report_at: now + REPORT,
@@ -109,6 +121,7 @@ impl Recorder {
             true => self.take_report(track, &bytes, now),
             false => self.take_packet(track, bytes, now),
         }
+        self.relate();
         if now >= self.report_at {
             self.report_at = now + REPORT;
             self.report(now, out);
@@ -119,6 +132,11 @@ impl Recorder {
         let report = SenderReport::parse(bytes);
         if let Some((report, track)) = report.zip(self.tracks.get_mut(track)) {
             track.statistics.take(&report, now);
+            if track.source.is_none_or(|source| source == report.source)
+                && let Some(wall) = report.wall()
+            {
+                track.clock.report(report.timestamp, wall);
+            }
         }
     }
 
@@ -141,15 +159,30 @@ impl Recorder {
             }
             if let Some(packet) = Packet::parse(&turn.bytes) {
                 track.statistics.note(turn.number, packet.timestamp, packet.source, now);
-                track.assembly.take(&packet, turn.missing == 0, &mut self.whole);
+                if track.source.replace(packet.source).is_some_and(|last| last != packet.source) {
+                    track.clock.restart();
+                }
+                let time = track.clock.read(packet.timestamp);
+                track.assembly.take((&packet, time), turn.missing == 0, &mut self.whole);
             }
         }
         for piece in self.whole.drain(..) {
             match piece {
                 // Nobody can be asked for a key frame here: the next one comes when it comes.
-                Piece::Video(data) => drop(self.publisher.video(data, now)),
+                Piece::Video(data, time) => drop(self.publisher.video(data, time, now)),
                 Piece::Audio(format, data, time) => self.publisher.audio(&format, data, time, now),
             }
+        }
+    }
+
+    /// Tells how the tracks' clocks are related, once their reports say so and whenever that changes.
+    fn relate(&mut self) {
+        let clock = |is_audio| {
+            self.tracks.iter().find(|track| track.is_audio == is_audio).map(|track| &track.clock)
+        };
+        let skew = clock(true).zip(clock(false)).and_then(|(audio, video)| audio.skew(video));
+        if let Some(skew) = skew.filter(|skew| self.skew.replace(*skew) != Some(*skew)) {
+            self.publisher.related(skew);
         }
     }
 
