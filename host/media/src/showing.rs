@@ -1,40 +1,48 @@
 //! Which picture a decoder gives out when one comes: encoders send some before those that are shown before them.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// H264 lets no more be held back.
 const MAX_HELD: usize = 16;
 
 /// A step back by more is no picture in another order: the clock was set anew.
-const MAX_STEP_BACK: Duration = Duration::from_secs(2);
+const MAX_STEP_BACK: Duration = Duration::from_secs(1);
 
-/// Finds by their times how many pictures are held back, as decoders do.
+/// What was not seen again within as many to twice as many pictures counts no more: one step back of a clock is no order.
+const PERIOD: usize = 256;
+
+/// Finds by their times how many pictures are held back, as decoders are told.
 #[derive(Default)]
 pub(crate) struct ShowingOrder {
-    held: BinaryHeap<Reverse<Duration>>,
-    depth: usize,
-    /// The time of the picture that came out last.
-    last: Duration,
+    /// Of the pictures that came last.
+    times: VecDeque<Duration>,
+    /// Most pictures that came before one that is shown before them: in this period, and in the last.
+    depths: [usize; 2],
+    /// Pictures in this period.
+    count: usize,
 }
 
 impl ShowingOrder {
     /// Takes the time at which a picture that comes is to be shown; gives that of the picture that now comes out.
     pub fn comes_out(&mut self, time: Duration) -> Option<Duration> {
-        if time + MAX_STEP_BACK < self.last {
+        if self.times.iter().any(|other| time + MAX_STEP_BACK < *other) {
             *self = Self::default();
         }
-        if time < self.last {
-            self.depth = (self.depth + 1).min(MAX_HELD);
+        if self.count == PERIOD {
+            (self.depths, self.count) = ([0, self.depths[0]], 0);
         }
-        self.held.push(Reverse(time));
-        if self.held.len() <= self.depth {
-            return None;
+        let overtaken = self.times.iter().filter(|other| **other > time).count();
+        self.depths[0] = self.depths[0].max(overtaken);
+        self.count += 1;
+        if self.times.len() > MAX_HELD {
+            self.times.pop_front();
         }
-        let Reverse(out) = self.held.pop()?;
-        self.last = self.last.max(out);
-        Some(out)
+        self.times.push_back(time);
+        let depth = self.depths[0].max(self.depths[1]).min(MAX_HELD);
+        let mut latest: Vec<_> = self.times.iter().copied().collect();
+        latest.sort_unstable_by(|one, other| other.cmp(one));
+        latest.get(depth).copied()
     }
 }
 
@@ -60,8 +68,9 @@ mod tests {
         let times: Vec<u64> =
             (0..20).flat_map(|n| [4, 2, 1, 3].map(|at| 40 * (4 * n + at))).collect();
         let out = order(&times);
-        let settled: Vec<_> = out[8..].iter().map(|time| time.unwrap() / 40).collect();
-        assert_eq!(settled, (7..7 + 72).collect::<Vec<_>>(), "{out:?}");
+        // The second of the first four is the second that is shown, two pictures later.
+        let settled: Vec<_> = out[3..].iter().map(|time| time.unwrap() / 40).collect();
+        assert_eq!(settled, (2..79).collect::<Vec<_>>(), "{out:?}");
     }
 
     #[test]
@@ -70,13 +79,20 @@ mod tests {
         assert_eq!(order(&times), times.map(Some));
     }
 
+    #[test]
+    fn a_small_step_back_is_forgotten_after_a_while() {
+        let back = (0..30).chain(10..600).map(|n| 33 * n);
+        let times: Vec<u64> = back.collect();
+        assert_eq!(order(&times).last(), Some(&times.last().copied()));
+    }
+
     proptest! {
         #[test]
         fn only_so_many_are_held(times in prop::collection::vec(any::<u32>(), 0..200)) {
             let mut order = ShowingOrder::default();
             for time in times {
                 order.comes_out(Duration::from_millis(time.into()));
-                prop_assert!(order.held.len() <= MAX_HELD);
+                prop_assert!(order.times.len() <= MAX_HELD + 1);
             }
         }
     }
