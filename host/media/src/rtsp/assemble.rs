@@ -54,6 +54,11 @@ impl Assembly {
             Self::Audio(sounds) => sounds.take(packet, is_contiguous, whole),
         }
     }
+
+    /// Whether nothing comes out before the next key frame.
+    pub fn needs_key_frame(&self) -> bool {
+        matches!(self, Self::Video(pictures) if pictures.needs_key_frame)
+    }
 }
 
 /// Of one codec. What follows a loss is left out up to the next key frame, since it cannot be decoded as it was meant.

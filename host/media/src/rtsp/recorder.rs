@@ -3,10 +3,11 @@
 use super::announce::{self, Announcement};
 use super::assemble::{Assembly, Piece};
 use super::reorder::Reorder;
-use super::rtp::{Packet, SenderReport};
+use super::rtp::{Packet, SenderReport, write_picture_loss};
 use super::statistics::Statistics;
 use super::way::{self, Event, Way};
 use crate::audio::Nanos;
+use crate::peer::ASK_AGAIN;
 use crate::publisher::Publisher;
 use crate::rtp_clock::RtpClock;
 use bytes::{Bytes, BytesMut};
@@ -56,6 +57,10 @@ pub struct Recorder {
     /// Who we are in reports.
     source: u32,
     report_at: Instant,
+    /// The last picture could not be decoded.
+    is_lost: bool,
+    /// When it was last asked for a key frame.
+    asked_at: Option<Instant>,
     whole: Vec<Piece>,
 }
 
@@ -95,6 +100,8 @@ impl Recorder {
             heard_at: now,
             source: uuid::Uuid::new_v4().as_u128() as u32,
             report_at: now + REPORT,
+            is_lost: false,
+            asked_at: None,
             whole: Vec::new(),
         }
     }
@@ -122,6 +129,7 @@ impl Recorder {
             false => self.take_packet(track, bytes, now),
         }
         self.relate();
+        self.ask_for_key_frame(now, out);
         if now >= self.report_at {
             self.report_at = now + REPORT;
             self.report(now, out);
@@ -168,8 +176,7 @@ impl Recorder {
         }
         for piece in self.whole.drain(..) {
             match piece {
-                // Nobody can be asked for a key frame here: the next one comes when it comes.
-                Piece::Video(data, time) => drop(self.publisher.video(data, time, now)),
+                Piece::Video(data, time) => self.is_lost = !self.publisher.video(data, time, now),
                 Piece::Audio(format, data, time) => self.publisher.audio(&format, data, time, now),
             }
         }
@@ -186,13 +193,39 @@ impl Recorder {
         }
     }
 
+    /// Asks the publisher for a key frame if nothing can be decoded before one. Whatever was announced: who does not know the
+    /// request leaves it aside, and the next key frame comes when it comes.
+    fn ask_for_key_frame(&mut self, now: Instant, out: &mut BytesMut) {
+        let Some(video) = self.tracks.iter_mut().find(|track| !track.is_audio) else { return };
+        let is_waiting = self.is_lost || video.assembly.needs_key_frame();
+        let is_patient = self.asked_at.is_some_and(|asked_at| now < asked_at + ASK_AGAIN);
+        if is_waiting && !is_patient {
+            self.asked_at = Some(now);
+            video.report((self.source, true), now, out);
+        }
+    }
+
     fn report(&mut self, now: Instant, out: &mut BytesMut) {
         for track in &mut self.tracks {
-            if let Some(way) = &track.way {
-                let mut report = BytesMut::new();
-                track.statistics.report(self.source, now).write(&mut report);
-                way.send(true, &report, out);
-            }
+            track.report((self.source, false), now, out);
         }
+    }
+}
+
+impl Incoming {
+    /// Tells the publisher what came of it, and that a key frame is needed, if it is.
+    fn report(
+        &mut self,
+        (own_source, needs_key_frame): (u32, bool),
+        now: Instant,
+        out: &mut BytesMut,
+    ) {
+        let Some(way) = &self.way else { return };
+        let mut report = BytesMut::new();
+        self.statistics.report(own_source, now).write(&mut report);
+        if let Some(source) = self.source.filter(|_| needs_key_frame) {
+            write_picture_loss(&mut report, own_source, source);
+        }
+        way.send(true, &report, out);
     }
 }

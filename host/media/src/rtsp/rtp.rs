@@ -10,6 +10,7 @@ const NTP_TO_UNIX: u64 = 2_208_988_800;
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const DESCRIPTION: u8 = 202;
+const FEEDBACK: u8 = 206;
 /// What both ends are called in reports.
 const NAME: &[u8] = b"streamdiffusion-host";
 
@@ -138,6 +139,14 @@ impl ReceiverReport {
         out.put_u32(self.since_last_report);
         describe(out, self.own_source);
     }
+}
+
+/// Asks a source for a key frame (RFC 4585, 6.3.1). A report comes before it.
+pub fn write_picture_loss(out: &mut BytesMut, own_source: u32, source: u32) {
+    // What counts in reports says here which kind of feedback it is.
+    head(out, 1, FEEDBACK, 2);
+    out.put_u32(own_source);
+    out.put_u32(source);
 }
 
 fn head(out: &mut BytesMut, count: u8, kind: u8, words: u16) {

@@ -3,16 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
-#[path = "../rtsp/client.rs"]
-#[allow(dead_code, reason = "this publishes only")]
-mod client;
 mod rtmp;
 mod rtsp;
+#[path = "../rtsp_support/mod.rs"]
+mod rtsp_support;
 #[path = "../support/mod.rs"]
 mod support;
 
 use host_media::RtmpConfig;
 use host_ports::{FrameSize, MediaPath, OfferError, StreamKeys};
+use rtsp_support::proxy::holding_back;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -160,7 +160,10 @@ fn by_rtsp_in_the_connection_what_ffmpeg_sends_keeps_step_however_it_is_held_up(
         let server = Server::start();
         let (path, _events) = server.echo(SIZE);
         let (address, _serving) = server.rtsp(Arc::new(Keys));
-        let proxy = rtsp::proxy(address, held);
+        let proxy = holding_back(address, move |channel| match channel {
+            0 | 1 => held.video,
+            _ => held.audio,
+        });
         let line = format!(
             "{FLASH} -re {BEEP} {AS_IT_COMES} -f rtsp -rtsp_transport tcp rtsp://{proxy}/echo?key=stk_1"
         );
