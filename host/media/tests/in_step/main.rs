@@ -32,6 +32,10 @@ const BEEP: &str = "-f lavfi -i aevalsrc='if(lt(mod(t,1),0.1),sin(6283*t)/2,0)':
 const AS_IT_COMES: &str =
     "-c:v libx264 -preset ultrafast -tune zerolatency -g 30 -pix_fmt yuv420p -c:a aac";
 
+/// As encoders are set for streaming: with pictures that refer to later ones, which are sent before them.
+const OUT_OF_ORDER: &str =
+    "-c:v libx264 -preset veryfast -bf 3 -b_strategy 0 -g 30 -pix_fmt yuv420p -c:a aac";
+
 /// Who holds back what.
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
@@ -145,10 +149,8 @@ fn by_rtmp_pictures_that_are_sent_out_of_order_keep_step() {
     let server = Server::start();
     let (path, _events) = server.echo(SIZE);
     let port = server.listen_for_rtmp(RtmpConfig::default());
-    // As encoders are set for streaming: bidirectional pictures in a pyramid, and some looked ahead.
     let line = format!(
-        "{FLASH} -re {BEEP} -c:v libx264 -preset veryfast -bf 3 -b_strategy 0 -g 30 -pix_fmt yuv420p -c:a aac \
-         -f flv rtmp://127.0.0.1:{port}/live/key-of-echo"
+        "{FLASH} -re {BEEP} {OUT_OF_ORDER} -f flv rtmp://127.0.0.1:{port}/live/key-of-echo"
     );
     let _publisher = Ffmpeg::start(&line);
     assert_in_step(&watch(&*path, 5), 4);
@@ -156,7 +158,7 @@ fn by_rtmp_pictures_that_are_sent_out_of_order_keep_step() {
 
 #[test]
 fn by_rtsp_in_the_connection_what_ffmpeg_sends_keeps_step_however_it_is_held_up() {
-    for held in [LATE_SOUND, EARLY_SOUND] {
+    for (held, encoding) in [(LATE_SOUND, AS_IT_COMES), (EARLY_SOUND, OUT_OF_ORDER)] {
         let server = Server::start();
         let (path, _events) = server.echo(SIZE);
         let (address, _serving) = server.rtsp(Arc::new(Keys));
@@ -165,7 +167,7 @@ fn by_rtsp_in_the_connection_what_ffmpeg_sends_keeps_step_however_it_is_held_up(
             _ => held.audio,
         });
         let line = format!(
-            "{FLASH} -re {BEEP} {AS_IT_COMES} -f rtsp -rtsp_transport tcp rtsp://{proxy}/echo?key=stk_1"
+            "{FLASH} -re {BEEP} {encoding} -f rtsp -rtsp_transport tcp rtsp://{proxy}/echo?key=stk_1"
         );
         let _publisher = Ffmpeg::start(&line);
         assert_in_step(&watch(&*path, 5), 4);
