@@ -2,8 +2,9 @@
 //! the daemon's test of tokens.
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -338,4 +339,54 @@ fn noise_at_the_media_port_is_nothing() {
             .collect();
         drop(connections);
     });
+}
+
+/// A connection to a door of this machine, from the loopback address that ends so.
+fn connect_from(last: u8, url: &str) -> TcpStream {
+    let door = url.split('/').nth(2).expect("host and port");
+    let door: SocketAddr = door.parse().expect("an address");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into()).expect("it is ours");
+    socket.connect(&door.into()).expect("the server listens");
+    let connection = TcpStream::from(socket);
+    connection.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    connection
+}
+
+#[test]
+fn one_address_does_not_take_every_place_of_rtsp_and_rtmp() {
+    const MOST: usize = 3;
+    let settings = [
+        ("SDH_RTSP__MAX_CONNECTIONS_PER_ADDRESS", MOST.to_string()),
+        ("SDH_RTMP__MAX_CONNECTIONS_PER_ADDRESS", MOST.to_string()),
+    ];
+    let host = Host::start_with(&[], &settings);
+    // Of an RTMP client, which the server answers in the same version.
+    let greeting = [&[3][..], &[0; 1536]].concat();
+    let options = b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n";
+    for (url, hello, answer) in
+        [(host.rtsp(""), &options[..], &b"RTSP/1.0 200"[..]), (host.rtmp_url(""), &greeting, &[3])]
+    {
+        let is_answered = |mut connection: TcpStream| {
+            let mut said = vec![0; answer.len()];
+            let read = connection.write_all(hello).and_then(|()| connection.read_exact(&mut said));
+            (read.is_ok() && said == answer).then_some(connection)
+        };
+        let held: Vec<_> = (0..MOST).map(|_| is_answered(connect_from(1, &url))).collect();
+        assert!(held.iter().all(Option::is_some), "{url}: {held:?}");
+        let begun = Instant::now();
+        for _ in 0..2 * MOST {
+            assert!(is_answered(connect_from(1, &url)).is_none(), "{url}: one too many");
+        }
+        // Far below what a connection without a word is given.
+        assert!(begun.elapsed() < Duration::from_secs(5), "{url}: {:?}", begun.elapsed());
+        assert!(is_answered(connect_from(2, &url)).is_some(), "{url}: the others' places are free");
+        drop(held);
+        host.wait_for("there is room again", || is_answered(connect_from(1, &url)));
+    }
+    let log = host.end();
+    for door in ["rtsp", "rtmp"] {
+        let remedy = format!("raise `{door}.max_connections_per_address`");
+        assert_eq!(log.matches(&remedy).count(), 1, "once, however many: {log}");
+    }
 }

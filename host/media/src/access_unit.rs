@@ -11,20 +11,22 @@ pub(crate) fn is_key_frame(codec: Codec, unit: &[u8]) -> bool {
         Codec::Vp8 => unit.first().is_some_and(|tag| tag & 1 == 0),
         Codec::Vp9 => vp9_size(unit).is_some(),
         // An IDR slice, or parameter sets: encoders with gradual refresh send no IDR after the first.
-        Codec::H264 => nal_types(unit).any(|kind| kind == 5 || kind == 7),
+        Codec::H264 => nal_headers(unit).any(|head| matches!(head & 0x1f, 5 | 7)),
+        // A slice that nothing before is needed for, or parameter sets.
+        Codec::H265 => nal_headers(unit).any(|head| matches!(head >> 1 & 0x3f, 16..=21 | 32..=34)),
     }
 }
 
-/// Types of the units of an H264 byte stream.
-fn nal_types(unit: &[u8]) -> impl Iterator<Item = u8> {
-    unit.windows(4).filter(|window| window.starts_with(&[0, 0, 1])).map(|window| window[3] & 0x1f)
+/// The first byte of each unit of an H264 or H265 byte stream, which tells its type.
+fn nal_headers(unit: &[u8]) -> impl Iterator<Item = u8> {
+    unit.windows(4).filter(|window| window.starts_with(&[0, 0, 1])).map(|window| window[3])
 }
 
-/// Whether a frame's own header asks for a picture beyond the limit. H264 hides that in its parameter sets: there the
-/// parser in front of the decoder tells.
+/// Whether a frame's own header asks for a picture beyond the limit. H264 and H265 hide that in their parameter sets:
+/// there the parser in front of the decoder tells.
 pub(crate) fn is_oversized(codec: Codec, unit: &[u8]) -> bool {
     let size = match codec {
-        Codec::H264 => None,
+        Codec::H264 | Codec::H265 => None,
         Codec::Vp8 => vp8_size(unit),
         Codec::Vp9 => vp9_size(unit),
     };
@@ -62,6 +64,8 @@ mod tests {
         );
         assert!(is_key_frame(Codec::H264, &[0, 0, 0, 1, 0x67, 66, 0, 0, 1, 0x65, 0]));
         assert!(!is_key_frame(Codec::H264, &[0, 0, 0, 1, 0x41, 9, 9]));
+        assert!(is_key_frame(Codec::H265, &[0, 0, 0, 1, 0x40, 1, 0, 0, 1, 0x26, 1]));
+        assert!(!is_key_frame(Codec::H265, &[0, 0, 0, 1, 0x02, 1, 9]));
         assert!(!is_key_frame(Codec::H264, &[]) && !is_key_frame(Codec::Vp8, &[]));
     }
 

@@ -16,12 +16,12 @@ use held::Held;
 use line::Packet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use sync::Nanos;
 use transcoder::Transcoder;
 
 pub(crate) use codecs::AudioCodecs;
 pub use codecs::MissingAudioElements;
 pub(crate) use held::Outlet;
+pub(crate) use sync::Nanos;
 
 /// More than any codec makes of one packet.
 const MAX_PACKET: usize = 16 * 1024;

@@ -13,10 +13,11 @@ pub enum Codec {
     H264,
     Vp8,
     Vp9,
+    H265,
 }
 
 impl Codec {
-    pub const ALL: [Self; 3] = [Self::H264, Self::Vp8, Self::Vp9];
+    pub const ALL: [Self; 4] = [Self::H264, Self::Vp8, Self::Vp9, Self::H265];
 
     /// The codec that params name so, if we know it.
     pub(crate) fn of(codec: VideoCodec) -> Option<Self> {
@@ -28,6 +29,7 @@ impl Codec {
             Self::H264 => VideoCodec::H264,
             Self::Vp8 => VideoCodec::Vp8,
             Self::Vp9 => VideoCodec::Vp9,
+            Self::H265 => VideoCodec::H265,
         }
     }
 
@@ -36,16 +38,19 @@ impl Codec {
             Self::H264 => "H264",
             Self::Vp8 => "VP8",
             Self::Vp9 => "VP9",
+            Self::H265 => "H265",
         }
     }
 
     /// Capabilities of access units as they come from the network.
     pub(crate) fn caps(self) -> gst::Caps {
+        let byte_stream = |name| {
+            let caps = gst::Caps::builder(name).field("stream-format", "byte-stream");
+            caps.field("alignment", "au").build()
+        };
         match self {
-            Self::H264 => gst::Caps::builder("video/x-h264")
-                .field("stream-format", "byte-stream")
-                .field("alignment", "au")
-                .build(),
+            Self::H264 => byte_stream("video/x-h264"),
+            Self::H265 => byte_stream("video/x-h265"),
             Self::Vp8 => gst::Caps::builder("video/x-vp8").build(),
             Self::Vp9 => gst::Caps::builder("video/x-vp9").build(),
         }
@@ -66,7 +71,9 @@ pub(crate) struct Element {
 
 const PARSER: (&str, &str) = ("h264parse", "gstreamer1.0-plugins-bad");
 
-const DECODERS: [Element; 4] = [
+const PARSER_OF_H265: (&str, &str) = ("h265parse", "gstreamer1.0-plugins-bad");
+
+const DECODERS: [Element; 5] = [
     Element {
         codec: Codec::H264,
         name: "avdec_h264",
@@ -81,9 +88,16 @@ const DECODERS: [Element; 4] = [
     },
     Element { codec: Codec::Vp8, name: "vp8dec", needs: &[], package: "gstreamer1.0-plugins-good" },
     Element { codec: Codec::Vp9, name: "vp9dec", needs: &[], package: "gstreamer1.0-plugins-good" },
+    Element {
+        codec: Codec::H265,
+        name: "avdec_h265",
+        needs: &[PARSER_OF_H265],
+        package: "gstreamer1.0-libav",
+    },
 ];
 
-const ENCODERS: [Element; 6] = [
+// None of AV1: the real-time rate control of libaom 3.6 ends the process by an assertion when it is shown noise.
+const ENCODERS: [Element; 9] = [
     Element {
         codec: Codec::H264,
         name: "nvh264enc",
@@ -110,6 +124,24 @@ const ENCODERS: [Element; 6] = [
     },
     Element { codec: Codec::Vp8, name: "vp8enc", needs: &[], package: "gstreamer1.0-plugins-good" },
     Element { codec: Codec::Vp9, name: "vp9enc", needs: &[], package: "gstreamer1.0-plugins-good" },
+    Element {
+        codec: Codec::H265,
+        name: "nvh265enc",
+        needs: &[],
+        package: "gstreamer1.0-plugins-bad",
+    },
+    Element {
+        codec: Codec::H265,
+        name: "vah265enc",
+        needs: &[],
+        package: "gstreamer1.0-plugins-bad",
+    },
+    Element {
+        codec: Codec::H265,
+        name: "x265enc",
+        needs: &[],
+        package: "gstreamer1.0-plugins-bad",
+    },
 ];
 
 impl Element {
@@ -119,6 +151,7 @@ impl Element {
             // Without the parser avdec_h264 sometimes holds one frame and openh264dec decodes nothing; with more than
             // one thread it holds one frame for each.
             "avdec_h264" => "h264parse name=parse ! avdec_h264 max-threads=1 output-corrupt=false",
+            "avdec_h265" => "h265parse name=parse ! avdec_h265 max-threads=1 output-corrupt=false",
             "openh264dec" => "h264parse name=parse ! openh264dec",
             "vp9dec" => "vp9dec threads=1",
             _ => "vp8dec threads=1",
@@ -136,7 +169,9 @@ impl Element {
         let Some(encoder) = graph.element("encode") else { return };
         let in_kbit = kbps.round().max(1.0) as u32;
         match self.name {
-            "x264enc" | "nvh264enc" | "vah264enc" => encoder.set_property("bitrate", in_kbit),
+            "x264enc" | "nvh264enc" | "vah264enc" | "x265enc" | "nvh265enc" | "vah265enc" => {
+                encoder.set_property("bitrate", in_kbit);
+            }
             "openh264enc" => encoder.set_property("bitrate", in_kbit.saturating_mul(1000)),
             _ => encoder.set_property(
                 "target-bitrate",
@@ -148,7 +183,7 @@ impl Element {
     /// The raw format that the encoder takes.
     pub fn raw_format(&self) -> gstreamer_video::VideoFormat {
         match self.name {
-            "vah264enc" => gstreamer_video::VideoFormat::Nv12,
+            "vah264enc" | "vah265enc" => gstreamer_video::VideoFormat::Nv12,
             _ => gstreamer_video::VideoFormat::I420,
         }
     }
@@ -266,11 +301,11 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_parser_leaves_only_vp8_to_decode() {
+    fn without_its_parser_h264_cannot_be_decoded() {
         let codecs = Codecs::among(|name| name != "h264parse").unwrap();
         assert_eq!(
             codecs.decoders().collect::<Vec<_>>(),
-            [(Codec::Vp8, "vp8dec"), (Codec::Vp9, "vp9dec")]
+            [(Codec::Vp8, "vp8dec"), (Codec::Vp9, "vp9dec"), (Codec::H265, "avdec_h265")]
         );
     }
 

@@ -20,21 +20,26 @@ impl Encoding {
         let bits = kbps * 1000;
         let threads = if size.width * size.height > 640 * 640 { 4 } else { 1 };
         match element.name {
-            // Not known of all versions to offer the constrained profile; without B-frames main is as good.
-            "nvh264enc" => format!(
-                "nvh264enc name=encode preset=low-latency-hq zerolatency=true rc-mode=cbr bitrate={kbps} gop-size={gop} bframes=0 \
+            // Of H264, not known of all versions to offer the constrained profile; without B-frames main is as good.
+            name @ ("nvh264enc" | "nvh265enc") => format!(
+                "{name} name=encode preset=low-latency-hq zerolatency=true rc-mode=cbr bitrate={kbps} gop-size={gop} bframes=0 \
                  ! capsfilter caps={}",
-                caps("main")
+                caps(element.codec, "main")
             ),
-            "vah264enc" => format!(
-                "vah264enc name=encode rate-control=cbr bitrate={kbps} key-int-max={gop} b-frames=0 ref-frames=1 ! capsfilter caps={}",
-                caps("constrained-baseline")
+            name @ ("vah264enc" | "vah265enc") => format!(
+                "{name} name=encode rate-control=cbr bitrate={kbps} key-int-max={gop} b-frames=0 ref-frames=1 ! capsfilter caps={}",
+                caps(element.codec, simplest(element.codec))
+            ),
+            "x265enc" => format!(
+                "x265enc name=encode tune=zerolatency speed-preset=ultrafast bitrate={kbps} key-int-max={gop} \
+                 option-string=pools={threads}:bframes=0:repeat-headers=1 ! capsfilter caps={}",
+                caps(element.codec, simplest(element.codec))
             ),
             "x264enc" => self.x264(threads),
             "openh264enc" => format!(
                 "openh264enc name=encode usage-type=camera rate-control=bitrate bitrate={bits} gop-size={gop} \
                  enable-frame-skip=false multi-thread={threads} ! capsfilter caps={}",
-                caps("constrained-baseline")
+                caps(element.codec, simplest(element.codec))
             ),
             name => {
                 // VP9 shares rows out among threads, VP8 what it calls tokens.
@@ -71,11 +76,17 @@ impl Encoding {
              key-int-max={gop_size} bframes=0 byte-stream=true threads={threads} sliced-threads={} ! capsfilter caps={}",
             self.bitrate_kbps,
             threads > 1,
-            caps(profile)
+            caps(Codec::H264, profile)
         )
     }
 }
 
-fn caps(profile: &str) -> String {
-    format!("video/x-h264,stream-format=byte-stream,alignment=au,profile={profile}")
+/// The profile that all viewers decode.
+const fn simplest(codec: Codec) -> &'static str {
+    if matches!(codec, Codec::H265) { "main" } else { "constrained-baseline" }
+}
+
+fn caps(codec: Codec, profile: &str) -> String {
+    let name = codec.named().name();
+    format!("video/x-{name},stream-format=byte-stream,alignment=au,profile={profile}")
 }

@@ -3,8 +3,8 @@
 //! `offer`, `negotiate` and `answer` negotiate; `hub` is the one task that owns every peer connection (`peer`) and the sockets
 //! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`, `color`);
 //! `audio` holds audio until the pictures of its moment are shown, and transcodes it on demand;
-//! `rtsp` is another door in and out, `rtmp` one in, and one out; `hls`, `recording` and `snapshot` are what else is made of a
-//! path's output, the first two of `fmp4`. `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
+//! `rtsp` is another door in and out, `rtmp` one in, and one out, each with so many `places`; `hls`, `recording` and
+//! `snapshot` are what else is made of a path's output, the first two of `fmp4`. `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
 
 mod accept;
 mod access_unit;
@@ -36,14 +36,17 @@ mod pace;
 mod path;
 mod paths;
 mod peer;
+mod places;
 mod public_address;
 mod publisher;
 mod receiving;
 mod reception;
 mod recording;
 mod rtmp;
+mod rtp_clock;
 mod rtsp;
 mod server;
+mod showing;
 mod snapshot;
 mod sockets;
 mod tcp;
@@ -54,6 +57,7 @@ pub use accept::accept;
 pub use audio::MissingAudioElements;
 pub use codecs::{Codec, Codecs, MissingElements};
 pub use config::{MediaConfig, MediaStartError, PublicAddress};
+pub use places::ConnectionLimits;
 pub use public_address::{FindAddressError, find_public_address};
 pub use recording::RecordingConfig;
 pub use rtmp::{AuthoritiesError, RestreamConfig, Rtmp, RtmpConfig, RtmpServer};

@@ -124,7 +124,7 @@ fn rank(payload: &Payload, role: Role, usable: &[Codec]) -> Option<(usize, u8)> 
     let codec = usable.iter().position(|codec| *codec == payload.codec)?;
     let is_fragmented = payload.packetization_mode == Some(1);
     let within = match (payload.codec, role) {
-        (Codec::Vp8 | Codec::Vp9, _) => 0,
+        (Codec::Vp8 | Codec::Vp9 | Codec::H265, _) => 0,
         // What we send is cut into fragments, which only mode 1 allows.
         (Codec::H264, Role::Reader) if !is_fragmented => return None,
         (Codec::H264, Role::Reader) => {
@@ -239,6 +239,12 @@ fn audio_lines(offer: &Offer, video: &Section, audio: &AudioChoice) -> (String, 
 fn format_parameters(payload: &Payload) -> String {
     if payload.codec == Codec::Vp9 {
         return format!("a=fmtp:{} profile-id=0\r\n", payload.number);
+    }
+    if let Some(level) = payload.level_id.filter(|_| payload.codec == Codec::H265) {
+        let number = payload.number;
+        return format!(
+            "a=fmtp:{number} profile-id=1;tier-flag=0;level-id={level};tx-mode=SRST\r\n"
+        );
     }
     let mut parameters = Vec::new();
     if payload.codec == Codec::H264 {

@@ -38,6 +38,8 @@ pub(crate) struct Payload {
     pub retransmission: Option<u8>,
     pub packetization_mode: Option<u8>,
     pub profile_level_id: Option<u32>,
+    /// H265's.
+    pub level_id: Option<u8>,
 }
 
 pub(crate) fn invalid(reason: impl Into<String>) -> OfferError {
@@ -147,12 +149,22 @@ impl<'a> Section<'a> {
             "H264" => Codec::H264,
             "VP8" => Codec::Vp8,
             "VP9" => Codec::Vp9,
+            "H265" => Codec::H265,
             _ => return None,
         };
         let parameter =
             |name| self.parameters(number).find_map(|(key, value)| (key == name).then_some(value));
-        if codec == Codec::Vp9 && parameter("profile-id").is_some_and(|profile| profile != "0") {
-            // More than 8 bits, or more colour than the others have.
+        // Others have more than 8 bits, more colour than the rest, or several streams.
+        let is_usual = |name, usual| parameter(name).is_none_or(|value| value == usual);
+        let is_decodable = match codec {
+            Codec::H264 | Codec::Vp8 => true,
+            Codec::Vp9 => is_usual("profile-id", "0"),
+            Codec::H265 => {
+                let usual = [("profile-id", "1"), ("tier-flag", "0"), ("tx-mode", "SRST")];
+                usual.into_iter().all(|(name, value)| is_usual(name, value))
+            }
+        };
+        if !is_decodable {
             return None;
         }
         Some(Payload {
@@ -162,6 +174,7 @@ impl<'a> Section<'a> {
             packetization_mode: parameter("packetization-mode").and_then(|mode| mode.parse().ok()),
             profile_level_id: parameter("profile-level-id")
                 .and_then(|id| u32::from_str_radix(id, 16).ok()),
+            level_id: parameter("level-id").and_then(|id| id.parse().ok()),
         })
     }
 
@@ -226,4 +239,21 @@ fn attributes<'a>(lines: &[&'a str], name: &str) -> impl Iterator<Item = &'a str
     lines
         .iter()
         .filter_map(move |line| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h265_is_taken_in_its_main_profile_and_one_stream() {
+        let offer = "v=0\nm=video 9 UDP/TLS/RTP/SAVPF 49 50 51 52\n\
+             a=rtpmap:49 H265/90000\na=fmtp:49 level-id=180;profile-id=1;tier-flag=0;tx-mode=SRST\n\
+             a=rtpmap:50 H265/90000\na=fmtp:50 level-id=180;profile-id=2\n\
+             a=rtpmap:51 H265/90000\na=fmtp:51 tx-mode=MRST\n\
+             a=rtpmap:52 H265/90000\n";
+        let payloads = Offer::parse(offer).unwrap().sections[0].payloads();
+        let taken: Vec<_> = payloads.iter().map(|each| (each.number, each.level_id)).collect();
+        assert_eq!(taken, [(49, Some(180)), (52, None)]);
+    }
 }

@@ -12,6 +12,7 @@ use crate::publisher::Publisher;
 use crate::reception::Reception;
 use crate::rtmp::Restreams;
 use crate::server::Context;
+use crate::showing::ShowingOrder;
 use crate::unit::AudioCodec;
 use host_ports::{
     Answer, EgressStats, Frame, HlsError, HlsFile, HlsRequest, IngressEvent, IngressSink,
@@ -209,7 +210,8 @@ impl Path {
         if let Some(peer) = replaced_peer {
             self.hub.send(Command::HangUp(peer));
         }
-        Ok(Publisher { path, session, ended, reception, source, _ticket: ticket })
+        let order = ShowingOrder::default();
+        Ok(Publisher { path, session, ended, reception, source, order, _ticket: ticket })
     }
 
     /// Lets a reader in that is no peer connection; `NotReady` until a frame was shown.

@@ -16,7 +16,7 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// How often a publisher is asked for a key frame until it sends one.
-const ASK_AGAIN: Duration = Duration::from_millis(300);
+pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Every peer is looked at once in this time.
 const HEARTBEAT: Duration = Duration::from_secs(1);

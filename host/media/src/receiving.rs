@@ -1,13 +1,14 @@
 //! What a publishing peer sends: video to its decoder, audio to the path, the clocks of both to where they are needed.
 
-use crate::audio::Source;
+use crate::audio::{Nanos, Source};
 use crate::codecs::Codec;
 use crate::path::PathState;
 use crate::reception::Reception;
+use crate::rtp_clock::RtpClock;
 use crate::unit::{AudioCodec, AudioFormat};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, UNIX_EPOCH};
 use str0m::media::{MediaData, SenderFeedback};
 use str0m::rtp::SeqNo;
 
@@ -36,14 +37,14 @@ impl Receiving {
     /// Takes a frame. False if it was of no use and nothing will be before a key frame.
     pub fn video(&mut self, data: MediaData, now: Instant) -> bool {
         self.count(&data, |receiving| &mut receiving.video_track);
-        let time = self.video_track.time(data.time.numer());
+        let time = self.video_track.clock.read(data.time.numer() as u32);
         self.path.egress.audio.picture_came(self.source, time, now);
         self.video.take(data.data, data.contiguous, now)
     }
 
     pub fn audio(&mut self, data: MediaData, now: Instant) {
         self.count(&data, |receiving| &mut receiving.audio_track);
-        let time = self.audio_track.time(data.time.numer());
+        let time = self.audio_track.clock.read(data.time.numer() as u32);
         let packet = (data.data, time);
         self.path.egress.audio.take(self.source, &self.format, packet, now);
     }
@@ -52,9 +53,11 @@ impl Receiving {
     pub fn report(&mut self, report: &SenderFeedback, is_audio: bool) {
         let track = if is_audio { &mut self.audio_track } else { &mut self.video_track };
         let info = &report.sender_info;
-        track.report(info.rtp_time.numer() as u32, info.ntp_time);
-        if let (Some(audio), Some(video)) = (self.audio_track.origin, self.video_track.origin) {
-            self.path.egress.audio.related(self.source, audio.saturating_sub(video));
+        let since = info.ntp_time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Nanos::try_from(since.as_nanos()).unwrap_or(Nanos::MAX);
+        track.clock.report(info.rtp_time.numer() as u32, wall);
+        if let Some(skew) = self.audio_track.clock.skew(&self.video_track.clock) {
+            self.path.egress.audio.related(self.source, skew);
         }
     }
 
@@ -70,16 +73,13 @@ impl Receiving {
 
 /// A track's clock and packets.
 struct RtpTrack {
-    rate: u32,
+    clock: RtpClock,
     next_packet: Option<u64>,
-    last_time: Option<u64>,
-    /// What is added to the track's time to be the publisher's wall clock, in nanoseconds.
-    origin: Option<i64>,
 }
 
 impl RtpTrack {
-    const fn new(rate: u32) -> Self {
-        Self { rate, next_packet: None, last_time: None, origin: None }
+    fn new(rate: u32) -> Self {
+        Self { clock: RtpClock::new(rate), next_packet: None }
     }
 
     /// Packets lost before these.
@@ -87,55 +87,11 @@ impl RtpTrack {
         let next = self.next_packet.replace(**packets.end() + 1);
         next.map_or(0, |next| packets.start().saturating_sub(next))
     }
-
-    fn time(&mut self, ticks: u64) -> Duration {
-        self.last_time = Some(ticks);
-        self.duration(ticks)
-    }
-
-    fn duration(&self, ticks: u64) -> Duration {
-        let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(self.rate);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
-    /// Takes a sender report. One that comes before any packet says nothing yet.
-    fn report(&mut self, ticks: u32, wall: SystemTime) {
-        let Some(last) = self.last_time else { return };
-        // Reports have the lower 32 bits, of a time close to the last packet's.
-        let ahead = ticks.wrapping_sub(last as u32) as i32;
-        let Some(ticks) = last.checked_add_signed(ahead.into()) else { return };
-        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-        let wall = wall.duration_since(UNIX_EPOCH).map_or(0, nanos);
-        self.origin = Some(wall.saturating_sub(nanos(self.duration(ticks))));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn a_report_tells_the_wall_clock_of_a_track_also_where_its_time_wraps() {
-        let mut track = RtpTrack::new(90_000);
-        track.report(90_000, at(10));
-        assert_eq!(track.origin, None, "nothing came yet");
-        assert_eq!(track.time((1 << 32) - 45_000), Duration::from_nanos(47_721_358_844_444));
-        track.report(45_000, at(1_000_000));
-        let wraps = ((1_u64 << 32) + 45_000) * 1_000_000_000 / 90_000;
-        assert_eq!(track.origin, Some(1_000_000_000_000_000 - wraps as i64));
-    }
-
-    #[test]
-    fn a_report_from_before_time_began_is_no_report() {
-        let mut track = RtpTrack::new(48_000);
-        track.time(5);
-        track.report(u32::MAX - 100_000, at(10));
-        assert_eq!(track.origin, None);
-    }
 
     #[test]
     fn packets_that_did_not_come_are_missing_once() {

@@ -360,11 +360,16 @@ impl Context {
             Codec::H264 => str0m::format::Codec::H264,
             Codec::Vp8 => str0m::format::Codec::Vp8,
             Codec::Vp9 => str0m::format::Codec::Vp9,
+            Codec::H265 => str0m::format::Codec::H265,
         };
         let resend = payload.retransmission.map(Into::into);
         let format = match payload.codec {
             Codec::Vp8 => FormatParams::default(),
             Codec::Vp9 => FormatParams { profile_id: Some(0), ..FormatParams::default() },
+            Codec::H265 => FormatParams {
+                h265_profile_tier_level: payload.level_id.map(|level| (1, 0, level).into()),
+                ..FormatParams::default()
+            },
             Codec::H264 => FormatParams {
                 level_asymmetry_allowed: Some(true),
                 packetization_mode: payload.packetization_mode.map(|mode| mode.min(1)),

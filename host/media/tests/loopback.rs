@@ -106,6 +106,20 @@ fn a_stream_may_prefer_another_codec_and_change_how_it_is_encoded() {
 }
 
 #[test]
+fn h265_is_taken_from_a_publisher_and_sent_where_a_stream_prefers_it() {
+    let server = Server::start();
+    let (path, _events) = server.echo(SIZE);
+    let _publisher = publisher(&*path, Clip::ball(Codec::H265, 160, 120));
+    let both = [Codec::H264, Codec::H265];
+    let mut without = play(&*path, &both, Client::udp);
+    path.set_video(VideoSettings { codec: VideoCodec::H265, ..VideoSettings::default() });
+    let mut with = play(&*path, &both, Client::udp);
+    assert!(moves(&decode(Codec::H265, &with.frames(15))));
+    assert!(moves(&decode(Codec::H264, &without.frames(15))));
+    assert_eq!(path.ingress_stats().codec, Some("H265"));
+}
+
+#[test]
 fn a_newer_publisher_replaces_the_older_one() {
     let server = Server::start();
     let (path, events) = server.echo(SIZE);

@@ -5,8 +5,8 @@
 mod support;
 
 use host_ports::{FrameSize, MediaPath, OfferError};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use support::Server;
 use test_peer::{Answered, Client, Clip, Codec, MediaData, Network, PATIENCE, Publisher};
@@ -110,10 +110,14 @@ struct Run {
     networks: [Network; 2],
     _publisher: Publisher,
     screen: Screen,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Run {
     fn start() -> Self {
+        // Each of these encodes and decodes twice in real time: side by side they would measure each other.
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let server = Server::start();
         let (path, _events) = server.echo(SIZE);
         let networks = [Network::new(7), Network::new(11)];
@@ -121,7 +125,7 @@ impl Run {
         let mut screen = Screen::open(&path, &networks[1]);
         screen.watch(Duration::from_secs(1));
         assert!(screen.shown.len() > 15, "{} frames in good weather", screen.shown.len());
-        Self { _server: server, path, networks, _publisher: publisher, screen }
+        Self { _server: server, path, networks, _publisher: publisher, screen, _alone: alone }
     }
 
     fn rain(&self, lost: u32, jitter_ms: u64) {
@@ -201,17 +205,18 @@ fn a_narrow_way_is_sent_what_it_carries_and_a_wide_one_all_again() {
     let whole = bitrate(&run);
     run.networks[1].weather.kbps.store(1000, Relaxed);
     let give_up = Instant::now() + PATIENCE;
-    while bitrate(&run) > 1200 {
+    while run.endure("the way is narrow", 1).0 < 20 || bitrate(&run) > 1200 {
         assert!(Instant::now() < give_up, "{} kbit/s through 1000", bitrate(&run));
-        run.screen.step();
     }
-    let (shown, freeze) = run.endure("1000 kbit/s", 3);
-    assert!(shown >= 45 && freeze < Duration::from_millis(1500), "{shown} frames, {freeze:?}");
+    let (shown, freeze) = run.endure("1000 kbit/s", 5);
+    assert!(shown >= 100 && freeze < Duration::from_secs(1), "{shown} frames, {freeze:?}");
     run.networks[1].weather.kbps.store(0, Relaxed);
     let narrow = bitrate(&run);
+    // A twelfth more each second at most.
+    let give_up = Instant::now() + 3 * PATIENCE;
     while bitrate(&run) < whole * 3 / 4 {
-        assert!(Instant::now() < give_up + PATIENCE, "{} kbit/s again", bitrate(&run));
-        run.screen.step();
+        assert!(Instant::now() < give_up, "{} kbit/s again", bitrate(&run));
+        run.endure(&format!("{} kbit/s again", bitrate(&run)), 1);
     }
     eprintln!("{whole} kbit/s, {narrow} through 1000");
 }

@@ -7,7 +7,7 @@ mod support;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use host_media::{MediaConfig, RestreamConfig, RtmpConfig};
+use host_media::{ConnectionLimits, MediaConfig, RestreamConfig, RtmpConfig};
 use host_ports::{FrameSize, MediaPath, Restream, RestreamState, RestreamStats};
 use rtmp_support::{Ffmpeg, Screen, Way, Ways, eventually};
 use std::io::{Read, Write};
@@ -142,7 +142,8 @@ fn a_publisher_that_falls_silent_is_let_go() {
 fn strangers_and_the_silent_are_closed() {
     let server = Server::start();
     let timeout = Duration::from_millis(300);
-    let config = RtmpConfig { timeout, max_connections: 2, ..RtmpConfig::default() };
+    let limits = ConnectionLimits { all: 2, per_address: 2 };
+    let config = RtmpConfig { timeout, limits, ..RtmpConfig::default() };
     let port = server.listen_for_rtmp(config);
     let connect = || {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();

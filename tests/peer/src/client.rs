@@ -65,6 +65,7 @@ fn config(codecs: &[Codec]) -> RtcConfig {
         .enable_h264(codecs.contains(&Codec::H264))
         .enable_vp8(codecs.contains(&Codec::Vp8))
         .enable_vp9(codecs.contains(&Codec::Vp9))
+        .enable_h265(codecs.contains(&Codec::H265))
         .enable_opus(true, false)
         .set_reordering_size_video(400)
         .set_reordering_timeout_video(Some(Duration::from_millis(300)))
@@ -305,6 +306,7 @@ impl Client {
             Codec::H264 => str0m::format::Codec::H264,
             Codec::Vp8 => str0m::format::Codec::Vp8,
             Codec::Vp9 => str0m::format::Codec::Vp9,
+            Codec::H265 => str0m::format::Codec::H265,
         };
         let time = MediaTime::from_90khz((time.as_nanos() * 90_000 / 1_000_000_000) as u64);
         if let Some(pt) = self.payload(self.mid, wanted)

@@ -12,6 +12,7 @@ pub enum Codec {
     H264,
     Vp8,
     Vp9,
+    H265,
 }
 
 /// Encoded frames, the first a key frame.
@@ -78,6 +79,10 @@ impl Clip {
             }
             Codec::Vp8 => "vp8enc deadline=1 cpu-used=8 keyframe-max-dist=30 lag-in-frames=0",
             Codec::Vp9 => "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=30 lag-in-frames=0",
+            Codec::H265 => {
+                "x265enc tune=zerolatency speed-preset=ultrafast key-int-max=30 option-string=pools=1:repeat-headers=1 ! \
+                 video/x-h265,stream-format=byte-stream,alignment=au"
+            }
         };
         let graph = format!(
             "{source} ! video/x-raw,format=I420,width={width},height={height},\
@@ -122,6 +127,10 @@ pub fn decode(codec: Codec, frames: &[MediaData]) -> Vec<Picture> {
         ),
         Codec::Vp8 => ("video/x-vp8", "vp8dec"),
         Codec::Vp9 => ("video/x-vp9", "vp9dec"),
+        Codec::H265 => (
+            "video/x-h265,stream-format=byte-stream,alignment=au",
+            "h265parse ! avdec_h265 max-threads=1",
+        ),
     };
     let graph = format!(
         "appsrc name=in format=time caps={caps} ! {decoder} ! videoconvert ! video/x-raw,format=GRAY8 ! \

@@ -13,7 +13,9 @@ use crate::public_base::{PublicBase, is_url};
 use crate::tls::TlsFiles;
 use crate::tokens::TokensConfig;
 use host_api::{ApiConfig, BodyLimits, ListShape};
-use host_media::{MediaConfig, RecordingConfig, RestreamConfig, RtmpConfig, RtspConfig};
+use host_media::{
+    ConnectionLimits, MediaConfig, RecordingConfig, RestreamConfig, RtmpConfig, RtspConfig,
+};
 use host_models::pictures;
 use host_runtime::{Fallback, Settings};
 use std::collections::{BTreeMap, HashMap};
@@ -186,7 +188,11 @@ fn rtmp(raw: &RawRtmp, problems: &mut Problems) -> Option<RtmpConfig> {
     let config = RtmpConfig {
         address: problems.address("rtmp.listen", &raw.listen),
         port: problems.port("rtmp.port", raw.port),
-        max_connections: problems.count("rtmp.max_connections", raw.max_connections),
+        limits: ConnectionLimits {
+            all: problems.count("rtmp.max_connections", raw.max_connections),
+            per_address: problems
+                .count("rtmp.max_connections_per_address", raw.max_connections_per_address),
+        },
         timeout: problems.seconds("rtmp.timeout_seconds", raw.timeout_seconds),
     };
     raw.enabled.then_some(config)
@@ -248,7 +254,11 @@ fn rtsp(raw: &RawRtsp, problems: &mut Problems) -> Option<RtspConfig> {
     let config = RtspConfig {
         address: problems.address("rtsp.listen", &raw.listen),
         port: problems.port("rtsp.port", raw.port),
-        max_connections: problems.count("rtsp.max_connections", raw.max_connections),
+        limits: ConnectionLimits {
+            all: problems.count("rtsp.max_connections", raw.max_connections),
+            per_address: problems
+                .count("rtsp.max_connections_per_address", raw.max_connections_per_address),
+        },
     };
     raw.enabled.then_some(config)
 }

@@ -119,7 +119,11 @@ fn row(section: &str, field: &Commented, default: &toml::Value) -> String {
 
 #[test]
 fn the_document_is_what_the_source_says() {
-    let made = document(concat!(include_str!("raw.rs"), include_str!("raw/mediamtx.rs")));
+    let made = document(concat!(
+        include_str!("raw.rs"),
+        include_str!("raw/doors.rs"),
+        include_str!("raw/mediamtx.rs")
+    ));
     let defaults = toml::Table::try_from(RawConfig::default()).expect("a table");
     let keys: usize =
         defaults.values().map(|keys| keys.as_table().map_or(0, toml::Table::len)).sum();

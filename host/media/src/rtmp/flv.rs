@@ -33,6 +33,8 @@ pub(crate) enum Video<'a> {
     Header(AvcHeader),
     Frame {
         is_key_frame: bool,
+        /// Milliseconds from its message's time to when it is shown.
+        shown_after: i32,
         units: &'a [u8],
     },
     /// Says nothing about pictures.
@@ -65,11 +67,11 @@ pub(crate) fn read_video(tag: &[u8]) -> Result<Video<'_>, FlvError> {
         _ if first >> 4 == 5 => return Ok(Video::Nothing),
         other => return Err(FlvError::Video(video_name(other))),
     }
-    // The time between decoding and showing is left aside: the decoder puts pictures in their order.
     match tag {
         [_, 0, _, _, _, header @ ..] => AvcHeader::read(header).map(Video::Header),
-        [_, 1, _, _, _, units @ ..] if first >> 4 != 5 => {
-            Ok(Video::Frame { is_key_frame: first >> 4 == 1, units })
+        [_, 1, a, b, c, units @ ..] if first >> 4 != 5 => {
+            let shown_after = i32::from_be_bytes([*a, *b, *c, 0]) >> 8;
+            Ok(Video::Frame { is_key_frame: first >> 4 == 1, shown_after, units })
         }
         _ => Ok(Video::Nothing),
     }
@@ -328,7 +330,9 @@ mod tests {
         outgoing.video(true, &stream, |tag| tags.push(tag));
         assert_eq!(tags.len(), 3, "the header is sent once");
         let Ok(Video::Header(header)) = read_video(&tags[0]) else { panic!("{:?}", tags[0]) };
-        let Ok(Video::Frame { is_key_frame: true, units }) = read_video(&tags[1]) else { panic!() };
+        let Ok(Video::Frame { is_key_frame: true, units, .. }) = read_video(&tags[1]) else {
+            panic!()
+        };
         let back = header.byte_stream(true, units).unwrap();
         assert_eq!(back, [&START[..], &SPS, &START, &PPS, &START, &[0x65, 3, 4]].concat());
         let mut changed = stream.clone();

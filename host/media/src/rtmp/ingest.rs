@@ -4,10 +4,10 @@ use super::chunk::{Message, kind};
 use super::flv::{self, Audio, AvcHeader, FlvError, Video};
 use super::handshake;
 use super::server::{Event, Server, ServerError};
-use crate::accept::accept;
 use crate::codecs::Codec;
 use crate::path::Path;
 use crate::paths::Paths;
+use crate::places::{ConnectionLimits, Places};
 use crate::publisher::Publisher;
 use crate::server::Media;
 use crate::unit::AudioFormat;
@@ -18,7 +18,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -38,8 +37,7 @@ pub struct RtmpConfig {
     pub address: IpAddr,
     /// 0 takes any free one.
     pub port: u16,
-    /// Connections at once; one more is closed.
-    pub max_connections: usize,
+    pub limits: ConnectionLimits,
     /// How long a connection may take until it publishes, and a publisher may send nothing.
     pub timeout: Duration,
 }
@@ -49,7 +47,7 @@ impl Default for RtmpConfig {
         Self {
             address: Ipv4Addr::UNSPECIFIED.into(),
             port: 1935,
-            max_connections: 100,
+            limits: ConnectionLimits { all: 100, per_address: 10 },
             timeout: Duration::from_secs(10),
         }
     }
@@ -88,8 +86,8 @@ impl Rtmp {
             timeout: self.config.timeout,
             stop: stop.clone(),
         };
-        let connections = Arc::new(Semaphore::new(self.config.max_connections));
-        let task = tokio::spawn(listen(self.listener, Arc::new(door), connections));
+        let places = Places::new("rtmp", self.config.limits);
+        let task = tokio::spawn(listen(self.listener, Arc::new(door), places));
         RtmpServer { stop, task }
     }
 }
@@ -113,16 +111,12 @@ struct Door {
 }
 
 /// Ends when all connections have.
-async fn listen(listener: TcpListener, door: Arc<Door>, connections: Arc<Semaphore>) {
+async fn listen(listener: TcpListener, door: Arc<Door>, places: Arc<Places>) {
     let tasks = TaskTracker::new();
     loop {
-        let (stream, remote) = tokio::select! {
-            accepted = accept(&listener) => accepted,
+        let (stream, remote, place) = tokio::select! {
+            accepted = places.accept(&listener) => accepted,
             () = door.stop.cancelled() => break,
-        };
-        let Ok(place) = connections.clone().try_acquire_owned() else {
-            tracing::debug!(%remote, "rtmp connection refused: there are as many as are taken");
-            continue;
         };
         let door = door.clone();
         tasks.spawn(async move {
@@ -301,16 +295,19 @@ impl Publishing {
     fn take(&mut self, message: &Message) -> Result<(), Ended> {
         let now = std::time::Instant::now();
         match self.tracks.read(message)? {
-            Some(Packet::Video { is_key_frame, data }) => {
+            Some(Packet::Video { is_key_frame, data, time }) => {
                 // Only now: who sends nothing that can be shown takes no stream from another.
                 if self.publisher.is_none() && is_key_frame {
                     let path = self.path.upgrade().ok_or(Ended::UnknownKey)?;
-                    self.publisher = Some(path.begin_publishing(Codec::H264)?);
+                    let publisher = path.begin_publishing(Codec::H264)?;
+                    // All messages have one clock.
+                    publisher.related(0);
+                    self.publisher = Some(publisher);
                     tracing::info!(path = %path.state.name, "rtmp publisher connected");
                 }
                 if let Some(publisher) = &mut self.publisher {
                     // False until the next key frame, which cannot be asked for.
-                    publisher.video(data.into(), now);
+                    publisher.video(data.into(), time, now);
                 }
             }
             Some(Packet::Audio { format, data, time }) => {
@@ -325,7 +322,7 @@ impl Publishing {
 }
 
 enum Packet<'a> {
-    Video { is_key_frame: bool, data: Vec<u8> },
+    Video { is_key_frame: bool, data: Vec<u8>, time: Duration },
     Audio { format: Arc<AudioFormat>, data: &'a [u8], time: Duration },
 }
 
@@ -339,8 +336,8 @@ struct Tracks {
 
 impl Tracks {
     fn read<'a>(&mut self, message: &'a Message) -> Result<Option<Packet<'a>>, FlvError> {
+        let time = self.clock.read(message.timestamp);
         if message.kind == kind::AUDIO {
-            let time = self.clock.read(message.timestamp);
             return Ok(match flv::read_audio(&message.data)? {
                 Audio::Header(format) => {
                     self.audio = Some(format);
@@ -357,9 +354,14 @@ impl Tracks {
                 self.video = Some(header);
                 Ok(None)
             }
-            (Video::Frame { is_key_frame, units }, Some(header)) => {
+            (Video::Frame { is_key_frame, shown_after, units }, Some(header)) => {
                 let data = header.byte_stream(is_key_frame, units)?;
-                Ok(Some(Packet::Video { is_key_frame, data }))
+                let after = Duration::from_millis(shown_after.unsigned_abs().into());
+                let time = match shown_after < 0 {
+                    true => time.saturating_sub(after),
+                    false => time + after,
+                };
+                Ok(Some(Packet::Video { is_key_frame, data, time }))
             }
             (Video::Frame { .. } | Video::Nothing, _) => Ok(None),
         }
@@ -427,6 +429,32 @@ mod tests {
         for address in ["", "live", "live/", "live/?a", "other/key", "key"] {
             assert_eq!(key_of(address), None, "{address}");
         }
+    }
+
+    #[test]
+    fn a_picture_is_shown_later_or_earlier_than_its_message_on_the_clock_of_the_sound() {
+        let message = |kind, timestamp, data: &[u8]| Message {
+            kind,
+            stream: 1,
+            timestamp,
+            data: data.to_vec(),
+        };
+        let header = [0x17, 0, 0, 0, 0, 1, 66, 0, 30, 0xff, 0xe1, 0, 1, 0x67, 1, 0, 1, 0x68];
+        let mut tracks = Tracks::default();
+        let mut time =
+            |kind, timestamp, data: &[u8]| match tracks.read(&message(kind, timestamp, data)) {
+                Ok(Some(Packet::Video { time, .. } | Packet::Audio { time, .. })) => Some(time),
+                Ok(None) => None,
+                Err(error) => panic!("{error}"),
+            };
+        assert_eq!(time(kind::VIDEO, 5, &header), None);
+        assert_eq!(time(kind::AUDIO, 5, &[0xaf, 0, 0x11, 0x90]), None);
+        let heard = time(kind::AUDIO, 5, &[0xaf, 1, 1]).unwrap();
+        let frame = |after: [u8; 3]| [&[0x27, 1][..], &after, &[0, 0, 0, 1, 0x41]].concat();
+        let ms = Duration::from_millis;
+        assert_eq!(time(kind::VIDEO, 5, &frame([0, 0, 0])), Some(heard));
+        assert_eq!(time(kind::VIDEO, 45, &frame([0, 1, 0])), Some(heard + ms(40 + 256)));
+        assert_eq!(time(kind::VIDEO, 85, &frame([0xff, 0xff, 0xd8])), Some(heard + ms(40)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// ISO 14496-3, table 1.18.
 const AAC_RATES: RangeInclusive<u32> = 7350..=96_000;
-const SUPPORTED: &str = "one video track of H264, VP8 or VP9, and at most one audio track of AAC (mpeg4-generic) or Opus";
+const SUPPORTED: &str = "one video track of H264, VP8, VP9 or H265, and at most one audio track of AAC (mpeg4-generic) or Opus";
 /// AAC's AudioSpecificConfig is a few bytes.
 const MAX_CONFIG: usize = 64;
 
@@ -117,7 +117,8 @@ impl Track {
             Some(Arc::new(format)).filter(|_| (1..=8).contains(&channels))
         };
         let kind = match (section.kind, name.to_ascii_lowercase().as_str()) {
-            ("video", "h264") => Kind::Video(Codec::H264, parameters.sets()),
+            ("video", "h264") => Kind::Video(Codec::H264, parameters.sets(Codec::H264)),
+            ("video", "h265") => Kind::Video(Codec::H265, parameters.sets(Codec::H265)),
             ("video", "vp8") => Kind::Video(Codec::Vp8, ParameterSets::default()),
             ("video", "vp9") => Kind::Video(Codec::Vp9, ParameterSets::default()),
             ("audio", "opus") if rate == 48_000 => {
@@ -161,11 +162,13 @@ impl<'a> Parameters<'a> {
         pairs.find(|(each, _)| each.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    fn sets(&self) -> ParameterSets {
+    fn sets(&self, codec: Codec) -> ParameterSets {
         let mut sets = ParameterSets::default();
-        for encoded in self.get("sprop-parameter-sets").unwrap_or_default().split(',') {
+        let names = ["sprop-parameter-sets", "sprop-vps", "sprop-sps", "sprop-pps"];
+        for encoded in names.iter().filter_map(|name| self.get(name)).flat_map(|all| all.split(','))
+        {
             if let Ok(unit) = BASE64_STANDARD.decode(encoded) {
-                sets.take(&unit);
+                sets.take(codec, &unit);
             }
         }
         sets
@@ -209,7 +212,7 @@ mod tests {
         let [video, audio] = &announced.tracks[..] else { panic!("{announced:?}") };
         let Kind::Video(Codec::H264, sets) = &video.kind else { panic!("{video:?}") };
         assert!(
-            sets.is_complete()
+            sets.is_complete(Codec::H264)
                 && sets.sequence[0] == 0x67
                 && sets.picture == [0x68, 0xce, 0x3c, 0x80]
         );
@@ -229,7 +232,7 @@ mod tests {
         let video = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n";
         for (sections, status) in [
             (
-                "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\n".to_owned(),
+                "m=video 0 RTP/AVP 96\r\na=rtpmap:96 AV1/90000\r\n".to_owned(),
                 Status::UnsupportedMediaType,
             ),
             ("m=video 0 RTP/AVP 26\r\n".to_owned(), Status::UnsupportedMediaType),

@@ -2,8 +2,8 @@
 
 use super::announce::{AacPacking, Kind};
 use super::nal::{self, ParameterSets};
-use super::rtp::{Packet, Unwrapped};
-use super::vp9;
+use super::rtp::Packet;
+use super::{h265, vp9};
 use crate::access_unit::is_key_frame;
 use crate::codecs::Codec;
 use crate::unit::AudioFormat;
@@ -21,8 +21,8 @@ const MAX_AAC_FRAME: usize = 1 << 13;
 /// What came whole.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
-    Video(Arc<[u8]>),
-    /// With the publisher's time of it.
+    /// With the publisher's time of it, as all.
+    Video(Arc<[u8]>, Duration),
     Audio(Arc<AudioFormat>, Arc<[u8]>, Duration),
 }
 
@@ -36,21 +36,28 @@ impl Assembly {
     pub fn new(kind: &Kind) -> Self {
         match kind {
             Kind::Video(codec, sets) => Self::Video(Pictures::new(*codec, sets.clone())),
-            Kind::Audio(format, packing) => Self::Audio(Sounds {
-                format: format.clone(),
-                packing: *packing,
-                clock: Unwrapped::default(),
-                partial: None,
-            }),
+            Kind::Audio(format, packing) => {
+                Self::Audio(Sounds { format: format.clone(), packing: *packing, partial: None })
+            }
         }
     }
 
-    /// Takes the next packet in order; `is_contiguous` unless some are missing before it.
-    pub fn take(&mut self, packet: &Packet<'_>, is_contiguous: bool, whole: &mut Vec<Piece>) {
+    /// Takes the next packet in order, with its time; `is_contiguous` unless some are missing before it.
+    pub fn take(
+        &mut self,
+        packet: (&Packet<'_>, Duration),
+        is_contiguous: bool,
+        whole: &mut Vec<Piece>,
+    ) {
         match self {
             Self::Video(pictures) => pictures.take(packet, is_contiguous, whole),
             Self::Audio(sounds) => sounds.take(packet, is_contiguous, whole),
         }
+    }
+
+    /// Whether nothing comes out before the next key frame.
+    pub fn needs_key_frame(&self) -> bool {
+        matches!(self, Self::Video(pictures) if pictures.needs_key_frame)
     }
 }
 
@@ -63,7 +70,8 @@ pub struct Pictures {
     data: Vec<u8>,
     /// Bytes of packets since the last whole picture.
     taken: usize,
-    timestamp: Option<u32>,
+    /// Of the packets since then.
+    time: Option<Duration>,
     is_broken: bool,
     needs_key_frame: bool,
 }
@@ -82,24 +90,29 @@ impl Pictures {
             sets,
             data: Vec::new(),
             taken: 0,
-            timestamp: None,
+            time: None,
             is_broken: false,
             needs_key_frame: false,
         }
     }
 
-    fn take(&mut self, packet: &Packet<'_>, is_contiguous: bool, whole: &mut Vec<Piece>) {
+    fn take(
+        &mut self,
+        (packet, time): (&Packet<'_>, Duration),
+        is_contiguous: bool,
+        whole: &mut Vec<Piece>,
+    ) {
         if !is_contiguous {
             self.start_over();
             // How much of this picture is missing is not known.
             (self.is_broken, self.needs_key_frame) = (true, true);
-            self.timestamp = Some(packet.timestamp);
+            self.time = Some(time);
         }
-        if self.timestamp.is_some_and(|last| last != packet.timestamp) {
+        if self.time.is_some_and(|last| last != time) {
             // Not everyone marks a picture's last packet.
             self.finish(whole);
         }
-        self.timestamp = Some(packet.timestamp);
+        self.time = Some(time);
         self.taken += packet.payload.len();
         // Packets that only fill up have nothing in them.
         if !self.is_broken && !packet.payload.is_empty() {
@@ -113,38 +126,36 @@ impl Pictures {
 
     fn finish(&mut self, whole: &mut Vec<Piece>) {
         let data = std::mem::take(&mut self.data);
-        let is_broken = self.is_broken;
+        let (is_broken, time) = (self.is_broken, self.time);
         self.start_over();
         self.needs_key_frame |= is_broken;
-        if is_broken || data.is_empty() {
-            return;
-        }
+        let Some(time) = time.filter(|_| !is_broken && !data.is_empty()) else { return };
         let data = self.with_parameter_sets(data);
         self.needs_key_frame &= !is_key_frame(self.codec, &data);
         if !self.needs_key_frame {
-            whole.push(Piece::Video(data.into()));
+            whole.push(Piece::Video(data.into(), time));
         }
     }
 
     fn start_over(&mut self) {
         self.data.clear();
         self.joiner = Joiner::of(self.codec);
-        self.timestamp = None;
+        self.time = None;
         (self.taken, self.is_broken) = (0, false);
     }
 
     /// Decoders start at key frames, which publishers often send without the sets that they announced.
     fn with_parameter_sets(&mut self, data: Vec<u8>) -> Vec<u8> {
-        if self.codec != Codec::H264 {
+        if !matches!(self.codec, Codec::H264 | Codec::H265) {
             return data;
         }
         let (mut has_key_slice, mut has_sets) = (false, false);
         for unit in nal::units(&data) {
-            self.sets.take(unit);
-            has_key_slice |= nal::kind(unit) == nal::KEY_SLICE;
-            has_sets |= nal::kind(unit) == nal::SEQUENCE_SET;
+            self.sets.take(self.codec, unit);
+            has_key_slice |= nal::kind(self.codec, unit) == nal::Kind::KeySlice;
+            has_sets |= nal::kind(self.codec, unit) == nal::Kind::SequenceSet;
         }
-        if !has_key_slice || has_sets || !self.sets.is_complete() {
+        if !has_key_slice || has_sets || !self.sets.is_complete(self.codec) {
             return data;
         }
         [self.sets.to_stream(), data].concat()
@@ -155,6 +166,7 @@ impl Pictures {
 enum Joiner {
     Library(Box<dyn Depacketizer + Send + Sync>),
     Vp9,
+    H265,
 }
 
 impl Joiner {
@@ -163,6 +175,7 @@ impl Joiner {
             Codec::H264 => Self::Library(Box::new(H264Depacketizer::default())),
             Codec::Vp8 => Self::Library(Box::new(Vp8Depacketizer::default())),
             Codec::Vp9 => Self::Vp9,
+            Codec::H265 => Self::H265,
         }
     }
 
@@ -175,6 +188,7 @@ impl Joiner {
             Self::Vp9 => {
                 vp9::piece(payload).map(|piece| picture.extend_from_slice(piece)).is_some()
             }
+            Self::H265 => h265::join(payload, picture).is_some(),
         }
     }
 }
@@ -184,14 +198,17 @@ pub struct Sounds {
     format: Arc<AudioFormat>,
     /// Of AAC; a packet of Opus is its one frame.
     packing: Option<AacPacking>,
-    clock: Unwrapped,
     /// The first part of a frame that fits no packet, and how long it will be.
     partial: Option<(Vec<u8>, usize)>,
 }
 
 impl Sounds {
-    fn take(&mut self, packet: &Packet<'_>, is_contiguous: bool, whole: &mut Vec<Piece>) {
-        let ticks = self.clock.read(packet.timestamp);
+    fn take(
+        &mut self,
+        (packet, begin): (&Packet<'_>, Duration),
+        is_contiguous: bool,
+        whole: &mut Vec<Piece>,
+    ) {
         if !is_contiguous {
             self.partial = None;
         }
@@ -201,10 +218,9 @@ impl Sounds {
         };
         for (index, frame) in frames.into_iter().enumerate().filter(|(_, frame)| !frame.is_empty())
         {
-            let ticks = ticks + index as u64 * AacPacking::SAMPLES;
-            let rate = u64::from(self.format.rate);
-            let time = Duration::from_secs(ticks / rate)
-                + Duration::from_nanos(ticks % rate * 1_000_000_000 / rate);
+            let samples = index as u64 * AacPacking::SAMPLES;
+            let after = samples * 1_000_000_000 / u64::from(self.format.rate.max(1));
+            let time = begin + Duration::from_nanos(after);
             whole.push(Piece::Audio(self.format.clone(), frame.into(), time));
         }
     }
@@ -249,8 +265,16 @@ mod tests {
         Packet { payload_type: 96, has_marker, sequence: 0, timestamp, source: 1, payload }
     }
 
+    fn time(packet: &Packet<'_>) -> Duration {
+        Duration::from_secs(packet.timestamp.into())
+    }
+
     fn sets() -> ParameterSets {
-        ParameterSets { sequence: vec![0x67, 66, 0, 30], picture: vec![0x68, 1] }
+        ParameterSets {
+            sequence: vec![0x67, 66, 0, 30],
+            picture: vec![0x68, 1],
+            ..ParameterSets::default()
+        }
     }
 
     fn h264() -> Assembly {
@@ -261,10 +285,10 @@ mod tests {
     fn pictures(packets: &[(Packet<'_>, bool)]) -> Vec<Vec<u8>> {
         let (mut assembly, mut whole) = (h264(), Vec::new());
         for (packet, is_contiguous) in packets {
-            assembly.take(packet, *is_contiguous, &mut whole);
+            assembly.take((packet, time(packet)), *is_contiguous, &mut whole);
         }
         let kinds = |piece: &Piece| match piece {
-            Piece::Video(data) => nal::units(data).map(nal::kind).collect(),
+            Piece::Video(data, _) => nal::units(data).map(|unit| unit[0] & 0x1f).collect(),
             Piece::Audio(..) => panic!("no audio"),
         };
         whole.iter().map(kinds).collect()
@@ -313,10 +337,10 @@ mod tests {
 
     fn sounds(packets: &[Packet<'_>]) -> Vec<(Vec<u8>, Duration)> {
         let (mut assembly, mut whole) = (aac(), Vec::new());
-        packets.iter().for_each(|packet| assembly.take(packet, true, &mut whole));
+        packets.iter().for_each(|packet| assembly.take((packet, time(packet)), true, &mut whole));
         let heard = |piece: Piece| match piece {
             Piece::Audio(_, data, time) => (data.to_vec(), time),
-            Piece::Video(_) => panic!("no video"),
+            Piece::Video(..) => panic!("no video"),
         };
         whole.into_iter().map(heard).collect()
     }
@@ -341,10 +365,12 @@ mod tests {
         ) {
             let vp8 = Assembly::new(&Kind::Video(Codec::Vp8, ParameterSets::default()));
             let vp9 = Assembly::new(&Kind::Video(Codec::Vp9, ParameterSets::default()));
-            for mut assembly in [h264(), vp8, vp9, aac()] {
+            let h265 = Assembly::new(&Kind::Video(Codec::H265, ParameterSets::default()));
+            for mut assembly in [h264(), h265, vp8, vp9, aac()] {
                 let mut whole = Vec::new();
                 for (timestamp, has_marker, is_contiguous, payload) in &packets {
-                    assembly.take(&packet(*timestamp, *has_marker, payload), *is_contiguous, &mut whole);
+                    let packet = packet(*timestamp, *has_marker, payload);
+                    assembly.take((&packet, time(&packet)), *is_contiguous, &mut whole);
                 }
             }
         }

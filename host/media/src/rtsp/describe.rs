@@ -29,6 +29,7 @@ pub fn describe(tracks: &[Track], sets: &ParameterSets, local: IpAddr) -> String
         let (number, control) = (payload_type(index), control(index));
         let (kind, mapping, parameters) = match track {
             Track::Video(Codec::H264) => ("video", "H264/90000".to_owned(), h264(sets)),
+            Track::Video(Codec::H265) => ("video", "H265/90000".to_owned(), h265(sets)),
             Track::Video(codec) => ("video", format!("{}/90000", codec.name()), String::new()),
             Track::Audio(format) => audio(format),
         };
@@ -45,9 +46,8 @@ pub fn describe(tracks: &[Track], sets: &ParameterSets, local: IpAddr) -> String
 fn h264(sets: &ParameterSets) -> String {
     let mut parameters = "packetization-mode=1".to_owned();
     if let [_, profile, constraints, level, ..] = sets.sequence[..]
-        && sets.is_complete()
+        && sets.is_complete(Codec::H264)
     {
-        let encode = |unit: &[u8]| BASE64_STANDARD.encode(unit);
         let _ = write!(
             parameters,
             ";profile-level-id={profile:02X}{constraints:02X}{level:02X};sprop-parameter-sets={},{}",
@@ -56,6 +56,15 @@ fn h264(sets: &ParameterSets) -> String {
         );
     }
     parameters
+}
+
+fn h265(sets: &ParameterSets) -> String {
+    let [video, sequence, picture] = [&sets.video, &sets.sequence, &sets.picture].map(encode);
+    format!("sprop-vps={video};sprop-sps={sequence};sprop-pps={picture}")
+}
+
+fn encode(unit: impl AsRef<[u8]>) -> String {
+    BASE64_STANDARD.encode(unit)
 }
 
 fn audio(format: &AudioFormat) -> (&'static str, String, String) {
@@ -83,8 +92,21 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
+    fn h265_is_described_with_its_three_sets() {
+        let (video, sequence) = (vec![0x40, 1, 9], vec![0x42, 1, 1, 2]);
+        let sets = ParameterSets { video, sequence, picture: vec![0x44, 1] };
+        let sdp = describe(&[Track::Video(Codec::H265)], &sets, Ipv4Addr::LOCALHOST.into());
+        let read = Announcement::parse(sdp.as_bytes()).unwrap();
+        assert!(
+            matches!(&read.tracks[0].kind, Kind::Video(Codec::H265, read) if *read == sets),
+            "{sdp}"
+        );
+    }
+
+    #[test]
     fn what_is_described_can_be_announced_again() {
-        let sets = ParameterSets { sequence: vec![0x67, 0x42, 0xc0, 0x1f], picture: vec![0x68, 1] };
+        let (sequence, picture) = (vec![0x67, 0x42, 0xc0, 0x1f], vec![0x68, 1]);
+        let sets = ParameterSets { sequence, picture, ..ParameterSets::default() };
         let (codec, config) = (AudioCodec::Aac, Arc::from([0x11, 0x90]));
         let format = Arc::new(AudioFormat { codec, rate: 48_000, channels: 2, config });
         let tracks = [Track::Video(Codec::H264), Track::Audio(format.clone())];

@@ -7,12 +7,13 @@ use super::message::{Message, Request, read};
 use super::reorder::Reorder;
 use super::rtp::{Packet, SenderReport};
 use super::transport::Transport;
+use crate::rtp_clock::RtpClock;
 use bytes::{Bytes, BytesMut};
 use std::time::{Duration, Instant};
 
 #[derive(Default)]
 struct Publisher {
-    tracks: Vec<(Reorder, Assembly)>,
+    tracks: Vec<(Reorder, RtpClock, Assembly)>,
     whole: Vec<Piece>,
 }
 
@@ -34,22 +35,31 @@ impl Publisher {
         let _ = (stream_key(request), request.header("transport").and_then(Transport::choose));
         if let Ok(announced) = Announcement::parse(&request.body) {
             let _ = announced.find(&request.url);
-            let tracks = announced.tracks.iter().map(|track| Assembly::new(&track.kind));
-            self.tracks = tracks.map(|each| (Reorder::new(Duration::ZERO), each)).collect();
+            let tracks = announced.tracks.iter().map(|track| {
+                let (clock, assembly) = (RtpClock::new(track.rate), Assembly::new(&track.kind));
+                (Reorder::new(Duration::ZERO), clock, assembly)
+            });
+            self.tracks = tracks.collect();
         }
     }
 
     fn packet(&mut self, channel: u8, bytes: Bytes) {
         let now = Instant::now();
-        let _ = SenderReport::parse(&bytes);
-        let track = self.tracks.get_mut(usize::from(channel / 2));
-        let (Some((reorder, assembly)), Some(packet)) = (track, Packet::parse(&bytes)) else {
+        let Some((reorder, clock, assembly)) = self.tracks.get_mut(usize::from(channel / 2)) else {
+            return;
+        };
+        let report = SenderReport::parse(&bytes);
+        if let Some((wall, report)) = report.and_then(|report| Some((report.wall()?, report))) {
+            clock.report(report.timestamp, wall);
+        }
+        let Some(packet) = Packet::parse(&bytes) else {
             return;
         };
         reorder.push(packet.sequence, bytes.clone(), now);
         while let Some(turn) = reorder.pop(now) {
             if let Some(packet) = Packet::parse(&turn.bytes) {
-                assembly.take(&packet, turn.missing == 0, &mut self.whole);
+                let time = clock.read(packet.timestamp);
+                assembly.take((&packet, time), turn.missing == 0, &mut self.whole);
             }
         }
     }

@@ -12,6 +12,7 @@ mod credentials;
 mod describe;
 mod exchange;
 pub(crate) mod fuzzed;
+mod h265;
 mod message;
 mod nal;
 mod pack;
@@ -25,7 +26,7 @@ mod url;
 mod vp9;
 mod way;
 
-use crate::accept::accept;
+use crate::places::{ConnectionLimits, Places};
 use crate::server::Media;
 use exchange::Shared;
 use host_ports::StreamKeys;
@@ -42,15 +43,14 @@ pub struct RtspConfig {
     pub address: IpAddr,
     /// 0 takes any free port.
     pub port: u16,
-    /// More than this wait until others end.
-    pub max_connections: usize,
+    pub limits: ConnectionLimits,
 }
 
 /// Bound, not yet serving.
 pub struct Rtsp {
     listener: TcpListener,
     port: u16,
-    max_connections: usize,
+    limits: ConnectionLimits,
 }
 
 /// Serves until it is stopped or dropped.
@@ -63,7 +63,7 @@ impl Rtsp {
     pub async fn bind(config: RtspConfig) -> io::Result<Self> {
         let listener = TcpListener::bind((config.address, config.port)).await?;
         let port = listener.local_addr()?.port();
-        Ok(Self { listener, port, max_connections: config.max_connections })
+        Ok(Self { listener, port, limits: config.limits })
     }
 
     pub fn port(&self) -> u16 {
@@ -89,10 +89,10 @@ impl RtspServer {
 }
 
 async fn serve(rtsp: Rtsp, shared: Arc<Shared>, stop: CancellationToken) {
-    let Rtsp { listener, max_connections, .. } = rtsp;
+    let Rtsp { listener, limits, .. } = rtsp;
+    let places = Places::new("rtsp", limits);
     let mut connections = JoinSet::new();
     loop {
-        let has_room = connections.len() < max_connections;
         tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = connections.join_next() => {
@@ -100,8 +100,12 @@ async fn serve(rtsp: Rtsp, shared: Arc<Shared>, stop: CancellationToken) {
                     tracing::error!(%error, "an RTSP connection ended with a panic");
                 }
             }
-            (connection, _) = accept(&listener), if has_room => {
-                connections.spawn(connection::serve(connection, shared.clone()));
+            (connection, _, place) = places.accept(&listener) => {
+                let serving = connection::serve(connection, shared.clone());
+                connections.spawn(async move {
+                    serving.await;
+                    drop(place);
+                });
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Units become packets: how each codec's data is cut, and how a track's packets and reports are counted.
 
 use super::rtp::{Packet, SenderReport};
-use super::vp9;
+use super::{h265, vp9};
 use crate::codecs::Codec;
 use crate::unit::{AudioCodec, Track, Unit};
 use bytes::BytesMut;
@@ -34,6 +34,7 @@ enum Cut {
     Video(Box<dyn Packetizer + Send + Sync>),
     /// The number of the next picture.
     Vp9(u16),
+    H265,
     Aac,
     Opus,
 }
@@ -43,6 +44,7 @@ impl fmt::Debug for Cut {
         f.write_str(match self {
             Self::Video(_) => "Video",
             Self::Vp9(_) => "Vp9",
+            Self::H265 => "H265",
             Self::Aac => "Aac",
             Self::Opus => "Opus",
         })
@@ -55,6 +57,7 @@ impl Sender {
             Track::Video(Codec::H264) => (Cut::Video(Box::new(H264Packetizer::default())), 90_000),
             Track::Video(Codec::Vp8) => (Cut::Video(Box::new(Vp8Packetizer::default())), 90_000),
             Track::Video(Codec::Vp9) => (Cut::Vp9(0), 90_000),
+            Track::Video(Codec::H265) => (Cut::H265, 90_000),
             Track::Audio(format) => match format.codec {
                 AudioCodec::Aac => (Cut::Aac, format.rate),
                 AudioCodec::Opus => (Cut::Opus, format.rate),
@@ -133,6 +136,7 @@ impl Cut {
                 *number = number.wrapping_add(1);
                 vp9::cut(data, *number, MAX_PAYLOAD)
             }
+            Self::H265 => h265::cut(data, MAX_PAYLOAD),
             Self::Opus => vec![data.to_vec()],
             Self::Aac if data.len() > MAX_AAC_FRAME => Vec::new(),
             Self::Aac => {

@@ -73,7 +73,7 @@ impl Player {
             let sender = Sender::new(&track, describe::payload_type(index));
             Outgoing { track, sender, way: None }
         });
-        let sets = ParameterSets::of(&key_frame.data);
+        let sets = ParameterSets::of(codec, &key_frame.data);
         Ok(Self { feed, tracks: tracks.collect(), sets, is_playing: false, report_at: begun })
     }
 

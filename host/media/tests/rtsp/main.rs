@@ -3,21 +3,25 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
-mod client;
 mod programs;
+#[path = "../rtsp_support/mod.rs"]
+mod rtsp_support;
 #[path = "../support/mod.rs"]
 mod support;
 
-use client::Client;
 use host_media::{MediaConfig, RtspServer};
 use host_ports::{FrameSize, IngressEvent, MediaPath, StreamKeys, VideoCodec, VideoSettings};
 use programs::{
     colour, ffmpeg_fails, ffmpeg_hears, ffmpeg_plays, ffmpeg_publishes, gstreamer_plays,
+    gstreamer_publishes,
 };
+use rtsp_support::client::Client;
+use rtsp_support::proxy::losing;
+use rtsp_support::track::{SDP, Track, VIDEO};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
-use str0m::unversioned::{H264Packetizer, Packetizer};
 use support::{Pixels, Server, publisher};
 use test_peer::{Clip, Codec, PATIENCE};
 
@@ -64,6 +68,15 @@ impl Rtsp {
 
     fn expect(&self, event: IngressEvent) {
         assert_eq!(self.events.recv_timeout(PATIENCE), Ok(event));
+    }
+
+    /// Until so many pictures were decoded.
+    fn decodes(&self, pictures: u64) {
+        let give_up = Instant::now() + PATIENCE;
+        while self.path.ingress_stats().frames_decoded < pictures {
+            assert!(Instant::now() < give_up, "{pictures}: {:?}", self.path.ingress_stats());
+            std::thread::yield_now();
+        }
     }
 
     /// Until something was shown.
@@ -113,14 +126,16 @@ fn ffmpeg_publishes_and_plays_by_udp() {
 }
 
 #[test]
-fn gstreamer_plays_what_ffmpeg_publishes_in_vp8_and_vp9() {
-    let codecs = [("libvpx", VideoCodec::Vp8), ("libvpx-vp9", VideoCodec::Vp9)];
+fn gstreamer_plays_what_ffmpeg_publishes_in_other_codecs() {
+    let codecs = [
+        ("libvpx -deadline realtime -cpu-used 8", VideoCodec::Vp8),
+        ("libvpx-vp9 -deadline realtime -cpu-used 8", VideoCodec::Vp9),
+        ("libx265 -preset ultrafast -tune zerolatency", VideoCodec::H265),
+    ];
     for (encoder, codec) in codecs {
         let rtsp = Rtsp::start();
         rtsp.path.set_video(VideoSettings { codec, ..VideoSettings::default() });
-        let encoding = format!(
-            "-c:v {encoder} -deadline realtime -cpu-used 8 -g 30 -pix_fmt yuv420p -strict experimental"
-        );
+        let encoding = format!("-c:v {encoder} -g 30 -pix_fmt yuv420p -strict experimental");
         let _publisher = ffmpeg_publishes(RED, &encoding, "tcp", &rtsp.input());
         rtsp.wait_for_pictures();
         let name = codec.name().to_ascii_uppercase();
@@ -208,9 +223,9 @@ fn what_is_not_there_is_not_found_and_what_is_too_much_is_refused() {
     assert_eq!(reader.ask("TEARDOWN", "", &[], ""), 200);
     assert_eq!(describe("echo_out"), 200);
     let mut publisher = Client::connect(rtsp.address, "echo?key=stk_1");
-    let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\n";
+    let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 AV1/90000\r\n";
     assert_eq!(publisher.ask("ANNOUNCE", "", &[], sdp), 415);
-    assert!(publisher.body.contains("H264, VP8 or VP9"), "{}", publisher.body);
+    assert!(publisher.body.contains("H264, VP8, VP9 or H265"), "{}", publisher.body);
 }
 
 #[test]
@@ -280,36 +295,16 @@ fn a_slow_reader_delays_nobody_and_goes_on_at_a_fresh_key_frame() {
 fn a_publisher_may_change_its_pictures_size_and_is_missed_when_it_is_silent() {
     let rtsp = Rtsp::start();
     let mut client = Client::connect(rtsp.address, "echo?key=stk_1");
-    let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:0\r\n";
-    assert_eq!(client.ask("ANNOUNCE", "", &[], sdp), 200, "{}", client.body);
-    let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=4-5;mode=record";
-    assert_eq!(client.ask("SETUP", "/0", &[transport], ""), 200);
+    assert_eq!(client.ask("ANNOUNCE", "", &[], SDP), 200, "{}", client.body);
+    let mut video = Track::in_connection(&mut client, 4, VIDEO);
     assert_eq!(client.ask("RECORD", "", &[], ""), 200);
     rtsp.expect(IngressEvent::PublisherConnected);
     let small = Clip::plain(0xff0000, Codec::H264, 160, 120);
     let large = Clip::plain(0x0000ff, Codec::H264, 640, 480);
-    let (mut sequence, mut timestamp) = (65_530_u16, u32::MAX - 9000);
     let frames = small.frames.iter().chain(&large.frames);
-    for (sent, frame) in (1..).zip(frames) {
-        timestamp = timestamp.wrapping_add(3000);
-        let payloads = H264Packetizer::default().packetize(1200, frame).unwrap();
-        for (index, payload) in payloads.iter().enumerate() {
-            sequence = sequence.wrapping_add(1);
-            let kind = if index + 1 == payloads.len() { 0x80 | 96 } else { 96 };
-            let mut packet = vec![b'$', 4];
-            packet.extend((payload.len() as u16 + 12).to_be_bytes());
-            packet.extend([0x80, kind]);
-            packet.extend(sequence.to_be_bytes());
-            packet.extend(timestamp.to_be_bytes());
-            packet.extend([0, 0, 0, 1]);
-            packet.extend(payload);
-            client.write(&packet);
-        }
-        let give_up = Instant::now() + PATIENCE;
-        while rtsp.path.ingress_stats().frames_decoded < sent {
-            assert!(Instant::now() < give_up, "{sent}: {:?}", rtsp.path.ingress_stats());
-            std::thread::yield_now();
-        }
+    for (sent, frame) in (1_u32..).zip(frames) {
+        video.picture(&mut client, Duration::from_secs(1) * sent / 30, frame);
+        rtsp.decodes(sent.into());
     }
     let pictures = ffmpeg_plays("tcp", &rtsp.output(), 3);
     assert!(is_blue(&pictures[2]), "{:?}", colour(&pictures[2]));
@@ -317,4 +312,72 @@ fn a_publisher_may_change_its_pictures_size_and_is_missed_when_it_is_silent() {
     rtsp.expect(IngressEvent::PublisherGone);
     assert!(client.is_closed());
     rtsp.media.stop();
+}
+
+/// Whether a compound report ends with a request for a key frame of this source.
+fn asks_for_key_frame(report: &[u8], source: u8) -> bool {
+    report[1] == 201 && report.ends_with(&[0, 0, 0, source]) && {
+        let feedback = &report[report.len() - 12..];
+        feedback[..4] == [0x81, 206, 0, 2] && feedback[4..8] == report[4..8]
+    }
+}
+
+#[test]
+fn a_publisher_is_asked_for_a_key_frame_by_udp_and_in_the_connection() {
+    for is_udp in [false, true] {
+        let rtsp = Rtsp::start();
+        let mut client = Client::connect(rtsp.address, "echo?key=stk_1");
+        assert_eq!(client.ask("ANNOUNCE", "", &[], SDP), 200, "{}", client.body);
+        let mut video = match is_udp {
+            true => Track::by_udp(&mut client, rtsp.address, VIDEO),
+            false => Track::in_connection(&mut client, 2, VIDEO),
+        };
+        assert_eq!(client.ask("RECORD", "", &[], ""), 200);
+        let clip = Clip::noise(Codec::H264, 160, 120);
+        let mut pictures =
+            (0..).map(|number| Duration::from_secs(1) * number / 30).zip(&clip.frames);
+        let mut send = |video: &mut Track, client: &mut Client| {
+            let (time, frame) = pictures.next().unwrap();
+            video.picture(client, time, frame);
+        };
+        for _ in 0..3 {
+            send(&mut video, &mut client);
+        }
+        video.skip(1);
+        // By UDP the lost packet is waited for, and given up when one comes after that.
+        let begun = Instant::now();
+        send(&mut video, &mut client);
+        while begun.elapsed() < Duration::from_millis(60) {
+            std::thread::yield_now();
+        }
+        send(&mut video, &mut client);
+        let report = video.receive(&mut client);
+        assert!(asks_for_key_frame(&report, VIDEO.payload_type), "{report:?}");
+        rtsp.decodes(3);
+        video.picture(&mut client, Duration::from_secs(1), &clip.frames[0]);
+        rtsp.decodes(4);
+    }
+}
+
+#[test]
+fn what_gstreamer_publishes_goes_on_after_a_loss_without_waiting_for_its_next_key_frame() {
+    let rtsp = Rtsp::start();
+    let is_losing = Arc::new(AtomicBool::new(false));
+    let loses = is_losing.clone();
+    let way = losing(rtsp.address, move || loses.swap(false, Relaxed));
+    // A key frame every five minutes.
+    let _publisher = gstreamer_publishes(&format!("rtsp://{way}/echo?key=stk_1"), 9000);
+    let decoded = || rtsp.path.ingress_stats().frames_decoded;
+    rtsp.decodes(30);
+    for loss in 1..=3 {
+        is_losing.store(true, Relaxed);
+        let give_up = Instant::now() + PATIENCE;
+        while rtsp.path.ingress_stats().packets_lost < loss {
+            assert!(Instant::now() < give_up, "nothing was lost");
+            std::thread::yield_now();
+        }
+        let begun = Instant::now();
+        rtsp.decodes(decoded() + 30);
+        println!("30 pictures {:?} after a loss", begun.elapsed());
+    }
 }

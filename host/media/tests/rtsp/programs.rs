@@ -42,6 +42,16 @@ pub fn ffmpeg_publishes(source: &str, arguments: &str, transport: &str, url: &st
     Running(command("ffmpeg", &line).spawn().expect("ffmpeg is installed"))
 }
 
+/// The same by GStreamer by UDP, where it hears of reports, with a key frame after so many pictures unless it is asked for one.
+pub fn gstreamer_publishes(url: &str, between_key_frames: u32) -> Running {
+    let line = format!(
+        "-q videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=30/1 ! \
+         x264enc tune=zerolatency speed-preset=ultrafast key-int-max={between_key_frames} ! h264parse ! \
+         rtspclientsink protocols=udp location={url}"
+    );
+    Running(command("gst-launch-1.0", &line).spawn().expect("gst-launch-1.0 is installed"))
+}
+
 /// What it says, when it fails.
 pub fn ffmpeg_fails(url: &str) -> String {
     let line = format!(

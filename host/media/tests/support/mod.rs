@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use host_media::{Media, MediaConfig, Rtmp, RtmpConfig, Rtsp, RtspConfig, RtspServer};
+use host_media::{
+    ConnectionLimits, Media, MediaConfig, Rtmp, RtmpConfig, Rtsp, RtspConfig, RtspServer,
+};
 use host_ports::{
     Answer, Fit, Frame, FrameSize, FrameSlot, FrameStamp, IngressEvent, IngressSink, MediaPath,
     MediaServer, OfferError, StreamKeys,
@@ -55,7 +57,8 @@ impl Server {
     pub fn rtsp(&self, keys: Arc<dyn StreamKeys>) -> (SocketAddr, RtspServer) {
         self.runtime.block_on(async {
             let address = Ipv4Addr::LOCALHOST.into();
-            let config = RtspConfig { address, port: 0, max_connections: 16 };
+            let limits = ConnectionLimits { all: 16, per_address: 16 };
+            let config = RtspConfig { address, port: 0, limits };
             let rtsp = Rtsp::bind(config).await.unwrap();
             ((address, rtsp.port()).into(), rtsp.serve(&self.media, keys))
         })

@@ -16,8 +16,8 @@ pub(super) fn video_params() -> [(&'static str, Value); 6] {
 
 fn codec() -> Value {
     choice(
-        "What viewers by WebRTC are sent who take several codecs; those who do not take this one get another. HLS, RTSP \
-         and RTMP always carry H264.",
+        "What viewers by WebRTC and RTSP are sent; those by WebRTC who do not take this one get another. HLS and RTMP \
+         always carry H264.",
         &["h264", "vp8", "vp9", "h265", "av1"],
         "h264",
     )

@@ -9,6 +9,8 @@ pub struct Client {
     base: String,
     session: Option<String>,
     sequence: u32,
+    /// Of the last answer.
+    pub head: String,
     pub body: String,
 }
 
@@ -30,7 +32,8 @@ impl Client {
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
         let base = format!("rtsp://{server}/{path}");
         let connection = BufReader::new(connection);
-        Self { connection, base, session: None, sequence: 0, body: String::new() }
+        let (head, body) = (String::new(), String::new());
+        Self { connection, base, session: None, sequence: 0, head, body }
     }
 
     /// The status of the answer. `under` is what follows the URL.
@@ -73,7 +76,8 @@ impl Client {
         let mut body = vec![0; length];
         self.connection.read_exact(&mut body).unwrap();
         self.body = String::from_utf8(body).unwrap();
-        head.split(' ').nth(1).unwrap().parse().unwrap()
+        self.head = head;
+        self.head.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     pub fn packet(&mut self) -> Packet {
