@@ -235,9 +235,8 @@ fn a_server_that_takes_nothing_delays_no_viewer_and_is_left_and_found_again() {
     let ways = Ways::to(&server, port, None);
     send_to(&*source, &address(ways.port, "key-of-there"));
     viewer.frames(1);
-    let before = Flow::of(&mut viewer, "both are served", |frames| {
-        frames > 60 && !there.seen().is_empty()
-    });
+    let before =
+        Flow::of(&mut viewer, "both are served", |frames| frames > 60 && !there.seen().is_empty());
 
     ways.set(Way::Stalled);
     let has_left = |stats: Option<RestreamStats>| {
