@@ -136,6 +136,7 @@ fn hls_js_in_a_browser_is_a_second_behind_and_stays_over_a_reload() {
         ("PATCH_URL", host.url(&stream.path())),
         ("PATCH_BODY", json!({"params": {"width": 256, "height": 256}}).to_string()),
         ("SECONDS", "8".into()),
+        ("STRETCHES", "3".into()),
     ];
     let outcome = browser::run("hls.mjs", &settings);
     assert!(outcome.is_success, "{}", outcome.output);
