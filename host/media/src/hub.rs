@@ -320,9 +320,7 @@ mod tests {
             assert!(tcp.try_send(TcpEvent::Received(ends, vec![0; 20])).is_ok());
             assert!(commands.try_send(Command::ClosePath(path)).is_ok());
             let first = inbox.next().await;
-            assert!(
-                matches!(first, Incoming::Command(Some(Command::ClosePath(of))) if of == path)
-            );
+            assert!(matches!(first, Incoming::Command(Some(Command::ClosePath(of))) if of == path));
             assert!(matches!(inbox.next().await, Incoming::Tcp(TcpEvent::Received(..))));
         }
     }
