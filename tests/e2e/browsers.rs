@@ -39,7 +39,8 @@ fn every_frame_of_the_clock_is_readable_at_the_viewer() {
     println!("{}", result["glass_to_glass_ms"]);
     assert_eq!(result["viewers"][0]["unreadable"], 0, "{result}");
     // Shared machines are slow; the real bar is in `./dev bench media`.
-    assert!(result["glass_to_glass_ms"]["p50"].as_f64() < Some(150.0), "{result}");
+    let median = result["glass_to_glass_ms"]["p50"].as_f64();
+    assert!(median.is_some_and(|median| median < 150.0), "{result}");
 }
 
 #[test]

@@ -20,7 +20,12 @@ fn a_beep_is_heard_when_its_flash_is_seen_behind_a_slow_plugin() {
     // A test machine that does other things holds single frames up; the bar for all is in `./dev bench avsync`.
     assert!(lags.within(0.5) < APART_MS, "{:?}", lags.each);
 
-    let media = &stream.status()["data"]["host_status"];
+    // By when audio came, which on a busy machine may be late for a moment.
+    let is_held = |status: &Value| {
+        status["data"]["host_status"]["egress"]["audio_delay_ms"].as_f64() > Some(20.0)
+    };
+    let status = stream.wait_until("audio is held as long as pictures take", is_held);
+    let media = &status["data"]["host_status"];
     let (ingress, egress) = (&media["ingress"], &media["egress"]);
     println!("{egress}, {}", media["latency"]);
     assert_eq!(
@@ -28,7 +33,6 @@ fn a_beep_is_heard_when_its_flash_is_seen_behind_a_slow_plugin() {
         (&"Opus".into(), &Value::Null)
     );
     assert!(ingress["audio_packets"].as_u64() > Some(300), "{ingress}");
-    assert!(egress["audio_delay_ms"].as_f64() > Some(20.0), "{egress}");
 }
 
 #[test]

@@ -38,6 +38,16 @@ fn wait_until_longer(stream: &Stream<'_>, seconds: f64) {
     });
 }
 
+/// Frames that were encoded; nobody but the recording asks for any.
+fn encoded(status: &Value) -> u64 {
+    status["data"]["host_status"]["egress"]["frames_encoded"].as_u64().unwrap_or(0)
+}
+
+/// A busy machine has not time for all frames, and those that it had time for make the file.
+fn wait_until_encoded(stream: &Stream<'_>, frames: u64) {
+    stream.wait_until("frames are encoded", |status| encoded(status) >= frames);
+}
+
 /// Plays a recorded file and looks at its pixels.
 fn check_file(url: &str, size: (usize, usize), frames: usize) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -64,12 +74,15 @@ fn a_recording_survives_publishers_and_sizes_and_plays() {
     drop(publisher);
     let _publisher = publish(&stream, &clip(), 30);
     wait_until_longer(&stream, 3.0);
+    wait_until_encoded(&stream, 75);
     assert_eq!(stream.patch(json!({"width": 2 * SIDE})).status, 200);
     stream.wait_until("the first file is whole", |status| {
         recording(status)["files"].as_array().is_some_and(|files| files.len() == 1)
     });
-    let length = recording(&stream.status())["duration_seconds"].as_f64().expect("a length");
+    let status = stream.status();
+    let length = recording(&status)["duration_seconds"].as_f64().expect("a length");
     wait_until_longer(&stream, length + 1.0);
+    wait_until_encoded(&stream, encoded(&status) + 25);
     let ended = host.send("DELETE", &record, &Value::Null).json();
     assert_eq!(
         (&ended["data"]["status"], &ended["data"]["error"]),
@@ -131,6 +144,7 @@ fn what_a_crash_leaves_of_a_recording_plays() {
         let (stream, _publisher) = shown(&host);
         assert_eq!(host.send("POST", &format!("{}/record", stream.path()), &json!({})).status, 201);
         wait_until_longer(&stream, 2.0);
+        wait_until_encoded(&stream, 60);
         stream.path()
     };
     host.kill();

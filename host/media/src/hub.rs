@@ -67,6 +67,32 @@ pub(crate) struct Inbox {
     pub listeners: JoinSet<()>,
 }
 
+enum Incoming {
+    /// None when nobody is left who could give one.
+    Command(Option<Command>),
+    Unit(Unit),
+    Tcp(TcpEvent),
+}
+
+impl Inbox {
+    /// Commands before anything else. A session is on its way here before the offer is answered, and whoever has the answer
+    /// may connect before the hub has looked: its connection must find the session, or it is closed as a stranger's.
+    async fn next(&mut self) -> Incoming {
+        let others = async {
+            tokio::select! {
+                Some(unit) = self.units.recv() => Incoming::Unit(unit),
+                Some(event) = self.tcp.recv() => Incoming::Tcp(event),
+                else => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            command = self.commands.recv() => Incoming::Command(command),
+            other = others => other,
+        }
+    }
+}
+
 pub(crate) struct Hub {
     net: Net,
     peers: HashMap<u64, Peer>,
@@ -93,8 +119,8 @@ impl Hub {
             let wake_at = self.wake_at;
             // At random among what is ready: no flood on one way in keeps the others waiting.
             tokio::select! {
-                command = inbox.commands.recv() => match command {
-                    Some(Command::Stop(done)) => {
+                incoming = inbox.next() => match incoming {
+                    Incoming::Command(Some(Command::Stop(done))) => {
                         self.end_where("the server stops", |_| true);
                         drop(self);
                         inbox.listeners.shutdown().await;
@@ -104,11 +130,13 @@ impl Hub {
                         let _ = done.send(());
                         return;
                     }
-                    Some(command) => self.command(command),
-                    None => return self.end_where("the server stops", |_| true),
+                    Incoming::Command(Some(command)) => self.command(command),
+                    Incoming::Command(None) => {
+                        return self.end_where("the server stops", |_| true);
+                    }
+                    Incoming::Unit(unit) => self.fan_out(&unit),
+                    Incoming::Tcp(event) => self.tcp(event),
                 },
-                Some(unit) = inbox.units.recv() => self.fan_out(&unit),
-                Some(event) = inbox.tcp.recv() => self.tcp(event),
                 socket = self.net.udp.readable() => self.udp(socket),
                 () = tokio::time::sleep_until(wake_at.into()) => {}
             }
@@ -270,5 +298,30 @@ impl Hub {
 
     fn keys(&self, is_meant: impl Fn(&Peer) -> bool) -> Vec<u64> {
         self.peers.iter().filter(|(_, peer)| is_meant(peer)).map(|(key, _)| *key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::Ends;
+
+    #[tokio::test]
+    async fn a_session_is_known_before_what_its_peer_sends_is_looked_at() {
+        let (commands, command_inbox) = mpsc::channel(8);
+        let (_units, units) = mpsc::channel(8);
+        let (tcp, tcp_inbox) = mpsc::channel(64);
+        let listeners = JoinSet::new();
+        let mut inbox = Inbox { commands: command_inbox, units, tcp: tcp_inbox, listeners };
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        // As often as makes it no chance that the order is right.
+        for path in 0..32 {
+            let ends = Ends { local: address, remote: address };
+            assert!(tcp.try_send(TcpEvent::Received(ends, vec![0; 20])).is_ok());
+            assert!(commands.try_send(Command::ClosePath(path)).is_ok());
+            let first = inbox.next().await;
+            assert!(matches!(first, Incoming::Command(Some(Command::ClosePath(of))) if of == path));
+            assert!(matches!(inbox.next().await, Incoming::Tcp(TcpEvent::Received(..))));
+        }
     }
 }

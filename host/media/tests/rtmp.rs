@@ -235,31 +235,20 @@ fn a_server_that_takes_nothing_delays_no_viewer_and_is_left_and_found_again() {
     let mut viewer = offer_to_play(&*source, &[Codec::H264], Client::udp()).unwrap();
     let ways = Ways::to(&server, port, None);
     send_to(&*source, &address(ways.port, "key-of-there"));
-    // It has to read all the time: what it does not take in time is lost.
-    let mut count = 0;
-    viewer.until("both are served", |_, received| {
-        count += received.len();
-        count > 30 && !there.seen().is_empty()
-    });
+    viewer.frames(1);
+    let before =
+        Flow::of(&mut viewer, "both are served", |frames| frames > 60 && !there.seen().is_empty());
 
     ways.set(Way::Stalled);
-    let (began, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
-    let mut frames = 0;
     let has_left = |stats: Option<RestreamStats>| {
         stats.and_then(|stats| stats.error).is_some_and(|error| error.contains("took nothing"))
     };
-    viewer.until("the server is left", |_, received| {
-        if !received.is_empty() {
-            longest = longest.max(last.elapsed());
-            last = Instant::now();
-            frames += received.len();
-        }
-        has_left(source.restream_stats())
-    });
-    let took = began.elapsed();
-    let rate = frames as f64 / took.as_secs_f64();
-    println!("left after {took:?}; {rate:.1} frames/s at the viewer, longest pause {longest:?}");
-    assert!(rate > 15.0 && longest < Duration::from_millis(500), "{rate} {longest:?}");
+    let stalled =
+        Flow::of(&mut viewer, "the server is left", |_| has_left(source.restream_stats()));
+    println!("at the viewer: {before:?}, then {stalled:?}");
+    // A busy machine delays it, too, and before as much.
+    let allowed = Duration::from_millis(500) + before.longest_pause;
+    assert!(stalled.rate > before.rate / 2.0 && stalled.longest_pause < allowed);
 
     ways.set(Way::Open);
     reach(&*source, "it is live again", is_live);
@@ -269,6 +258,32 @@ fn a_server_that_takes_nothing_delays_no_viewer_and_is_left_and_found_again() {
     reach(&*source, "the cut is noticed", |stats| stats.state == RestreamState::Waiting);
     ways.set(Way::Open);
     reach(&*source, "it is live again", is_live);
+}
+
+/// How frames came to a viewer.
+#[derive(Debug)]
+struct Flow {
+    /// Frames per second.
+    rate: f64,
+    longest_pause: Duration,
+}
+
+impl Flow {
+    /// Watches until it is over, by the number of frames. A viewer has to read all the time: what it does not take in time
+    /// is lost.
+    fn of(viewer: &mut Client, what: &str, is_over: impl Fn(usize) -> bool) -> Self {
+        let (began, mut last) = (Instant::now(), Instant::now());
+        let (mut frames, mut longest_pause) = (0, Duration::ZERO);
+        viewer.until(what, |_, received| {
+            longest_pause = longest_pause.max(last.elapsed());
+            if !received.is_empty() {
+                last = Instant::now();
+                frames += received.len();
+            }
+            is_over(frames)
+        });
+        Self { rate: frames as f64 / began.elapsed().as_secs_f64(), longest_pause }
+    }
 }
 
 /// Receives as a platform does, until so much has come.
@@ -322,7 +337,8 @@ fn ffmpeg_receives_the_pictures_with_silence_or_the_publishers_sound() {
     let url = address(server.listen_for_rtmp(RtmpConfig::default()), "key-of-one");
     let sine = ["-f", "lavfi", "-i", "sine=r=44100", "-c:a", "aac", "-b:a", "96k"];
     let _publisher = Ffmpeg::publish("color=c=0x404040:s=160x120:r=30", &sine, &url);
-    screen.until("it is published", |_| true);
+    eventually("it is heard", || (path.ingress_stats().audio_packets > 0).then_some(()));
+    screen.until("it is seen", |_| true);
     receive("4", &file, |url| send_to(&*path, url));
     assert!(volume(&file) > -40.0, "{}", volume(&file));
     assert_eq!(tracks(&file), "h264\naac,44100,1\n", "the publisher's own from the start");

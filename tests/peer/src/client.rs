@@ -266,7 +266,11 @@ impl Client {
             if done(self, frames) {
                 return;
             }
-            assert!(Instant::now() < give_up, "waited in vain until {what}");
+            let state = (self.is_connected, self.is_closed);
+            assert!(
+                Instant::now() < give_up,
+                "waited in vain until {what}; (connected, closed) is {state:?}"
+            );
         }
     }
 

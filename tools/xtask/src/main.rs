@@ -23,7 +23,8 @@ fn ci() -> Result<()> {
     cargo("lints", &["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     // Plugins are libraries that the tests load from disk, and the server is a program that they start.
     cargo("build", &["build", "-q", "--workspace"])?;
-    cargo("tests", &["test", "-q", "--workspace"])?;
+    // To the end, so that one run shows every failure there is.
+    cargo("tests", &["test", "-q", "--workspace", "--no-fail-fast"])?;
     cargo("docs", &["doc", "-q", "--workspace", "--no-deps"])
 }
 

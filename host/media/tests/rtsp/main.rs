@@ -263,10 +263,11 @@ fn a_slow_reader_delays_nobody_and_goes_on_at_a_fresh_key_frame() {
         }
     };
     // Reads nothing while another one is shown seconds of video.
-    let begun = Instant::now();
     let mut quick = Client::connect(rtsp.address, "echo_out");
     quick.play();
-    let (mut latest, mut pictures) = (0, 0);
+    let decoded = || rtsp.path.ingress_stats().frames_decoded;
+    let (begun, already) = (Instant::now(), decoded());
+    let (mut latest, mut pictures) = (0, 0_u64);
     while begun.elapsed() < Duration::from_secs(8) {
         let packet = quick.packet();
         if packet.channel == 0 && packet.timestamp() != latest {
@@ -274,7 +275,9 @@ fn a_slow_reader_delays_nobody_and_goes_on_at_a_fresh_key_frame() {
             pictures += 1;
         }
     }
-    assert!(pictures > 100, "the quick reader saw {pictures} pictures");
+    // As many as the machine has time for come in, and are encoded for the readers.
+    let shown = decoded() - already;
+    assert!(5 * pictures > 2 * shown, "the quick reader saw {pictures} of {shown} pictures");
     // What the system kept comes first; then there is a gap, and after it a key frame.
     let mut last = before;
     let resumed = loop {

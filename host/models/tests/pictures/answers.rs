@@ -13,6 +13,11 @@ async fn fetch_error(answer: impl Fn(Asked<'_>) + Send + Sync + 'static) -> Fetc
     Bench::new(answer).fetch_error(URL).await
 }
 
+async fn is_too_slow(answer: impl Fn(Asked<'_>) + Send + Sync + 'static) {
+    let error = Bench::hasty(answer).fetch_error(URL).await;
+    assert!(matches!(error, FetchError::TooSlow(_)), "{error:?}");
+}
+
 async fn decode_error(body: Vec<u8>) -> DecodeError {
     let bench = Bench::new(move |mut asked| asked.answer("Content-Type: image/png\r\n", &body));
     match bench.refusal(URL).await {
@@ -93,30 +98,28 @@ async fn whatever_is_slow_ends_with_the_time() {
         },
     ];
     for stall in stalls {
-        let error = fetch_error(stall).await;
-        assert!(matches!(error, FetchError::TooSlow(_)), "{error:?}");
+        is_too_slow(stall).await;
     }
     for start in ["HTTP/1.1 200 OK\r\nA: ", "HTTP/1.1 200 OK\r\n\r\n"] {
-        let error = fetch_error(move |mut asked| {
+        is_too_slow(move |mut asked| {
             let mut part = start;
             while asked.write(part) {
                 part = "x";
                 // Its pace.
                 std::thread::park_timeout(Duration::from_millis(5));
             }
-        });
-        let error = error.await;
-        assert!(matches!(error, FetchError::TooSlow(_)), "{error:?}");
+        })
+        .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn time_runs_on_over_redirects() {
-    let error = fetch_error(|mut asked| {
+    is_too_slow(|mut asked| {
         std::thread::park_timeout(Duration::from_millis(150));
         asked.redirect(302, "/on");
-    });
-    assert!(matches!(error.await, FetchError::TooSlow(_)));
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -169,13 +169,28 @@ impl Bench {
         Self::with(server, Rules { allow_http: true, ..Rules::default() }, None)
     }
 
+    /// The same, for answers that are not waited for to the end.
+    pub fn hasty(answer: impl Fn(Asked<'_>) + Send + Sync + 'static) -> Self {
+        let server = Server::start(|peer| Some(Box::new(peer)), answer);
+        let rules = Rules { allow_http: true, ..Rules::default() };
+        Self::limited(server, rules, None, Duration::from_millis(500))
+    }
+
     pub fn with(server: Server, rules: Rules, authorities: Option<PathBuf>) -> Self {
+        Self::limited(server, rules, authorities, PATIENCE)
+    }
+
+    fn limited(
+        server: Server,
+        rules: Rules,
+        authorities: Option<PathBuf>,
+        total: Duration,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let net = Arc::new(Net { port: server.port, ..Net::default() });
         net.name("a.example", &[&[PUBLIC]]);
         net.name("b.example", &[&["93.184.216.35"]]);
-        let limits =
-            Limits { bytes: LIMIT, total: Duration::from_millis(500), ..Limits::default() };
+        let limits = Limits { bytes: LIMIT, total, ..Limits::default() };
         let settings = Settings {
             folder: folder.path().to_owned(),
             room: Room::default(),

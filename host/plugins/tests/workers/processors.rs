@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 fn impatient(config: &mut Config) {
-    let limit = Duration::from_secs(2);
+    let limit = Duration::from_secs(5);
     config.limits = Limits { frame: limit, load: limit, update: limit, ..config.limits };
     config.limits.close = Duration::from_millis(500);
 }

@@ -32,12 +32,12 @@ fn every_unusable_file_is_listed_with_its_reason() {
     std::fs::copy(built("plugin_passthrough"), plugins.join("good.so")).unwrap();
     std::fs::write(plugins.join("README.md"), "no plugin").unwrap();
 
-    let host = Host::over(&plugins, |config| config.limits.probe = Duration::from_secs(2));
+    let host = Host::over(&plugins, |config| config.limits.probe = Duration::from_secs(5));
     for (file, expected) in [
         ("crash.so", "the process that opened it ended with signal 11 (segmentation fault)"),
         ("abort.so", "the process that opened it ended with signal 6 (abort)"),
         ("exit.so", "the process that opened it exited with status 4"),
-        ("hang.so", "was not open after 2 s"),
+        ("hang.so", "was not open after 5 s"),
         ("other-abi.so", "works with plugin ABI >=7, this host speaks 0.1.0"),
         ("no-manifest.so", "it has no section .sdh_manifest"),
         ("no-entry.so", "no symbol `sdh_plugin_entry_0`"),

@@ -8,8 +8,8 @@ use std::thread;
 
 /// So long the others are at a frame when something happens, and longer than any test.
 const FOR_EVER: u32 = 600_000;
-/// How long the one to blame takes, so that the others have begun by then.
-const A_MOMENT: u32 = 300;
+/// How long the one to blame takes, so that the others have begun by then, on a busy machine too.
+const A_MOMENT: u32 = 1000;
 
 fn blurred(host: &Host) -> Stream {
     host.loaded("faulty", json!({ "processor": wish("blur", json!({ "blur_intensity": 3 })) }))
