@@ -378,8 +378,8 @@ fn one_address_does_not_take_every_place_of_rtsp_and_rtmp() {
         for _ in 0..2 * MOST {
             assert!(is_answered(connect_from(1, &url)).is_none(), "{url}: one too many");
         }
-        // Far below what a connection without a word is given.
-        assert!(begun.elapsed() < Duration::from_secs(5), "{url}: {:?}", begun.elapsed());
+        // Closed at once: none was let wait for its time limit.
+        assert!(begun.elapsed() < PATIENCE / 2, "{url}: {:?}", begun.elapsed());
         assert!(is_answered(connect_from(2, &url)).is_some(), "{url}: the others' places are free");
         drop(held);
         host.wait_for("there is room again", || is_answered(connect_from(1, &url)));
@@ -387,6 +387,6 @@ fn one_address_does_not_take_every_place_of_rtsp_and_rtmp() {
     let log = host.end();
     for door in ["rtsp", "rtmp"] {
         let remedy = format!("raise `{door}.max_connections_per_address`");
-        assert_eq!(log.matches(&remedy).count(), 1, "once, however many: {log}");
+        assert!(log.contains(&remedy), "{log}");
     }
 }

@@ -12,8 +12,8 @@ pub(crate) fn is_key_frame(codec: Codec, unit: &[u8]) -> bool {
         Codec::Vp9 => vp9_size(unit).is_some(),
         // An IDR slice, or parameter sets: encoders with gradual refresh send no IDR after the first.
         Codec::H264 => nal_headers(unit).any(|head| matches!(head & 0x1f, 5 | 7)),
-        // A slice that nothing before is needed for, or parameter sets.
-        Codec::H265 => nal_headers(unit).any(|head| matches!(head >> 1 & 0x3f, 16..=21 | 32..=34)),
+        // A slice that nothing before is needed for, or the sets that come before one; picture sets come at any time.
+        Codec::H265 => nal_headers(unit).any(|head| matches!(head >> 1 & 0x3f, 16..=21 | 32 | 33)),
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
         assert!(is_key_frame(Codec::H264, &[0, 0, 0, 1, 0x67, 66, 0, 0, 1, 0x65, 0]));
         assert!(!is_key_frame(Codec::H264, &[0, 0, 0, 1, 0x41, 9, 9]));
         assert!(is_key_frame(Codec::H265, &[0, 0, 0, 1, 0x40, 1, 0, 0, 1, 0x26, 1]));
-        assert!(!is_key_frame(Codec::H265, &[0, 0, 0, 1, 0x02, 1, 9]));
+        assert!(!is_key_frame(Codec::H265, &[0, 0, 1, 0x44, 1, 0, 0, 1, 0x02, 1, 9]));
         assert!(!is_key_frame(Codec::H264, &[]) && !is_key_frame(Codec::Vp8, &[]));
     }
 

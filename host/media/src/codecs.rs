@@ -161,7 +161,7 @@ impl Element {
     /// The bitrate to tell the element when frames come at another pace than 30 a second, by `factor`. Those not named
     /// here go by the frames' times, or are on a device and were not tried.
     pub fn paced(&self, kbps: f64, factor: f64) -> f64 {
-        if self.name == "x264enc" { kbps * factor } else { kbps }
+        if matches!(self.name, "x264enc" | "x265enc") { kbps * factor } else { kbps }
     }
 
     /// Changes the bitrate of a graph that runs.

@@ -2,7 +2,6 @@
 //! control (draft-ietf-rmcat-gcc-02, 6), with a queue that builds up on the way counted like loss. Where the way was full is
 //! remembered and come near slowly, as CUBIC does (RFC 9438, 4.1): else every few seconds are spent losing packets again.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Of what is lost: less is no reason to hold back, more is one to send less.
@@ -13,8 +12,8 @@ const MUCH_LOSS: f64 = 0.10;
 const QUEUE: Duration = Duration::from_millis(150);
 /// What a queue is counted as.
 const LOSS_OF_QUEUE: f64 = 0.15;
-/// The quickest of so many reports: a way may become a longer one for good.
-const ROUND_TRIPS: usize = 30;
+/// A queue in so many reports that sending less did not shorten is none: the way has become a longer one.
+const NO_QUEUE: u32 = 6;
 
 /// With each report without loss; and near what was too much.
 const GROWTH: f64 = 1.08;
@@ -37,61 +36,71 @@ pub(crate) struct Congestion {
     full_kbps: Option<f64>,
     /// The report before this one was bad: this one tells of the same trouble, from before less was sent.
     is_cut: bool,
-    round_trips: VecDeque<Duration>,
+    round_trips: RoundTrips,
+}
+
+/// A reader's report of the last second or so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    /// The share lost.
+    pub lost: f32,
+    pub round_trip: Option<Duration>,
 }
 
 impl Congestion {
     pub fn new(most_kbps: u32) -> Self {
         let most_kbps = f64::from(most_kbps);
-        Self {
-            most_kbps,
-            kbps: most_kbps,
-            full_kbps: None,
-            is_cut: false,
-            round_trips: VecDeque::new(),
-        }
+        let round_trips = RoundTrips::default();
+        Self { most_kbps, kbps: most_kbps, full_kbps: None, is_cut: false, round_trips }
     }
 
-    /// Takes a report of the last second or so: the share lost, none if nothing was heard, and the round trip. What the way
+    /// Takes a report, and what was being sent at most, which other readers may keep below what this one takes. What the way
     /// carries, in kbit/s.
-    pub fn note(&mut self, lost: Option<f32>, round_trip: Option<Duration>) -> u32 {
-        let has_queue = self.has_queue(round_trip);
-        if let Some(lost) = lost {
-            let least = if has_queue { LOSS_OF_QUEUE } else { 0.0 };
-            self.judge(f64::from(lost).clamp(least, 1.0));
-        }
+    pub fn note(&mut self, report: Report, sent_kbps: u32) -> u32 {
+        let has_queue = report.round_trip.is_some_and(|now| self.round_trips.tell_of_queue(now));
+        let least = if has_queue { LOSS_OF_QUEUE } else { 0.0 };
+        self.judge(f64::from(report.lost).clamp(least, 1.0), sent_kbps.into());
+        self.kbps = self.kbps.clamp(self.most_kbps * LEAST_SHARE, self.most_kbps);
         self.kbps.round() as u32
     }
 
-    fn judge(&mut self, loss: f64) {
+    fn judge(&mut self, loss: f64, sent_kbps: f64) {
         let is_cut = std::mem::take(&mut self.is_cut);
         if loss > MUCH_LOSS {
-            if is_cut {
-                return;
+            if !is_cut {
+                let full_kbps = self.kbps.min(sent_kbps) * (1.0 - loss).max(LEAST_LEFT);
+                self.full_kbps = Some(full_kbps);
+                self.kbps = full_kbps * BACK_OFF;
+                self.is_cut = true;
             }
-            self.is_cut = true;
-            let full_kbps = self.kbps * (1.0 - loss).max(LEAST_LEFT);
-            self.full_kbps = Some(full_kbps);
-            self.kbps = full_kbps * BACK_OFF;
         } else if loss < LITTLE_LOSS {
             self.kbps *= if self.is_near_full() { SLOW_GROWTH } else { GROWTH };
         }
-        self.kbps = self.kbps.clamp(self.most_kbps * LEAST_SHARE, self.most_kbps);
     }
 
     fn is_near_full(&self) -> bool {
         self.full_kbps.is_some_and(|full| NEAR.contains(&(self.kbps / full)))
     }
+}
 
-    fn has_queue(&mut self, round_trip: Option<Duration>) -> bool {
-        let Some(now) = round_trip else { return false };
-        if self.round_trips.len() == ROUND_TRIPS {
-            self.round_trips.pop_front();
-        }
+#[derive(Default)]
+struct RoundTrips {
+    quickest: Option<Duration>,
+    last: Option<Duration>,
+    /// Reports in a row that tell of a queue.
+    queued: u32,
+}
+
+impl RoundTrips {
+    fn tell_of_queue(&mut self, now: Duration) -> bool {
         // One that took long tells of a busy moment at either end, two in a row of a queue.
-        let now_or_before = self.round_trips.back().map_or(now, |before| now.min(*before));
-        self.round_trips.push_back(now);
-        self.round_trips.iter().any(|quickest| now_or_before > *quickest + QUEUE)
+        let shorter = self.last.replace(now).map_or(now, |last| last.min(now));
+        let quickest = self.quickest.map_or(now, |quickest| quickest.min(now));
+        let is_queue = shorter > quickest + QUEUE;
+        self.queued = if is_queue { self.queued + 1 } else { 0 };
+        let is_longer_way = self.queued == NO_QUEUE;
+        self.quickest = Some(if is_longer_way { shorter } else { quickest });
+        is_queue && !is_longer_way
     }
 }
 
@@ -106,56 +115,61 @@ pub(crate) fn common(mut each: Vec<u32>) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn ms(ms: u64) -> Option<Duration> {
-        Some(Duration::from_millis(ms))
+    /// A report, while as much is sent as this reader takes.
+    fn note(congestion: &mut Congestion, lost: f32, ms: u64) -> u32 {
+        let round_trip = Some(Duration::from_millis(ms));
+        congestion.note(Report { lost, round_trip }, u32::MAX)
     }
 
     #[test]
     fn a_clear_way_is_used_whole() {
         let mut congestion = Congestion::new(2500);
-        assert!((0..100).all(|_| congestion.note(Some(0.01), ms(30)) == 2500));
+        assert!((0..100).all(|_| note(&mut congestion, 0.01, 30) == 2500));
     }
 
     #[test]
-    fn loss_takes_down_below_what_came_through_and_nothing_heard_changes_nothing() {
+    fn loss_takes_down_below_what_came_through_of_what_was_sent() {
         let mut congestion = Congestion::new(2500);
-        assert_eq!(congestion.note(Some(0.4), None), 1350);
-        assert_eq!(congestion.note(None, ms(30)), 1350);
-        assert_eq!(congestion.note(Some(0.05), None), 1350, "a little is no reason");
+        assert_eq!(note(&mut congestion, 0.4, 30), 1350);
+        assert_eq!(note(&mut congestion, 0.05, 30), 1350, "a little is no reason");
+        let report = Report { lost: 0.2, round_trip: None };
+        assert_eq!(congestion.note(report, 500), 360, "for others' sake less was sent");
     }
 
     #[test]
     fn what_was_too_much_is_come_near_slowly_and_left_behind_fast() {
         let mut congestion = Congestion::new(2000);
-        congestion.note(Some(0.9), None);
-        let steps = [(); 7].map(|()| congestion.note(Some(0.0), ms(30)));
+        note(&mut congestion, 0.9, 30);
+        let steps = [(); 7].map(|()| note(&mut congestion, 0.0, 30));
         assert_eq!(steps, [972, 991, 1011, 1031, 1052, 1136, 1227]);
     }
 
     #[test]
     fn a_queue_counts_like_loss_and_nothing_takes_all() {
         let mut congestion = Congestion::new(2500);
-        assert_eq!(congestion.note(Some(0.0), ms(300)), 2500, "a long way is no queue");
-        assert_eq!(congestion.note(Some(0.0), ms(40)), 2500);
-        assert_eq!(congestion.note(Some(0.0), ms(400)), 2500, "a busy moment is no queue");
-        assert_eq!(congestion.note(Some(0.0), ms(300)), 1913);
-        assert_eq!((0..50).map(|_| congestion.note(Some(1.0), ms(900))).last(), Some(250));
+        assert_eq!(note(&mut congestion, 0.0, 300), 2500, "a long way is no queue");
+        assert_eq!(note(&mut congestion, 0.0, 40), 2500);
+        assert_eq!(note(&mut congestion, 0.0, 400), 2500, "a busy moment is no queue");
+        assert_eq!(note(&mut congestion, 0.0, 300), 1913);
+        assert_eq!((0..50).map(|_| note(&mut congestion, 1.0, 900)).last(), Some(250));
     }
 
     #[test]
     fn the_same_trouble_takes_once() {
         let mut congestion = Congestion::new(2500);
-        let mut note = |loss| congestion.note(Some(loss), ms(30));
-        assert_eq!([0.2, 0.5, 0.2, 0.5].map(&mut note), [1800, 1800, 1296, 1296]);
-        assert_eq!([0.05, 0.2].map(note), [1296, 933], "it was better between");
+        let mut lose = |lost| note(&mut congestion, lost, 30);
+        assert_eq!([0.2, 0.5, 0.2, 0.5].map(&mut lose), [1800, 1800, 1296, 1296]);
+        assert_eq!([0.05, 0.2].map(lose), [1296, 933], "it was better between");
     }
 
     #[test]
-    fn a_way_that_became_a_longer_one_is_no_queue_for_ever() {
+    fn a_way_that_became_a_longer_one_is_no_queue_for_long() {
         let mut congestion = Congestion::new(2500);
-        congestion.note(Some(0.0), ms(20));
-        assert!((0..9).map(|_| congestion.note(Some(0.0), ms(300))).any(|kbps| kbps < 2000));
-        assert_eq!((0..200).map(|_| congestion.note(Some(0.0), ms(300))).last(), Some(2500));
+        note(&mut congestion, 0.0, 20);
+        let after: Vec<_> = (0..30).map(|_| note(&mut congestion, 0.0, 300)).collect();
+        let least = after.iter().copied().min();
+        assert!(least < Some(2000) && least > Some(1000), "{after:?}");
+        assert_eq!(after.last(), Some(&2500), "{after:?}");
     }
 
     #[test]

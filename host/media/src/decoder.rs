@@ -1,7 +1,7 @@
 //! A publisher's access units become frames: one thread that decodes and converts straight into leased slots.
 
 use crate::access_unit::MAX_SIDE;
-use crate::codecs::{Codec, Element};
+use crate::codecs::Element;
 use crate::color;
 use crate::convert::Importer;
 use crate::counters::IngressCounters;
@@ -150,9 +150,7 @@ impl Decoding {
             let displaced = latest.lock().unwrap_or_else(PoisonError::into_inner).replace(picture);
             counters.frames_dropped.add(displaced.is_some().into());
         })?;
-        if element.codec == Codec::H264 {
-            refuse_large_pictures(&graph);
-        }
+        refuse_large_pictures(&graph);
         Ok(graph)
     }
 
@@ -176,6 +174,7 @@ impl Decoding {
 }
 
 /// Stops oversized pictures between the parser, which reads their size, and the decoder, which would make room for them.
+/// Codecs without a parser tell the size in each key frame's own header, which was looked at before.
 fn refuse_large_pictures(graph: &Graph) {
     let Some(parsed) = graph.element("parse").and_then(|parser| parser.static_pad("src")) else {
         return;

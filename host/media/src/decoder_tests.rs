@@ -1,7 +1,7 @@
 //! What publishers may send: garbage, pictures of another size, pictures beyond the limit.
 
 use super::*;
-use crate::codecs::Codecs;
+use crate::codecs::{Codec, Codecs};
 use crate::convert::Exporter;
 use crate::encoding::Encoding;
 use crate::graph::Graph;
@@ -128,7 +128,7 @@ fn pictures_go_on_after_garbage() {
 
 #[test]
 fn a_publisher_may_change_its_size_at_any_key_frame() {
-    for codec in [Codec::H264, Codec::Vp8] {
+    for codec in [Codec::H264, Codec::Vp8, Codec::H265] {
         let decoded = start(codec);
         for (width, height, grey) in
             [(128, 96, 60), (640, 360, 120), (98, 202, 180), (128, 96, 240)]
@@ -142,23 +142,27 @@ fn a_publisher_may_change_its_size_at_any_key_frame() {
 
 #[test]
 fn a_picture_beyond_the_limit_is_refused_and_the_next_is_shown() {
-    let decoded = start(Codec::H264);
-    decoded.push(key_frame(Codec::H264, FrameSize::new(MAX_SIDE + 16, 16), 90));
-    let fitting = key_frame(Codec::H264, FrameSize::new(128, 96), 200);
-    decoded.push(fitting.clone());
-    decoded.push(fitting);
-    decoded.expect(200, "the picture that fits");
-    assert!(decoded.counters.frames_dropped.get() >= 1, "the refused one is counted");
+    for codec in [Codec::H264, Codec::H265] {
+        let decoded = start(codec);
+        decoded.push(key_frame(codec, FrameSize::new(MAX_SIDE + 16, 64), 90));
+        let fitting = key_frame(codec, FrameSize::new(128, 96), 200);
+        decoded.push(fitting.clone());
+        decoded.push(fitting);
+        decoded.expect(200, "the picture that fits");
+        assert!(decoded.counters.frames_dropped.get() >= 1, "the refused one is counted");
+    }
 }
 
 #[test]
 fn a_picture_that_outgrows_the_limit_never_reaches_the_decoder() {
-    let decoded = start(Codec::H264);
-    decoded.push(key_frame(Codec::H264, FrameSize::new(128, 96), 60));
-    decoded.expect(60, "a picture that fits");
-    decoded.push(key_frame(Codec::H264, FrameSize::new(MAX_SIDE + 16, 16), 90));
-    decoded.push(key_frame(Codec::H264, FrameSize::new(128, 96), 200));
-    decoded.expect(200, "the next that fits");
-    assert_eq!(decoded.counters.frames_decoded.get(), 2);
-    assert_eq!(decoded.counters.frames_dropped.get(), 1);
+    for codec in [Codec::H264, Codec::H265] {
+        let decoded = start(codec);
+        decoded.push(key_frame(codec, FrameSize::new(128, 96), 60));
+        decoded.expect(60, "a picture that fits");
+        decoded.push(key_frame(codec, FrameSize::new(MAX_SIDE + 16, 64), 90));
+        decoded.push(key_frame(codec, FrameSize::new(128, 96), 200));
+        decoded.expect(200, "the next that fits");
+        assert_eq!(decoded.counters.frames_decoded.get(), 2);
+        assert_eq!(decoded.counters.frames_dropped.get(), 1);
+    }
 }

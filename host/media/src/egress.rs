@@ -97,6 +97,11 @@ impl Egress {
         }
     }
 
+    /// What is sent now at most of a codec in use, in kbit/s.
+    pub fn bitrate(&self, codec: Codec) -> Option<u32> {
+        self.lock().encoders.get(&codec).map(|running| running.encoder.bitrate_kbps())
+    }
+
     /// What is sent now at most, of each codec in use, in kbit/s.
     pub fn bitrates(&self) -> Vec<u32> {
         self.lock().encoders.values().map(|running| running.encoder.bitrate_kbps()).collect()

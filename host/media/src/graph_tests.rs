@@ -135,7 +135,8 @@ fn kbps(encoder: &Element, frames_a_second: u32) -> u64 {
 fn slow_frames_share_the_same_bits() {
     gst::init().unwrap();
     let codecs = Codecs::probe().unwrap();
-    for encoder in [codecs.encoders_of(Codec::H264)[0], codecs.encoders_of(Codec::Vp8)[0]] {
+    for codec in [Codec::H264, Codec::Vp8, Codec::H265] {
+        let encoder = codecs.encoders_of(codec)[0];
         for rate in [30, 10] {
             let sent = kbps(encoder, rate);
             assert!((700..1300).contains(&sent), "{} at {rate}: {sent} kbit/s", encoder.name);

@@ -4,7 +4,8 @@
 //! (`sockets`, `tcp`); `decoder` and `encoder` are threads that drive GStreamer codecs (`codecs`, `graph`, `convert`, `color`);
 //! `audio` holds audio until the pictures of its moment are shown, and transcodes it on demand;
 //! `rtsp` is another door in and out, `rtmp` one in, and one out, each with so many `places`; `hls`, `recording` and
-//! `snapshot` are what else is made of a path's output, the first two of `fmp4`. `path` ties one stream's publisher, readers and codecs together. HTTP is left to the caller.
+//! `snapshot` are what else is made of a path's output, the first two of `fmp4`. `path` ties one stream's publisher, readers
+//! and codecs together. HTTP is left to the caller.
 
 mod accept;
 mod access_unit;

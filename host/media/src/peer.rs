@@ -2,7 +2,7 @@
 
 use crate::audio::Source;
 use crate::codecs::Codec;
-use crate::congestion::Congestion;
+use crate::congestion::{Congestion, Report};
 use crate::negotiate::Role;
 use crate::path::PathState;
 use crate::receiving::Receiving;
@@ -164,8 +164,9 @@ impl Peer {
             Event::MediaEgressStats(report)
                 if report.mid == self.mid && self.role == Role::Reader =>
             {
-                let kbps = self.congestion.note(report.loss, report.rtt);
-                self.path.egress.note_estimate(&self.session, self.codec, kbps);
+                if let Some(lost) = report.loss {
+                    self.congest(Report { lost, round_trip: report.rtt });
+                }
             }
             Event::MediaData(data) if self.role == Role::Publisher => self.receive(data, now),
             Event::SenderFeedback(report) => self.report(&report),
@@ -175,6 +176,14 @@ impl Peer {
             _ => {}
         }
         None
+    }
+
+    fn congest(&mut self, report: Report) {
+        let egress = &self.path.egress;
+        if let Some(sent_kbps) = egress.bitrate(self.codec) {
+            let kbps = self.congestion.note(report, sent_kbps);
+            egress.note_estimate(&self.session, self.codec, kbps);
+        }
     }
 
     fn receive(&mut self, data: MediaData, now: Instant) {

@@ -38,8 +38,8 @@ impl Publisher {
         self.path.egress.audio.related(self.source, skew);
     }
 
-    /// Takes one access unit: an H264 byte stream with its parameter sets, or a frame of VP8 or VP9; `time` is when it is to
-    /// be shown, by the publisher's own clock, of any origin. False if nothing can be decoded before the next key frame.
+    /// Takes one access unit: an H264 or H265 byte stream with its parameter sets, or a frame of VP8 or VP9; `time` is when
+    /// it is to be shown, by the publisher's own clock, of any origin. False if nothing can be decoded before the next key frame.
     pub fn video(&mut self, data: Arc<[u8]>, time: Duration, received_at: Instant) -> bool {
         if let Some(time) = self.order.comes_out(time) {
             self.path.egress.audio.picture_came(self.source, time, received_at);
@@ -49,7 +49,7 @@ impl Publisher {
         self.reception.take(data, true, received_at)
     }
 
-    /// Takes one packet of audio; `time` is the same for the publisher's own clock of audio.
+    /// Takes one packet of audio; `time` is when it is to be heard, by the publisher's own clock of audio.
     pub fn audio(
         &mut self,
         format: &Arc<AudioFormat>,

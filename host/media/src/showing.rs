@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// H264 lets no more be held back.
+/// H264 and H265 let no more be held back.
 const MAX_HELD: usize = 16;
 
-/// A step back by more is no picture in another order: the clock was set anew.
+/// A step back by more is no picture in another order: the clock was set anew. At two pictures a second an order is not seen.
 const MAX_STEP_BACK: Duration = Duration::from_secs(1);
 
 /// What was not seen again within as many to twice as many pictures counts no more: one step back of a clock is no order.

@@ -10,7 +10,7 @@ pub(crate) struct Unit {
     /// The path it is shown on.
     pub path: u64,
     pub track: Track,
-    /// H264 is a byte stream that repeats the parameter sets before each key frame, AAC comes without headers.
+    /// H264 and H265 are byte streams that repeat the parameter sets before each key frame, AAC comes without headers.
     pub data: Arc<[u8]>,
     /// Whether decoding can start here. So it can at all audio.
     pub is_key_frame: bool,

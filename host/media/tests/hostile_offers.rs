@@ -193,12 +193,12 @@ fn refusals_say_what_is_wrong() {
 #[test]
 fn a_reader_is_told_which_codecs_there_are() {
     let refused =
-        play(&PLAY.replace("H264/", "H265/").replace("VP8/", "H266/").replace("VP9/", "AV1/"))
+        play(&PLAY.replace("H264/", "H263/").replace("VP8/", "H266/").replace("VP9/", "AV1/"))
             .unwrap_err();
     let OfferError::NoCommonCodec { doing, supported, offered } = refused else {
         panic!("{refused:?}")
     };
-    assert_eq!((doing, supported.as_str()), ("encode", "H264, VP8, VP9"));
+    assert_eq!((doing, supported.as_str()), ("encode", "H264, VP8, VP9, H265"));
     assert!(
         offered.contains("H266") && offered.contains("AV1") && !offered.contains("rtx"),
         "{offered}"

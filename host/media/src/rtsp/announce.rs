@@ -118,6 +118,7 @@ impl Track {
         };
         let kind = match (section.kind, name.to_ascii_lowercase().as_str()) {
             ("video", "h264") => Kind::Video(Codec::H264, parameters.sets(Codec::H264)),
+            ("video", "h265") if !parameters.is_usual_h265() => return Err(what()),
             ("video", "h265") => Kind::Video(Codec::H265, parameters.sets(Codec::H265)),
             ("video", "vp8") => Kind::Video(Codec::Vp8, ParameterSets::default()),
             ("video", "vp9") => Kind::Video(Codec::Vp9, ParameterSets::default()),
@@ -172,6 +173,17 @@ impl<'a> Parameters<'a> {
             }
         }
         sets
+    }
+
+    /// One stream of eight bits whose units come in their order.
+    fn is_usual_h265(&self) -> bool {
+        let usual = [
+            ("profile-id", "1"),
+            ("tx-mode", "SRST"),
+            ("sprop-max-don-diff", "0"),
+            ("sprop-depack-buf-nalus", "0"),
+        ];
+        usual.iter().all(|(name, usual)| self.get(name).is_none_or(|value| value == *usual))
     }
 
     fn packing(&self) -> Option<AacPacking> {
@@ -230,12 +242,15 @@ mod tests {
     #[test]
     fn what_cannot_be_taken_is_refused_with_what_can() {
         let video = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n";
+        let h265 = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\na=fmtp:96 ";
         for (sections, status) in [
             (
                 "m=video 0 RTP/AVP 96\r\na=rtpmap:96 AV1/90000\r\n".to_owned(),
                 Status::UnsupportedMediaType,
             ),
             ("m=video 0 RTP/AVP 26\r\n".to_owned(), Status::UnsupportedMediaType),
+            (format!("{h265}sprop-max-don-diff=2\r\n"), Status::UnsupportedMediaType),
+            (format!("{h265}profile-id=2\r\n"), Status::UnsupportedMediaType),
             (
                 format!("{video}m=audio 0 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"),
                 Status::UnsupportedMediaType,
@@ -251,7 +266,9 @@ mod tests {
             let refusal = Announcement::parse(format!("v=0\r\n{sections}").as_bytes()).unwrap_err();
             assert_eq!(refusal.status, status, "{sections}");
         }
-        assert!(Announcement::parse(format!("v=0\r\n{video}").as_bytes()).is_ok());
+        for taken in [video.to_owned(), format!("{h265}profile-id=1;tx-mode=SRST\r\n")] {
+            assert!(Announcement::parse(format!("v=0\r\n{taken}").as_bytes()).is_ok(), "{taken}");
+        }
     }
 
     proptest! {

@@ -59,6 +59,9 @@ fn h264(sets: &ParameterSets) -> String {
 }
 
 fn h265(sets: &ParameterSets) -> String {
+    if !sets.is_complete(Codec::H265) {
+        return String::new();
+    }
     let [video, sequence, picture] = [&sets.video, &sets.sequence, &sets.picture].map(encode);
     format!("sprop-vps={video};sprop-sps={sequence};sprop-pps={picture}")
 }

@@ -8,6 +8,8 @@ const HEAD: usize = 2;
 const FRAGMENT_HEAD: usize = 3;
 const TOGETHER: u8 = 48;
 const FRAGMENT: u8 = 49;
+/// Types from here on are no units, and nothing that is sent without having been agreed on.
+const UNKNOWN: std::ops::RangeInclusive<u8> = 50..=63;
 const BEGINS: u8 = 0x80;
 const ENDS: u8 = 0x40;
 
@@ -61,6 +63,7 @@ pub fn join(packet: &[u8], picture: &mut Vec<u8>) -> Option<()> {
                 rest = after;
             }
         }
+        kind if UNKNOWN.contains(&kind) => return None,
         _ => {
             picture.extend(nal::START_CODE);
             picture.extend_from_slice(packet);
@@ -82,6 +85,7 @@ mod tests {
         assert_eq!(picture, [0, 0, 0, 1, 0x40, 1, 7, 0, 0, 0, 1, 0x44, 1]);
         assert_eq!(join(&packet[..9], &mut picture), None, "the second is not whole");
         assert_eq!(join(&[0x62, 1], &mut picture), None, "a fragment has a third byte");
+        assert_eq!(join(&[0x64, 1, 0, 0], &mut picture), None, "no unit has this type");
     }
 
     proptest! {

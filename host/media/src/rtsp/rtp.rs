@@ -99,9 +99,7 @@ impl SenderReport {
             bytes: word(24)?,
         })
     }
-}
 
-impl SenderReport {
     /// Its time of day, of some year; none where the sender has none to tell.
     pub fn wall(&self) -> Option<Nanos> {
         let part = ((self.ntp & 0xffff_ffff) * 1_000_000_000) >> 32;

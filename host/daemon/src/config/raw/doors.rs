@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 /// Readers play `rtsp://HOST:8554/{id}_out`; whoever knows the id may. Publishers record to `rtsp://HOST:8554/{id}` with the
-/// stream key as password of any user, or as `?key=`: one video track of H264, VP8, VP9 or H265, and one of audio (AAC, Opus) if they like.
-/// Both go by TCP and by UDP; UDP takes any free ports, so where a firewall is between, use TCP. Nothing is encrypted. Readers
+/// stream key as password of any user, or as `?key=`: one video track of H264, VP8, VP9 or H265, and one of audio (AAC, Opus)
+/// if they like. Both go by TCP and by UDP; UDP takes any free ports, so where a firewall is between, use TCP. Nothing is encrypted. Readers
 /// beyond `media.max_readers` are refused with 453, sessions beyond `media.max_sessions` with 503.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
