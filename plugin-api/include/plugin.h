@@ -213,7 +213,7 @@ typedef struct SdhHost {
    Tells the user of a stream that it works, but not as asked for, and why: a sentence that stands in the `warnings` of the
    stream's status with the name of whoever says it, until the same `topic` is given another text, or an empty one as
    it does not hold any more, or until what the table was given to is closed. For the table that `open_stream` is given;
-   with those of `plan` and `open` it is a line in the log. One stream's topics are at most 8, each of up to 64 bytes,
+   with those of `plan` and `open` it is a line in the log. One stream's topics are at most 24, each of up to 256 bytes,
    with texts of up to 500; what goes beyond is cut or left out, and control characters become spaces.
    */
   void (*notice)(uint64_t context, struct SdhBytes topic, struct SdhBytes text);

@@ -7,9 +7,9 @@ use crate::ffi::{Callee, HostCalls, Lent};
 use std::sync::Arc;
 
 /// So many topics of one stream's have a notice at a time; see [`Host::notice`].
-pub const MAX_NOTICES: usize = 8;
+pub const MAX_NOTICES: usize = 24;
 /// Greatest topic of a notice, in bytes.
-pub const MAX_NOTICE_TOPIC: usize = 64;
+pub const MAX_NOTICE_TOPIC: usize = 256;
 /// Greatest text of a notice, in bytes.
 pub const MAX_NOTICE_TEXT: usize = 500;
 

@@ -13,7 +13,8 @@ struct Policy {
 /// `authorization` is named because `*` does not cover it.
 const REST: Policy = Policy {
     methods: "GET, POST, PATCH, DELETE, OPTIONS",
-    request_headers: "authorization, content-type, if-match, last-event-id, range",
+    request_headers: "authorization, content-type, if-match, if-modified-since, if-none-match, \
+                      if-unmodified-since, last-event-id, range",
     response_headers: "ETag, Accept-Ranges, Content-Range, X-Request-Id, Retry-After",
 };
 

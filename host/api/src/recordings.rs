@@ -9,7 +9,7 @@ use crate::wire::{Done, ErrorBody};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use host_ports::{RecordError, RecordedFile, RecordingEnd};
@@ -164,9 +164,10 @@ pub async fn download(
     mut request: Request,
 ) -> Result<Response, ApiError> {
     let path = app.runtime.recorded_file(&id, &name)?;
-    // What is counted in other units is to be left alone (RFC 9110, 14.2).
+    // What is counted in other units is to be left alone, and so is all but GET (RFC 9110, 14.2).
     let is_of_bytes = |range: &HeaderValue| range.as_bytes().starts_with(b"bytes=");
-    if !request.headers().get(header::RANGE).is_some_and(is_of_bytes) {
+    let is_meant = request.headers().get(header::RANGE).is_some_and(is_of_bytes);
+    if request.method() != Method::GET || !is_meant {
         request.headers_mut().remove(header::RANGE);
     }
     let served = ServeFile::new(path).ignore_multi_range_requests(true).try_call(request).await;

@@ -11,9 +11,39 @@ use crate::wire::ErrorBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use std::hash::{BuildHasher, RandomState};
+use utoipa::{IntoParams, IntoResponses};
 
 /// The type of a candidate's body, as `Accept-Patch` names it.
 pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+
+/// What a request says that its candidates are of, in documents.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+struct Precondition {
+    /// the `ETag` of the answer to the offer
+    #[param(rename = "If-Match")]
+    _if_match: String,
+}
+
+/// How candidates are answered, in documents.
+#[derive(IntoResponses)]
+enum Answers {
+    /// Taken
+    #[response(status = 204)]
+    _Taken,
+    /// No such session, or it has ended
+    #[response(status = 404)]
+    _NoSession(ErrorBody),
+    /// They are of another ICE session
+    #[response(status = 412)]
+    _OtherIceSession(ErrorBody),
+    /// An ICE restart
+    #[response(status = 422)]
+    _IceRestart(ErrorBody),
+    /// No `If-Match`
+    #[response(status = 428)]
+    _NoIceSession(ErrorBody),
+}
 
 /// Makes entity tags of ICE sessions, which nobody can guess: who sends one was told it with the answer.
 #[derive(Default)]
@@ -35,19 +65,13 @@ impl Tags {
     patch, path = "/live/{stream_key}/whip/{session}", tag = "media",
     params(
         ("stream_key" = String, Path), ("session" = String, Path),
-        ("If-Match" = String, Header, description = "the `ETag` of the answer to the offer"),
+        Precondition,
     ),
     request_body(
         content = String, content_type = "application/trickle-ice-sdpfrag",
         description = "`a=ice-ufrag` of the offer, and `a=candidate` lines",
     ),
-    responses(
-        (status = 204, description = "Taken"),
-        (status = 404, body = ErrorBody, description = "No such session, or it has ended"),
-        (status = 412, body = ErrorBody, description = "They are of another ICE session"),
-        (status = 422, body = ErrorBody, description = "An ICE restart"),
-        (status = 428, body = ErrorBody, description = "No `If-Match`"),
-    )
+    responses(Answers)
 )]
 pub async fn of_publisher(
     State(app): State<App>,
@@ -66,19 +90,13 @@ pub async fn of_publisher(
     patch, path = "/play/{playback_id}/whep/{session}", tag = "media",
     params(
         ("playback_id" = String, Path), ("session" = String, Path),
-        ("If-Match" = String, Header, description = "the `ETag` of the answer to the offer"),
+        Precondition,
     ),
     request_body(
         content = String, content_type = "application/trickle-ice-sdpfrag",
         description = "`a=ice-ufrag` of the offer, and `a=candidate` lines",
     ),
-    responses(
-        (status = 204, description = "Taken"),
-        (status = 404, body = ErrorBody, description = "No such session, or it has ended"),
-        (status = 412, body = ErrorBody, description = "They are of another ICE session"),
-        (status = 422, body = ErrorBody, description = "An ICE restart"),
-        (status = 428, body = ErrorBody, description = "No `If-Match`"),
-    )
+    responses(Answers)
 )]
 pub async fn of_reader(
     State(app): State<App>,
@@ -95,19 +113,13 @@ pub async fn of_reader(
     patch, path = "/{id}/whip/{session}", tag = "media",
     params(
         ("id" = String, Path), ("session" = String, Path),
-        ("If-Match" = String, Header, description = "the `ETag` of the answer to the offer"),
+        Precondition,
     ),
     request_body(
         content = String, content_type = "application/trickle-ice-sdpfrag",
         description = "`a=ice-ufrag` of the offer, and `a=candidate` lines",
     ),
-    responses(
-        (status = 204, description = "Taken"),
-        (status = 404, body = ErrorBody, description = "No such session, or it has ended"),
-        (status = 412, body = ErrorBody, description = "They are of another ICE session"),
-        (status = 422, body = ErrorBody, description = "An ICE restart"),
-        (status = 428, body = ErrorBody, description = "No `If-Match`"),
-    )
+    responses(Answers)
 )]
 pub async fn of_publisher_by_id(
     State(app): State<App>,
@@ -124,19 +136,13 @@ pub async fn of_publisher_by_id(
     patch, path = "/{id}/whep/{session}", tag = "media",
     params(
         ("id" = String, Path, description = "the stream's id and `_out`"), ("session" = String, Path),
-        ("If-Match" = String, Header, description = "the `ETag` of the answer to the offer"),
+        Precondition,
     ),
     request_body(
         content = String, content_type = "application/trickle-ice-sdpfrag",
         description = "`a=ice-ufrag` of the offer, and `a=candidate` lines",
     ),
-    responses(
-        (status = 204, description = "Taken"),
-        (status = 404, body = ErrorBody, description = "No such session, or it has ended"),
-        (status = 412, body = ErrorBody, description = "They are of another ICE session"),
-        (status = 422, body = ErrorBody, description = "An ICE restart"),
-        (status = 428, body = ErrorBody, description = "No `If-Match`"),
-    )
+    responses(Answers)
 )]
 pub async fn of_reader_by_id(
     State(app): State<App>,

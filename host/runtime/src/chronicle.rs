@@ -7,6 +7,7 @@ use host_ports::{
     RestreamStats, SwitchedOff,
 };
 use host_stream::Condition;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::warn;
@@ -15,8 +16,9 @@ use tracing::warn;
 const PROGRESS_STEP: f32 = 0.05;
 /// A pipeline may fail at every frame, each time in other words.
 const ERROR_INTERVAL: Duration = Duration::from_secs(1);
-/// A pipeline may have something else to say at every frame.
-const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+/// A pipeline may have something else to say at every frame: so many changes are told in this time.
+const NOTICE_CHANGES: usize = 8;
+const NOTICE_PERIOD: Duration = Duration::from_secs(8);
 /// A fetch of small files makes many steps in a moment.
 const FETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often in a row a condition is seen before it is told: rates need a moment to settle.
@@ -40,8 +42,8 @@ struct Notes {
     condition: Option<(Condition, u32)>,
     degraded: Option<Condition>,
     switched_off: Vec<SwitchedOff>,
-    /// As told last, and when.
-    notices: (Vec<Notice>, Option<Instant>),
+    /// As told last, and when they were told to have changed.
+    notices: (Vec<Notice>, VecDeque<Instant>),
 }
 
 impl Chronicle {
@@ -221,14 +223,15 @@ impl Chronicle {
     /// What the pipeline tells the user `now`, of which some may have been told before.
     pub fn noticed(&self, notices: &[Notice], now: Instant) {
         let mut notes = self.notes();
-        let (told, at) = &mut notes.notices;
-        let is_soon = |at: Instant| now.saturating_duration_since(at) < NOTICE_INTERVAL;
-        if told == notices || at.is_some_and(is_soon) {
+        let (told, changes) = &mut notes.notices;
+        changes.retain(|change| now.saturating_duration_since(*change) < NOTICE_PERIOD);
+        if told == notices || changes.len() == NOTICE_CHANGES {
             return;
         }
         let over = joined(told.iter().filter(|notice| !notices.contains(notice)));
         let new = joined(notices.iter().filter(|notice| !told.contains(notice)));
-        (*told, *at) = (notices.to_vec(), Some(now));
+        *told = notices.to_vec();
+        changes.push_back(now);
         if !over.is_empty() {
             self.log.push(EventKind::NoticeOver, &over);
         }
@@ -378,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn notices_are_told_when_they_come_and_go_and_no_more_than_once_a_second() {
+    async fn notices_are_told_when_they_come_and_go_but_not_all_of_a_flood() {
         let chronicle = Chronicle::new(1);
         let start = Instant::now();
         let tell = |milliseconds, texts: &[&str]| {
@@ -389,19 +392,24 @@ mod tests {
         tell(0, &[]);
         tell(1, &["one", "two"]);
         tell(2, &["one", "two"]);
+        tell(3, &["two", "three"]);
+        tell(4, &[]);
         // Other words at each frame.
-        for milliseconds in 3..1001 {
+        for milliseconds in 5..8001 {
             tell(milliseconds, &[if milliseconds % 2 == 0 { "even" } else { "odd" }]);
         }
-        tell(1001, &["two", "three"]);
-        tell(5000, &[]);
+        tell(8001, &[]);
+        let told = told(&chronicle).await;
         let expected = [
             "notice: tint: one; tint: two",
             "notice_over: tint: one",
             "notice: tint: three",
             "notice_over: tint: two; tint: three",
+            "notice: tint: odd",
         ];
-        assert_eq!(told(&chronicle).await, expected);
+        assert_eq!(told[..5], expected);
+        assert_eq!(told.len(), 5 + 4 * 2 + 1, "{told:?}");
+        assert_eq!(told.last().unwrap(), "notice_over: tint: odd");
     }
 
     #[tokio::test]

@@ -98,27 +98,34 @@ impl Pipe {
         match job {
             Job::Order(Order::Load(order)) => {
                 // Frees the old one's memory before the new one needs it.
-                drop(open.take());
+                self.let_go(open);
                 *open = self.open(&order);
                 self.load(open.as_mut(), order);
             }
             Job::Order(Order::Restart(order)) => {
-                *open =
-                    open.take().filter(|open| open.is_for(&order)).or_else(|| self.open(&order));
+                if !open.as_ref().is_some_and(|open| open.is_for(&order)) {
+                    self.let_go(open);
+                    *open = self.open(&order);
+                }
                 self.load(open.as_mut(), order);
             }
             Job::Order(Order::ChangeOver(to)) => self.change_over(open, to),
             Job::Order(Order::Unload) => {
-                drop(open.take());
+                self.let_go(open);
                 self.shared.canceller.set(None);
-                self.shared.health.set_worker(None);
-                self.note(None);
             }
             Job::Order(Order::Stop) => {}
             Job::Discard(pipelines) => pipelines.into_iter().for_each(Loaded::send_back),
             Job::Update(params) => self.update(open.as_mut(), params),
             Job::Process(frame) => self.process(open.as_mut(), frame),
         }
+    }
+
+    /// Ends a pipeline, and what it told.
+    fn let_go(&self, open: &mut Option<Open>) {
+        drop(open.take());
+        self.shared.health.set_worker(None);
+        self.note(None);
     }
 
     /// A pipeline that is not loaded yet, which nothing leads to.

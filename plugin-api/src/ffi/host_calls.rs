@@ -62,10 +62,15 @@ impl HostCalls {
     }
 
     pub(crate) fn notice(&self, topic: &str, text: &str) {
-        if let Some(notice) = self.table.notice {
-            let (topic, text) = (bytes_of(topic.as_bytes()), bytes_of(text.as_bytes()));
-            // SAFETY: as in `log`.
-            unsafe { notice(self.table.context, topic, text) }
+        match self.table.notice {
+            Some(notice) => {
+                let (topic, text) = (bytes_of(topic.as_bytes()), bytes_of(text.as_bytes()));
+                // SAFETY: as in `log`.
+                unsafe { notice(self.table.context, topic, text) }
+            }
+            // An older host, which has nothing but its log to tell the user by.
+            None if text.is_empty() => {}
+            None => self.log(LogLevel::Warn, text),
         }
     }
 

@@ -202,7 +202,7 @@ async fn preflights_differ_between_rest_and_media() {
         (
             &rest,
             "GET, POST, PATCH, DELETE, OPTIONS",
-            "authorization, content-type, if-match, last-event-id, range",
+            "authorization, content-type, if-match, if-modified-since, if-none-match, if-unmodified-since, last-event-id, range",
         ),
         (&media, "POST, PATCH, DELETE, OPTIONS", "authorization, content-type, if-match"),
     ] {

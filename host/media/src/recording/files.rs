@@ -66,7 +66,8 @@ impl Folder {
         let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
         let is_ours = is_plain && !name.starts_with('.') && is_recording(name);
         let path = is_ours.then(|| self.0.join(name))?;
-        path.is_file().then_some(path)
+        // What links elsewhere is no file of ours.
+        path.symlink_metadata().is_ok_and(|found| found.is_file()).then_some(path)
     }
 
     /// Takes a finished file away.

@@ -63,7 +63,9 @@ async fn what_a_pipeline_tells_stands_in_the_status_as_long_as_it_holds() {
     assert_eq!(warnings(), ["faceid: no face was found"]);
     stream.script.notices.lock().unwrap().clear();
     stream.see(3).await;
-    stream.wait_for(|status| status.view.warnings.is_empty()).await;
+    let over = events.next().await.unwrap();
+    assert_eq!((over.kind, over.message), (EventKind::NoticeOver, told.message));
+    assert_eq!(warnings(), [""; 0]);
 }
 
 #[tokio::test]
