@@ -6,16 +6,11 @@ mod support;
 
 use host_ports::{Answer, FrameSize, MediaPath, OfferError};
 use proptest::prelude::*;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::LazyLock;
 use support::{Pixels, Server};
-use test_peer::PATIENCE;
 
 const PUBLISH: &str = include_str!("offers/chromium-publish.sdp");
 const PLAY: &str = include_str!("offers/chromium-play.sdp");
-
-/// How often it is looked whether a session is over.
-const GLANCE: Duration = Duration::from_millis(1);
 
 type Answered = Result<Answer, OfferError>;
 
@@ -27,25 +22,13 @@ fn play(offer: &str) -> Answered {
     on_the_path(|path| path.play(offer))
 }
 
-/// One path for all cases, one case at a time, and its session, which never connects, is over before the next: only so
-/// many may be connecting at once, and one more is refused however good its offer is.
+/// Each case has a path of its own, whose session never connects: only so many may be connecting to one at once, and one
+/// more is refused however good its offer is.
 fn on_the_path(case: impl FnOnce(&dyn MediaPath) -> Answered) -> Answered {
-    static PATH: LazyLock<Mutex<(Server, Arc<dyn MediaPath>)>> = LazyLock::new(|| {
-        let server = Server::start();
-        let (path, _events) = server.echo(FrameSize::new(64, 64));
-        path.show(Pixels::plain(FrameSize::new(64, 64), 90));
-        Mutex::new((server, path))
-    });
-    let server_and_path = PATH.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = &*server_and_path.1;
-    case(path).inspect(|answer| {
-        assert!(path.hang_up(&answer.session));
-        let give_up = Instant::now() + PATIENCE;
-        while path.hang_up(&answer.session) {
-            assert!(Instant::now() < give_up, "the session does not end");
-            std::thread::sleep(GLANCE);
-        }
-    })
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    let (path, _events) = SERVER.echo(FrameSize::new(64, 64));
+    path.show(Pixels::plain(FrameSize::new(64, 64), 90));
+    case(&*path).inspect(|answer| assert!(path.hang_up(&answer.session)))
 }
 
 fn reason(refused: Result<Answer, OfferError>) -> String {
