@@ -1,16 +1,12 @@
 // The server's own page where the demo model is installed, as someone who has just started the server uses it: start, watch,
 // choose styles with the mouse and the keyboard, type. Prints one JSON object of what was seen; the caller judges it.
 //   PAGE_URL, CHROMIUM; SHOTS (a folder that gets pictures of the page)
-import { chromium } from "playwright-core";
+import { launchBrowser } from "./pixel-clock/pixel-clock.mjs";
 
 const { PAGE_URL, CHROMIUM = "/usr/bin/chromium", SHOTS } = process.env;
 const FRAMES = 8; // that are shown before what they look like is noted
 
-const browser = await chromium.launch({
-  executablePath: CHROMIUM, headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--mute-audio", "--autoplay-policy=no-user-gesture-required", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
+const browser = await launchBrowser(CHROMIUM);
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
   page.setDefaultTimeout(60_000);

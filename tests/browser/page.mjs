@@ -1,17 +1,13 @@
 // The server's own page, as someone without a camera uses it first: start, watch, type, turn a parameter, stop. Prints one
 // JSON object of what was seen; the caller judges it.
 //   PAGE_URL, CHROMIUM
-import { chromium } from "playwright-core";
+import { launchBrowser } from "./pixel-clock/pixel-clock.mjs";
 
 const { PAGE_URL, CHROMIUM = "/usr/bin/chromium" } = process.env;
 const PROMPT = "a paper boat on a dark lake";
 const FRAMES = 15;
 
-const browser = await chromium.launch({
-  executablePath: CHROMIUM, headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--mute-audio", "--autoplay-policy=no-user-gesture-required", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
+const browser = await launchBrowser(CHROMIUM);
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
   page.setDefaultTimeout(60_000);

@@ -1,13 +1,10 @@
 // What the server's own page shows for one param of the pipeline it offers: one JSON object.
 //   PAGE_URL, PARAM, CHROMIUM
-import { chromium } from "playwright-core";
+import { launchBrowser } from "./pixel-clock/pixel-clock.mjs";
 
 const { PAGE_URL, PARAM, CHROMIUM = "/usr/bin/chromium" } = process.env;
 
-const browser = await chromium.launch({
-  executablePath: CHROMIUM, headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
+const browser = await launchBrowser(CHROMIUM);
 try {
   const page = await browser.newPage();
   page.setDefaultTimeout(60_000);

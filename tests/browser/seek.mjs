@@ -1,6 +1,6 @@
 // A recorded file in a real browser, which goes to its end and back without playing what lies between: one JSON object.
 //   FILE_URL, CHROMIUM
-import { chromium } from "playwright-core";
+import { launchBrowser } from "./pixel-clock/pixel-clock.mjs";
 
 const { FILE_URL, CHROMIUM = "/usr/bin/chromium" } = process.env;
 
@@ -25,10 +25,7 @@ async function seek(url) {
   return { duration: video.duration, seekable, places, width: video.videoWidth };
 }
 
-const browser = await chromium.launch({
-  executablePath: CHROMIUM, headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
+const browser = await launchBrowser(CHROMIUM);
 try {
   const page = await browser.newPage();
   page.setDefaultTimeout(60_000);
